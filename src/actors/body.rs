@@ -1,0 +1,197 @@
+//! Bodies on their way in and out: bounded windows of chunks, never a whole object.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc;
+
+use crate::error::{Error, Result};
+use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES};
+
+/// The body of a push, in pieces of any size as the door receives them.
+#[derive(Debug)]
+pub struct Body {
+    whole: Option<Bytes>,
+    stream: Option<mpsc::Receiver<Result<Bytes>>>,
+    /// Received, not yet long enough for a chunk.
+    partial: BytesMut,
+}
+
+/// The door's end of a streamed [`Body`].
+///
+/// Dropping it without [`BodySender::finish`] means that the sender went away half-way: the push fails.
+#[derive(Debug)]
+pub struct BodySender {
+    pieces: mpsc::Sender<Result<Bytes>>,
+    finished: bool,
+}
+
+impl Body {
+    /// A body that is already here.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        Body { whole: Some(bytes.into()), stream: None, partial: BytesMut::new() }
+    }
+
+    /// A body that arrives piece by piece; the sender waits while the window is full.
+    pub fn streamed() -> (BodySender, Body) {
+        let (pieces, stream) = mpsc::channel(BODY_WINDOW_CHUNKS);
+        let body = Body { whole: None, stream: Some(stream), partial: BytesMut::new() };
+        (BodySender { pieces, finished: false }, body)
+    }
+
+    /// The next chunk: [`CHUNK_BYTES`] long unless it is the last, never empty; `None` at the end.
+    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>> {
+        if let Some(whole) = &mut self.whole {
+            let at = whole.len().min(CHUNK_BYTES);
+            let chunk = whole.split_to(at);
+            return Ok((!chunk.is_empty()).then_some(chunk));
+        }
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        while self.partial.len() < CHUNK_BYTES {
+            match stream.recv().await {
+                Some(Ok(piece)) if self.partial.is_empty() && piece.len() == CHUNK_BYTES => return Ok(Some(piece)),
+                Some(Ok(piece)) => {
+                    if self.partial.is_empty() {
+                        self.partial.reserve(if piece.len() > CHUNK_BYTES / 16 { CHUNK_BYTES } else { piece.len() });
+                    }
+                    self.partial.extend_from_slice(&piece);
+                }
+                Some(Err(error)) => return Err(error),
+                None => {
+                    self.stream = None;
+                    let rest = self.partial.split().freeze();
+                    return Ok((!rest.is_empty()).then_some(rest));
+                }
+            }
+        }
+        Ok(Some(self.partial.split_to(CHUNK_BYTES).freeze()))
+    }
+}
+
+impl BodySender {
+    /// Hands over the next piece; an error when the push has already failed and no more is wanted.
+    pub async fn send(&mut self, piece: Bytes) -> Result<()> {
+        self.pieces.send(Ok(piece)).await.map_err(|_| Error::unavailable("the push was given up by its receiver"))
+    }
+
+    /// Ends the body: all of it was handed over.
+    pub fn finish(mut self) {
+        self.finished = true;
+    }
+
+    /// Ends the body with the reason why the rest will not come.
+    pub async fn fail(mut self, error: Error) {
+        self.finished = true;
+        // A receiver that is gone has failed already.
+        let _ = self.pieces.send(Err(error)).await;
+    }
+}
+
+impl Drop for BodySender {
+    fn drop(&mut self) {
+        if !self.finished {
+            let gone = Error::invalid("the body ended before all of it arrived");
+            let pieces = self.pieces.clone();
+            // With a full window the error must still arrive, or a torn body would look whole.
+            if let Err(mpsc::error::TrySendError::Full(gone)) = pieces.try_send(Err(gone))
+                && let Ok(runtime) = tokio::runtime::Handle::try_current()
+            {
+                runtime.spawn(async move {
+                    let _ = pieces.send(gone).await;
+                });
+            }
+        }
+    }
+}
+
+/// The body of a pull.
+pub struct PullBody {
+    ready: VecDeque<Bytes>,
+    stream: Option<mpsc::Receiver<Result<Bytes>>>,
+}
+
+impl PullBody {
+    /// A body whose pieces are all in memory.
+    pub fn ready(pieces: impl IntoIterator<Item = Bytes>) -> Self {
+        PullBody { ready: pieces.into_iter().collect(), stream: None }
+    }
+
+    /// A body that starts with checked pieces and goes on with a stream of checked pieces.
+    pub fn streamed(first: impl IntoIterator<Item = Bytes>, rest: mpsc::Receiver<Result<Bytes>>) -> Self {
+        PullBody { ready: first.into_iter().collect(), stream: Some(rest) }
+    }
+
+    /// Whether every piece is already in memory.
+    pub fn is_ready(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    /// The next piece; `None` at the end. After an error nothing more comes, and the door must not
+    /// let the body look complete.
+    pub async fn next(&mut self) -> Option<Result<Bytes>> {
+        if let Some(piece) = self.ready.pop_front() {
+            return Some(Ok(piece));
+        }
+        let stream = self.stream.as_mut()?;
+        let piece = stream.recv().await;
+        if !matches!(piece, Some(Ok(_))) {
+            self.stream = None;
+        }
+        piece
+    }
+
+    /// All pieces in one buffer; for small objects and tests.
+    pub async fn collect(mut self) -> Result<Bytes> {
+        let mut out = BytesMut::new();
+        while let Some(piece) = self.next().await {
+            let piece = piece?;
+            if out.is_empty() && self.ready.is_empty() && self.stream.is_none() {
+                return Ok(piece);
+            }
+            out.extend_from_slice(&piece);
+        }
+        Ok(out.freeze())
+    }
+}
+
+impl fmt::Debug for PullBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PullBody").field("ready", &self.ready.len()).field("streamed", &self.stream.is_some()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pieces_of_any_size_become_chunks() {
+        let (mut sender, mut body) = Body::streamed();
+        let total = 2 * CHUNK_BYTES + 17;
+        tokio::spawn(async move {
+            let mut left = total;
+            while left > 0 {
+                let piece = left.min(300_000);
+                sender.send(Bytes::from(vec![1; piece])).await.unwrap();
+                left -= piece;
+            }
+            sender.finish();
+        });
+        let mut sizes = Vec::new();
+        while let Some(chunk) = body.next_chunk().await.unwrap() {
+            sizes.push(chunk.len());
+        }
+        assert_eq!(sizes, [CHUNK_BYTES, CHUNK_BYTES, 17]);
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_goes_away_fails_the_body() {
+        let (mut sender, mut body) = Body::streamed();
+        for _ in 0..BODY_WINDOW_CHUNKS {
+            sender.send(Bytes::from_static(b"half")).await.unwrap();
+        }
+        drop(sender);
+        assert!(body.next_chunk().await.is_err());
+    }
+}

@@ -1,0 +1,46 @@
+//! Every fixed number that bounds something. Limits a user may change live in `config/`.
+
+use std::time::Duration;
+
+/// Bytes of plain data in one chunk of a frame: the unit of sealing, ranges and flow control.
+pub const CHUNK_BYTES: usize = 1 << 20;
+
+/// Longest key in bytes; with the collection it still fits a file name or a subject comfortably.
+pub const KEY_BYTES_MAX: usize = 1024;
+
+/// Longest name of a site, container, collection or keygroup.
+pub const NAME_BYTES_MAX: usize = 63;
+
+/// Sealed objects up to this size rest inside the store's record instead of a file of their own:
+/// one commit then carries them, and a folder is not filled with tiny files.
+pub const INLINE_FRAME_BYTES_MAX: usize = 16 << 10;
+
+/// Chunks of one body that may be in flight between two stages of a push or a pull.
+pub const BODY_WINDOW_CHUNKS: usize = 4;
+
+/// Changes that one group commit may carry.
+pub const COMMIT_CHANGES_MAX: usize = 256;
+
+/// Bytes of records that one group commit may carry before it is cut.
+pub const COMMIT_BYTES_MAX: usize = 4 << 20;
+
+/// Entries that one list page may ask for.
+pub const LIST_LIMIT_MAX: usize = 1000;
+
+/// Entries of a list page when the request names no number.
+pub const LIST_LIMIT_DEFAULT: usize = 100;
+
+/// User metadata (`Mesh-Meta-*`) of one object, names and values together.
+pub const META_BYTES_MAX: usize = 8 << 10;
+
+/// Longest content type that is kept.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
+
+/// How long a request may take when it names no deadline.
+pub const REQUEST_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Hits that wait for the eviction policy; beyond that they are forgotten, never waited for.
+pub const TOUCH_BUFFER_ENTRIES: usize = 4096;
+
+/// Wall-clock milliseconds of version ceiling reserved at a time: a restart skips at most this far.
+pub const VERSION_RESERVE_MS: u64 = 10_000;

@@ -1,0 +1,148 @@
+//! The metadata map of an object: what it is, how it was sealed, and where its durable bytes rest.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+use super::dot::Dot;
+use super::nfr::NfrSpec;
+use super::policy::Durability;
+use super::version::Version;
+
+/// Names one sealing attempt: random, never used twice, so two attempts at one object never share
+/// a file, a data key or a nonce.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FrameId(pub [u8; 16]);
+
+impl fmt::Display for FrameId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for FrameId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Where a copy rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Level 1: plain bytes in memory.
+    Ram,
+    /// Level 2: sealed bytes on a local disk.
+    Disk,
+}
+
+impl Level {
+    /// The level's name on every door.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Level::Ram => "ram",
+            Level::Disk => "disk",
+        }
+    }
+}
+
+/// A data key, encrypted by a key of the keyring and bound to the object and version it opens.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrappedKey {
+    /// The keyring's key that wrapped it.
+    pub key: [u8; 8],
+    /// Fresh for each wrap.
+    pub nonce: [u8; 12],
+    /// The data key's 32 bytes, encrypted, and the tag.
+    pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for WrappedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WrappedKey(…)")
+    }
+}
+
+/// How and where an object's sealed bytes rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    /// The frame that holds them.
+    pub frame: FrameId,
+    /// The frame's length in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of the frame's footer, which lists every chunk.
+    pub footer: [u8; 32],
+    /// The data key, when the frame is encrypted.
+    pub key: Option<WrappedKey>,
+    /// Whether the frame rests inside the store rather than in a file of its own.
+    pub inline: bool,
+}
+
+/// What is known of one version of one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// This version.
+    pub version: Version,
+    /// The change that made it.
+    pub dot: Dot,
+    /// The version it replaced, so that concurrent overwrites are told from sequential ones.
+    pub replaces: Option<Version>,
+    /// Plain bytes.
+    pub size: u64,
+    /// Of the plain bytes.
+    pub digest: Digest,
+    /// As the pusher named it.
+    pub content_type: Option<String>,
+    /// The pusher's own metadata (`Mesh-Meta-*`, names in lower case).
+    pub meta: BTreeMap<String, String>,
+    /// Wall-clock milliseconds since 1970 at the push.
+    pub modified_ms: u64,
+    /// How it is sealed, as asked for.
+    pub nfr: NfrSpec,
+    /// The class it was acknowledged with.
+    pub durability: Durability,
+    /// Its sealed bytes; `None` while it rests in memory only.
+    pub seal: Option<Seal>,
+}
+
+/// What is left of a deleted object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// The version of the delete.
+    pub version: Version,
+    /// The change that made it.
+    pub dot: Dot,
+    /// What it deleted.
+    pub replaces: Option<Version>,
+    /// Wall-clock milliseconds since 1970.
+    pub deleted_ms: u64,
+}
+
+/// The newest thing known at an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Head {
+    /// It is here.
+    Object(Manifest),
+    /// It was deleted.
+    Deleted(Tombstone),
+}
+
+impl Head {
+    /// The version of the object or of its delete.
+    pub fn version(&self) -> Version {
+        match self {
+            Head::Object(manifest) => manifest.version,
+            Head::Deleted(tombstone) => tombstone.version,
+        }
+    }
+
+    /// The manifest, unless it was deleted.
+    pub fn object(&self) -> Option<&Manifest> {
+        match self {
+            Head::Object(manifest) => Some(manifest),
+            Head::Deleted(_) => None,
+        }
+    }
+}

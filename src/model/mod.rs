@@ -1,0 +1,25 @@
+//! The vocabulary: what things are called and what they are made of. No input or output here.
+
+mod address;
+mod chunks;
+mod digest;
+mod dot;
+mod manifest;
+mod nfr;
+mod policy;
+mod range;
+mod random;
+mod time;
+mod version;
+
+pub use address::{Address, Name};
+pub use chunks::Chunks;
+pub use digest::{Digest, DigestKind};
+pub use dot::{Dot, Incarnation};
+pub use manifest::{FrameId, Head, Level, Manifest, Seal, Tombstone, WrappedKey};
+pub use nfr::{Compression, Encryption, NfrOverride, NfrSpec};
+pub use policy::{CollectionPolicy, Durability, EvictionKind};
+pub use random::{Rng, SeededRng};
+pub use range::ByteRange;
+pub use time::{Clock, ManualClock, SystemClock};
+pub use version::{ContainerId, Version, VersionClock};

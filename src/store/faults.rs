@@ -1,0 +1,186 @@
+//! A wrapper around any file system that fails on schedule. For tests.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::fs::{File, Fs};
+use super::lock;
+
+/// What can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultOp {
+    /// Making a file.
+    Create,
+    /// Opening a file.
+    Open,
+    /// Reading a file.
+    Read,
+    /// Writing or resizing a file.
+    Write,
+    /// Making a file's bytes durable.
+    SyncData,
+    /// Making a folder's names durable.
+    SyncDir,
+    /// Giving a file another name.
+    Rename,
+    /// Removing a file.
+    Remove,
+}
+
+/// A file system that works until it was told to fail; clones share the schedule.
+#[derive(Clone)]
+pub struct FaultFs {
+    inner: Arc<dyn Fs>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+#[derive(Default)]
+struct Faults {
+    full: bool,
+    /// The operation, how many of it still pass, and what the next one fails with.
+    planned: Vec<(FaultOp, u64, io::ErrorKind)>,
+}
+
+struct FaultFile {
+    inner: Arc<dyn File>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+impl FaultFs {
+    /// A wrapper that passes everything on.
+    pub fn new(inner: Arc<dyn Fs>) -> Self {
+        FaultFs { inner, faults: Arc::default() }
+    }
+
+    /// Lets `after` operations of this kind pass and fails the next one, once.
+    pub fn fail(&self, op: FaultOp, after: u64, with: io::ErrorKind) {
+        lock(&self.faults).planned.push((op, after, with));
+    }
+
+    /// Fails everything that needs room, with "no space left", until told otherwise.
+    pub fn set_full(&self, full: bool) {
+        lock(&self.faults).full = full;
+    }
+
+    fn wrap(&self, inner: Arc<dyn File>) -> Arc<dyn File> {
+        Arc::new(FaultFile { inner, faults: self.faults.clone() })
+    }
+}
+
+fn check(faults: &Mutex<Faults>, op: FaultOp) -> io::Result<()> {
+    let mut faults = lock(faults);
+    if faults.full && matches!(op, FaultOp::Create | FaultOp::Write) {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    let mut due = None;
+    faults.planned.retain_mut(|(planned, passes, kind)| {
+        if *planned != op {
+            return true;
+        }
+        if *passes == 0 && due.is_none() {
+            due = Some(*kind);
+            return false;
+        }
+        *passes = passes.saturating_sub(1);
+        true
+    });
+    due.map_or(Ok(()), |kind| Err(kind.into()))
+}
+
+impl Fs for FaultFs {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        check(&self.faults, FaultOp::Create)?;
+        Ok(self.wrap(self.inner.create(path)?))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        check(&self.faults, FaultOp::Open)?;
+        Ok(self.wrap(self.inner.open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        check(&self.faults, FaultOp::Rename)?;
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        check(&self.faults, FaultOp::Remove)?;
+        self.inner.remove(path)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        check(&self.faults, FaultOp::Create)?;
+        self.inner.create_dir_all(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        check(&self.faults, FaultOp::SyncDir)?;
+        self.inner.sync_dir(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        self.inner.list(dir)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.inner.exists(path)
+    }
+}
+
+impl File for FaultFile {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        check(&self.faults, FaultOp::Read)?;
+        self.inner.read_exact_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        check(&self.faults, FaultOp::Write)?;
+        self.inner.write_all_at(bytes, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        check(&self.faults, FaultOp::Write)?;
+        self.inner.set_len(bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        check(&self.faults, FaultOp::SyncData)?;
+        self.inner.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SimFs;
+    use super::*;
+
+    #[test]
+    fn it_is_a_file_system_while_nothing_is_planned() {
+        super::super::fs::conformance::holds(&FaultFs::new(Arc::new(SimFs::new(0))), Path::new("/"));
+    }
+
+    #[test]
+    fn the_planned_operation_fails_once() {
+        let fs = FaultFs::new(Arc::new(SimFs::new(0)));
+        let file = fs.create(Path::new("/a")).unwrap();
+        fs.fail(FaultOp::SyncData, 1, io::ErrorKind::Other);
+        assert_eq!([0, 1, 2].map(|_| file.sync_data().is_ok()), [true, false, true]);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_bytes_until_there_is_room() {
+        let fs = FaultFs::new(Arc::new(SimFs::new(0)));
+        let file = fs.create(Path::new("/a")).unwrap();
+        fs.set_full(true);
+        assert_eq!(file.write_all_at(b"x", 0).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert!(file.sync_data().is_ok() && fs.create(Path::new("/b")).is_err());
+        fs.set_full(false);
+        file.write_all_at(b"x", 0).unwrap();
+    }
+}

@@ -161,7 +161,7 @@ impl PartialOrd for Address {
 
 impl Ord for Address {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.collection(), self.key()).cmp(&(other.collection(), other.key()))
+        self.text.cmp(&other.text)
     }
 }
 
@@ -171,7 +171,7 @@ impl Hash for Address {
     }
 }
 
-/// A map keyed by addresses can be asked with `collection/key` text.
+/// A map or set of addresses can be asked with `collection/key` text, which orders as they do.
 impl Borrow<str> for Address {
     fn borrow(&self) -> &str {
         &self.text

@@ -1,0 +1,28 @@
+//! Where bytes rest: memory, disk, and what keeps the two in step.
+//!
+//! A tier knows manifests and bytes, never keys or compression: what it is given is already in the
+//! form it rests in. Actors drive the tiers; nothing here spawns, sleeps or waits for a message.
+
+mod disk;
+pub mod eviction;
+mod keeper;
+mod memory;
+mod sequencer;
+mod tier;
+
+#[cfg(test)]
+mod conformance;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use disk::{DiskTier, DiskUsage, FrameReader, Recovery, StagedFrame, Staging};
+pub use keeper::{Binding, Change, Draft, Job, Keeper, Located, Outcome, Show};
+pub use memory::{MemoryTier, MemoryUsage, Note, Reservation, Resident, Ticket};
+pub use sequencer::Sequencer;
+pub use tier::{Source, Tier, TierCopy};
+
+/// Locks; what a panicking holder left is still whole, because every critical section here changes
+/// one thing at a time.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

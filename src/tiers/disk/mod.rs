@@ -1,0 +1,277 @@
+//! Level 2: sealed frames on a local disk, and the records that say whose they are.
+//!
+//! Small frames rest inside the store's records; larger ones are files, written beside their place,
+//! synced and renamed before the commit that names them. What a commit dropped is unlinked later:
+//! the debt is in the same commit, so a crash loses none of it.
+//!
+//! ```text
+//! store.redb                    records (`store/`)
+//! frames/ab/abcdef….frame       one frame, named by its id
+//! staging/abcdef….frame         a frame that is still being written; cleared at start
+//! quarantine/abcdef….frame      a frame that failed its check; kept for whoever looks into it
+//! ```
+
+mod commit;
+mod layout;
+mod staging;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+
+pub(super) use commit::Plan;
+use layout::Layout;
+pub use staging::{StagedFrame, Staging};
+
+use super::{Source, Tier, TierCopy};
+use crate::error::{Error, Result};
+use crate::limits::CHUNK_BYTES;
+use crate::model::{Address, Clock, FrameId, Head, Level, Seal, Version};
+use crate::store::{Batch, File, Fs, QuarantineRecord, Store};
+
+/// Discarded frames that one round of [`DiskTier::collect`] unlinks.
+const COLLECT_FRAMES_MAX: usize = 1024;
+
+/// Level 2 of a container.
+pub struct DiskTier {
+    fs: Arc<dyn Fs>,
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    layout: Arc<Layout>,
+    /// Whether a commit may have left frames to unlink.
+    owed: AtomicBool,
+}
+
+/// What opening found left over from the last life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Frames that were still being written.
+    pub unfinished: usize,
+    /// Frames that no record names: their commit never happened.
+    pub orphans: usize,
+    /// Discarded frames that were still there.
+    pub discarded: usize,
+}
+
+/// What the disk holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskUsage {
+    /// Live objects.
+    pub objects: u64,
+    /// Objects whose bytes failed their check.
+    pub quarantined: u64,
+}
+
+/// The sealed bytes of one version: readable to the end, whatever happens to the object meanwhile.
+#[derive(Clone)]
+pub enum FrameReader {
+    /// It rests in the store.
+    Inline(Bytes),
+    /// It is a file of its own.
+    File(Arc<dyn File>, u64),
+}
+
+impl Source for FrameReader {
+    fn len(&self) -> u64 {
+        match self {
+            FrameReader::Inline(bytes) => bytes.len() as u64,
+            FrameReader::File(_, len) => *len,
+        }
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        match self {
+            FrameReader::Inline(bytes) => Source::read(bytes, range),
+            FrameReader::File(file, len) => {
+                let outside = range.start > range.end || range.end > *len;
+                if outside {
+                    return Err(Error::corrupt("the frame is shorter than its footer says"));
+                }
+                let mut buffer = vec![0; (range.end - range.start) as usize];
+                file.read_exact_at(&mut buffer, range.start).map_err(|error| layout::io_error(error, "cannot read the frame"))?;
+                Ok(buffer.into())
+            }
+        }
+    }
+}
+
+impl DiskTier {
+    /// Opens the folders of a container and clears what its last life left half-done.
+    pub fn open(
+        fs: Arc<dyn Fs>,
+        layout_root: &std::path::Path,
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Recovery)> {
+        let layout = Arc::new(Layout::create(Arc::clone(&fs), layout_root)?);
+        let disk = DiskTier { fs, store, clock, layout, owed: AtomicBool::new(true) };
+        let unfinished = disk.layout.clear_staging()?;
+        let orphans = disk.remove_orphans()?;
+        let discarded = disk.collect()?;
+        Ok((disk, Recovery { unfinished, orphans, discarded }))
+    }
+
+    /// The records.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Starts writing a frame; nothing shows until it is committed.
+    pub fn stage(&self, frame: FrameId) -> Staging {
+        Staging::new(Arc::clone(&self.layout), frame)
+    }
+
+    /// The newest thing known at an address.
+    pub fn head(&self, address: &Address) -> Result<Option<Head>> {
+        self.store.head(address)
+    }
+
+    /// Opens the sealed bytes of a manifest.
+    ///
+    /// `not_found` when the frame was discarded meanwhile: read the head again. `corrupt` when it is
+    /// missing or in quarantine although its record still names it.
+    pub fn reader(&self, address: &Address, version: Version, seal: &Seal) -> Result<FrameReader> {
+        if seal.inline {
+            let frame = self.store.inline(version)?;
+            return frame.map(FrameReader::Inline).ok_or_else(|| self.missing(address, version, seal.frame));
+        }
+        let opened = self.fs.open(&self.layout.frame(seal.frame));
+        match opened {
+            Ok(file) => {
+                let len = file.len().map_err(|error| layout::io_error(error, "cannot read the frame's length"))?;
+                Ok(FrameReader::File(file, len.min(seal.bytes)))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(self.missing(address, version, seal.frame)),
+            Err(error) => Err(layout::io_error(error, "cannot open the frame").with("address", address)),
+        }
+    }
+
+    /// Why a frame that a head named is not where it should be.
+    fn missing(&self, address: &Address, version: Version, frame: FrameId) -> Error {
+        let still_named = match self.store.head(address) {
+            Ok(head) => head.is_some_and(|head| head.version() == version),
+            Err(error) => return error,
+        };
+        if still_named {
+            Error::corrupt("the object's bytes are damaged or missing on disk and no other copy is known; push it again or restore it")
+                .with("address", address)
+                .with("frame", frame)
+        } else {
+            Error::not_found("this version of the object has just been replaced").with("address", address)
+        }
+    }
+
+    /// Puts aside a frame that failed its check. The head stays, so that the object is reported as
+    /// damaged rather than as never there.
+    pub fn quarantine(&self, address: &Address, version: Version, frame: FrameId, why: &Error) -> Result<()> {
+        let record = QuarantineRecord {
+            address: address.clone(),
+            version,
+            why: why.to_string(),
+            at_ms: self.clock.now_ms(),
+        };
+        let mut batch = Batch::new();
+        batch.quarantine(frame, &record);
+        self.store.commit(&batch)?;
+        self.layout.quarantine(frame)
+    }
+
+    /// Makes a version ceiling durable.
+    pub(super) fn raise_ceiling(&self, ceiling: u64) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.raise_ceiling(ceiling);
+        self.store.commit(&batch)
+    }
+
+    /// Unlinks discarded frames. Returns how many; fewer than are owed when there are very many.
+    pub fn collect(&self) -> Result<usize> {
+        if !self.owed.swap(false, Ordering::AcqRel) {
+            return Ok(0);
+        }
+        let frames = self.store.discards(COLLECT_FRAMES_MAX)?;
+        let done = frames.len();
+        for frame in &frames {
+            self.layout.unlink(*frame)?;
+        }
+        if done > 0 {
+            let mut batch = Batch::new();
+            frames.iter().for_each(|frame| batch.discarded(*frame));
+            self.store.commit(&batch)?;
+        }
+        if done == COLLECT_FRAMES_MAX {
+            self.owed.store(true, Ordering::Release);
+        }
+        Ok(done)
+    }
+
+    /// What the disk holds.
+    pub fn usage(&self) -> Result<DiskUsage> {
+        Ok(DiskUsage { objects: self.store.object_count()?, quarantined: self.store.quarantined()?.len() as u64 })
+    }
+
+    /// A frame is renamed into place before the commit that names it, so a crash in between leaves
+    /// a file without an owner.
+    fn remove_orphans(&self) -> Result<usize> {
+        let mut orphans = 0;
+        self.layout.each_frame(|frame| {
+            if !self.store.owns(frame)? && !self.store.is_discarded(frame)? {
+                self.layout.unlink(frame)?;
+                orphans += 1;
+            }
+            Ok(())
+        })?;
+        Ok(orphans)
+    }
+}
+
+/// Level 2 as a [`Tier`]: copies are sealed, and their manifests carry the seal.
+impl Tier for DiskTier {
+    fn level(&self) -> Level {
+        Level::Disk
+    }
+
+    fn put(&self, address: &Address, copy: TierCopy) -> Result<bool> {
+        let mut manifest = (*copy.manifest).clone();
+        let seal = manifest.seal.as_mut().ok_or_else(|| Error::internal("a copy for the disk must be sealed").with("address", address))?;
+        let mut plan = Plan::new(self);
+        if plan.head(address)?.is_some_and(|head| head.version() >= manifest.version) {
+            return Ok(false);
+        }
+        let mut staging = self.stage(seal.frame);
+        let len = copy.bytes.len();
+        let mut at = 0;
+        while at < len {
+            let next = (at + CHUNK_BYTES as u64).min(len);
+            staging.write(&copy.bytes.read(at..next)?)?;
+            at = next;
+        }
+        let frame = staging.finish()?;
+        seal.inline = frame.is_inline();
+        plan.store(address, manifest, frame)?;
+        plan.commit()?;
+        Ok(true)
+    }
+
+    fn get(&self, address: &Address) -> Result<Option<TierCopy>> {
+        let Some(Head::Object(manifest)) = self.head(address)? else { return Ok(None) };
+        let seal = manifest.seal.as_ref().ok_or_else(|| Error::corrupt("a record names no frame").with("address", address))?;
+        let bytes = Arc::new(self.reader(address, manifest.version, seal)?);
+        Ok(Some(TierCopy { manifest: Arc::new(manifest), bytes }))
+    }
+
+    fn drop_copy(&self, address: &Address, version: Version) -> Result<bool> {
+        let mut plan = Plan::new(self);
+        if plan.head(address)?.is_none_or(|head| head.object().is_none() || head.version() != version) {
+            return Ok(false);
+        }
+        plan.forget(address)?;
+        plan.commit()?;
+        Ok(true)
+    }
+
+    fn objects(&self) -> Result<u64> {
+        self.store.object_count()
+    }
+}

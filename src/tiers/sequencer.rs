@@ -1,0 +1,56 @@
+//! Gives out versions and dots, in the order in which changes become visible.
+
+use std::sync::{Arc, Mutex};
+
+use super::locked;
+use crate::model::{Clock, ContainerId, Dot, Incarnation, Version, VersionClock};
+
+/// The one source of versions and dots of a container.
+pub struct Sequencer {
+    clock: Arc<dyn Clock>,
+    incarnation: Incarnation,
+    state: Mutex<State>,
+}
+
+struct State {
+    versions: VersionClock,
+    seq: u64,
+}
+
+/// A version and the dot of the change that gets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// Greater than every version given before.
+    pub version: Version,
+    /// The change's name.
+    pub dot: Dot,
+    /// Wall-clock milliseconds since 1970.
+    pub now_ms: u64,
+}
+
+impl Sequencer {
+    /// Goes on from the version ceiling that the container's last life made durable.
+    pub fn resume(container: ContainerId, ceiling: u64, incarnation: Incarnation, clock: Arc<dyn Clock>) -> Self {
+        let versions = VersionClock::resume(container, ceiling);
+        Sequencer { clock, incarnation, state: Mutex::new(State { versions, seq: 0 }) }
+    }
+
+    /// The ceiling to make durable before `count` more stamps can be given, if the present one is too low.
+    pub fn ceiling_needed(&self, count: u64) -> Option<u64> {
+        locked(&self.state).versions.ceiling_needed(self.clock.now_ms(), count)
+    }
+
+    /// Takes note that the store holds this ceiling now.
+    pub fn raise_ceiling(&self, ceiling: u64) {
+        locked(&self.state).versions.raise_ceiling(ceiling);
+    }
+
+    /// The next stamp; `None` until a higher ceiling is durable.
+    pub fn stamp(&self) -> Option<Stamp> {
+        let now_ms = self.clock.now_ms();
+        let mut state = locked(&self.state);
+        let version = state.versions.next(now_ms)?;
+        state.seq += 1;
+        Some(Stamp { version, dot: Dot { incarnation: self.incarnation, seq: state.seq }, now_ms })
+    }
+}

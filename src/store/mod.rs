@@ -3,18 +3,44 @@
 //! The database is named in `db.rs` alone; everybody else speaks in typed [`Batch`]es and reads.
 //! Tiers and actors may use this module; it knows nothing of sealing, tiers or requests.
 
+mod batch;
+mod db;
 mod faults;
 mod fs;
 mod real;
+mod records;
 mod sim;
 mod sim_disk;
 
+#[cfg(test)]
+mod tests;
+
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use batch::Batch;
+pub use db::{Identity, Store, StoreOptions};
 pub use faults::{FaultFs, FaultOp};
 pub use fs::{File, Fs};
 pub use real::{LockGuard, RealFs};
+pub use records::QuarantineRecord;
 pub use sim::{SimFs, SyncKind};
+
+use crate::error::Error;
+
+/// A failure of the file system in our terms: `what` says what could not be done.
+pub fn io_error(error: io::Error, what: &str) -> Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::unavailable(format!("{what}: the disk is full; free some space or delete objects")).because(error)
+        }
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            Error::unavailable(format!("{what}: the data folder is not writable; mend its permissions or choose another"))
+                .because(error)
+        }
+        _ => Error::internal(what).because(error),
+    }
+}
 
 /// Locks although a holder panicked: what these locks guard is whole between any two statements.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -167,7 +167,7 @@ impl DiskTier {
     /// damaged rather than as never there.
     pub fn quarantine(&self, address: &Address, version: Version, frame: FrameId, why: &Error) -> Result<()> {
         let record = QuarantineRecord {
-            address: address.clone(),
+            address: address.to_string(),
             version,
             why: why.to_string(),
             at_ms: self.clock.now_ms(),

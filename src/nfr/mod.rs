@@ -1,0 +1,24 @@
+//! Non-functional requirements as pure functions from bytes to bytes: sealing and opening of frames,
+//! digests, keys.
+//!
+//! Nothing here reads a file, starts a thread or waits. [`Sealer::seal`] and [`Opener::open`] may be
+//! called for different chunks at the same time and in any order; the caller owns the parallelism.
+//! The format is written down in `docs/frame.md`.
+
+mod compress;
+mod digest;
+mod engine;
+mod frame;
+mod keyring;
+mod opener;
+mod sealer;
+
+#[cfg(test)]
+mod tests;
+
+pub use digest::{ChunkHash, PlainDigest, combine, hash_chunk};
+pub use engine::{DataKey, SystemRng};
+pub use frame::{HEADER_BYTES, footer_extent};
+pub use keyring::{Keyring, binding};
+pub use opener::{Opener, open_whole};
+pub use sealer::{FinishedFrame, FrameBuilder, SealedChunk, Sealer, seal_whole};

@@ -1,0 +1,170 @@
+//! The keys of a site, which wrap the data keys of its objects.
+
+use std::fmt;
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::engine::DataKey;
+use crate::error::{Error, Result};
+use crate::model::{Address, Rng, Seal, Version, WrappedKey};
+
+type KeyId = [u8; 8];
+
+/// Several keys, one of which wraps; the others still unwrap.
+pub struct Keyring {
+    active: KeyId,
+    keys: Vec<(KeyId, DataKey)>,
+}
+
+/// The keyring's text form.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    active: String,
+    key: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    id: String,
+    secret: Zeroizing<String>,
+}
+
+impl Keyring {
+    /// A ring with one fresh key.
+    pub fn generate(rng: &dyn Rng) -> Self {
+        let mut id = [0; 8];
+        rng.fill(&mut id);
+        Keyring { active: id, keys: vec![(id, DataKey::random(rng))] }
+    }
+
+    /// Reads the text form. No error quotes a secret.
+    pub fn parse(text: &str) -> Result<Self> {
+        // The parser's own message quotes the line it stumbled over, which may hold a secret.
+        let bad = || Error::invalid("the keyring is not readable: it holds `active`, and [[key]] tables with `id` and `secret` in hex");
+        let file: File = toml::from_str(text).map_err(|_| bad())?;
+        let mut keys = Vec::new();
+        for entry in &file.key {
+            let secret = Zeroizing::new(from_hex::<32>(&entry.secret).ok_or_else(bad)?);
+            keys.push((from_hex(&entry.id).ok_or_else(bad)?, DataKey::from_bytes(*secret)));
+        }
+        let active = from_hex(&file.active).ok_or_else(bad)?;
+        let ring = Keyring { active, keys };
+        ring.key(&active)?;
+        Ok(ring)
+    }
+
+    /// The text form, to be kept in a file that only its owner can read.
+    pub fn render(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(256 + self.keys.len() * 128));
+        text.push_str("# The keys of this site. Without this file its objects cannot be opened: keep a copy in a safe place.\n");
+        text.push_str(&format!("active = \"{}\"\n", hex(&self.active)));
+        for (id, key) in &self.keys {
+            let secret = Zeroizing::new(hex(key.bytes()));
+            text.push_str(&format!("\n[[key]]\nid = \"{}\"\nsecret = \"", hex(id)));
+            text.push_str(&secret);
+            text.push_str("\"\n");
+        }
+        text
+    }
+
+    /// Wraps a data key with the active key, bound to what it opens (see [`binding`]).
+    pub fn wrap(&self, rng: &dyn Rng, key: &DataKey, binding: &[u8]) -> Result<WrappedKey> {
+        let mut nonce = [0; 12];
+        rng.fill(&mut nonce);
+        let mut bytes = key.bytes().to_vec();
+        let tag = self.key(&self.active)?.cipher()?.seal(nonce, binding, &mut bytes)?;
+        bytes.extend_from_slice(&tag);
+        Ok(WrappedKey { key: self.active, nonce, bytes })
+    }
+
+    /// Unwraps a data key; fails unless the binding is the one it was wrapped with.
+    pub fn unwrap(&self, wrapped: &WrappedKey, binding: &[u8]) -> Result<DataKey> {
+        let cipher = self.key(&wrapped.key)?.cipher()?;
+        let plain = cipher.open(wrapped.nonce, binding, &wrapped.bytes).map(Zeroizing::new);
+        let key = plain.and_then(|plain| <[u8; 32]>::try_from(&plain[..]).ok());
+        key.map(DataKey::from_bytes).ok_or_else(|| Error::corrupt("the object's key does not fit the object"))
+    }
+
+    fn key(&self, id: &KeyId) -> Result<&DataKey> {
+        let found = self.keys.iter().find(|(known, _)| known == id);
+        found.map(|(_, key)| key).ok_or_else(|| {
+            Error::unavailable("this key is not in the keyring; start with the keyring that the object was sealed with").with("key", hex(id))
+        })
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keyring({} keys, active {})", self.keys.len(), hex(&self.active))
+    }
+}
+
+/// What a data key is bound to: the object, its version, and the frame it opens.
+pub fn binding(address: &Address, version: Version, size: u64, seal: &Seal) -> Vec<u8> {
+    let name = address.as_str().as_bytes();
+    [
+        b"meshstore data key 1",
+        &(name.len() as u32).to_le_bytes()[..],
+        name,
+        &version.to_be_bytes(),
+        &size.to_le_bytes(),
+        &seal.frame.0,
+        &seal.bytes.to_le_bytes(),
+        &seal.footer,
+    ]
+    .concat()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() * 2);
+    bytes.iter().for_each(|byte| out.push_str(&format!("{byte:02x}")));
+    out
+}
+
+fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let plain = text.len() == N * 2 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut out = [0; N];
+    for (byte, at) in out.iter_mut().zip((0..text.len()).step_by(2)) {
+        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
+    }
+    plain.then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+    use crate::model::SeededRng;
+
+    #[test]
+    fn a_ring_reads_back_and_debug_shows_no_secret() {
+        let rng = SeededRng::new(4);
+        let ring = Keyring::generate(&rng);
+        let text = ring.render();
+        let wrapped = ring.wrap(&rng, &DataKey::from_bytes([7; 32]), b"object").unwrap();
+        let again = Keyring::parse(&text).unwrap();
+        assert_eq!(again.unwrap(&wrapped, b"object").unwrap().bytes(), &[7; 32]);
+        let secret = text.split('"').nth(5).unwrap();
+        assert_eq!(secret.len(), 64);
+        assert!(!format!("{again:?} {wrapped:?}").contains(secret));
+        let broken = text.replace("secret =", "secret : ");
+        assert!(!format!("{}", Keyring::parse(&broken).unwrap_err()).contains(secret));
+    }
+
+    #[test]
+    fn another_object_another_ring_and_any_flipped_bit_are_refused() {
+        let rng = SeededRng::new(5);
+        let ring = Keyring::generate(&rng);
+        let wrapped = ring.wrap(&rng, &DataKey::random(&rng), b"object").unwrap();
+        assert_eq!(ring.unwrap(&wrapped, b"other").unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(Keyring::generate(&rng).unwrap(&wrapped, b"object").unwrap_err().kind(), Kind::Unavailable);
+        for bit in 0..wrapped.bytes.len() * 8 {
+            let mut bad = wrapped.clone();
+            bad.bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(ring.unwrap(&bad, b"object").is_err());
+        }
+    }
+}

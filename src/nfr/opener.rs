@@ -1,0 +1,141 @@
+//! Opens a frame: checks first, then decrypts and decompresses just the chunks that are wanted.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::compress;
+use super::engine::{Cipher, DataKey};
+use super::frame::{Footer, HEADER_BYTES, Header, PREFIX_BYTES, Prefix, associated, footer_extent};
+use super::sealer::{CHECK_BYTES, check_value, footer_hash, nonce};
+use crate::error::{Error, Result};
+use crate::limits::CHUNK_BYTES;
+use crate::model::{Chunks, FrameId, Seal};
+
+/// A frame whose header and footer have been checked.
+pub struct Opener {
+    header: Header,
+    head: [u8; HEADER_BYTES],
+    cipher: Option<Cipher>,
+    /// Where each chunk starts in the frame, and where the last one ends.
+    bounds: Vec<u64>,
+    size: u64,
+}
+
+impl Opener {
+    /// Checks header and footer (with trailer) against the seal. `key` is the unwrapped data key.
+    pub fn new(seal: &Seal, header: &[u8], footer: &[u8], key: Option<&DataKey>) -> Result<Self> {
+        let bad = |why: &'static str| Error::corrupt(why).with("frame", seal.frame);
+        let head: [u8; HEADER_BYTES] = header.try_into().map_err(|_| bad("the frame is shorter than a header"))?;
+        if footer_hash(&head, footer) != seal.footer {
+            return Err(bad("the frame's header or footer is damaged"));
+        }
+        let header = Header::decode(&head)?;
+        let footer = Footer::decode(footer).ok_or_else(|| bad("the frame's footer is damaged"))?;
+        if header.frame != seal.frame {
+            return Err(bad("the frame is another one"));
+        }
+        if footer.chunks.len() as u64 != footer.size.div_ceil(header.chunk_bytes() as u64) {
+            return Err(bad("the frame's footer contradicts itself"));
+        }
+        let mut at = HEADER_BYTES as u64;
+        let mut bounds = vec![at];
+        for bytes in &footer.chunks {
+            if *bytes as usize > PREFIX_BYTES + header.chunk_bytes() + CHECK_BYTES {
+                return Err(bad("a chunk of the frame is larger than a chunk can be"));
+            }
+            at += u64::from(*bytes);
+            bounds.push(at);
+        }
+        let encrypted = matches!(header.encryption, crate::model::Encryption::Aes256Gcm);
+        let cipher = match (encrypted, key) {
+            (false, _) => None,
+            (true, Some(key)) => Some(key.cipher()?),
+            (true, None) => return Err(Error::internal("an encrypted frame needs its key").with("frame", seal.frame)),
+        };
+        Ok(Opener { header, head, cipher, bounds, size: footer.size })
+    }
+
+    /// How many chunks there are.
+    pub fn chunks(&self) -> u32 {
+        (self.bounds.len() - 1) as u32
+    }
+
+    /// Plain bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Which frame this is.
+    pub fn frame(&self) -> FrameId {
+        self.header.frame
+    }
+
+    /// Where a chunk lies in the frame; empty when there is no such chunk.
+    pub fn extent(&self, index: u32) -> Range<u64> {
+        let bound = |index: usize| self.bounds.get(index).copied().unwrap_or_default();
+        bound(index as usize)..bound(index as usize + 1)
+    }
+
+    /// The chunks that hold a range of plain bytes.
+    pub fn chunks_of(&self, range: &Range<u64>) -> Range<u32> {
+        let chunk = self.header.chunk_bytes() as u64;
+        let end = range.end.min(self.size);
+        if range.start >= end {
+            return 0..0;
+        }
+        (range.start / chunk) as u32..end.div_ceil(chunk) as u32
+    }
+
+    /// The plain bytes that a chunk holds.
+    pub fn plain_extent(&self, index: u32) -> Range<u64> {
+        let start = u64::from(index) * self.header.chunk_bytes() as u64;
+        start.min(self.size)..(start + self.header.chunk_bytes() as u64).min(self.size)
+    }
+
+    /// Checks and opens one chunk, given as it lies in the frame.
+    pub fn open(&self, index: u32, sealed: &[u8]) -> Result<Bytes> {
+        let bad = || Error::corrupt("a chunk of the frame is damaged").with("frame", self.header.frame).with("chunk", index);
+        let (front, stored) = sealed.split_at_checked(PREFIX_BYTES).ok_or_else(bad)?;
+        let prefix = Prefix::decode(front).ok_or_else(bad)?;
+        let last = index + 1 == self.chunks();
+        if prefix.index != index || prefix.last != last || prefix.payload as usize != stored.len() {
+            return Err(bad());
+        }
+        let aad = associated(&self.head, &prefix.encode());
+        let checked = match &self.cipher {
+            Some(cipher) => cipher.open(nonce(index), &aad, stored).ok_or_else(bad)?,
+            None => {
+                let split = stored.len().checked_sub(CHECK_BYTES).and_then(|at| stored.split_at_checked(at));
+                let (bytes, check) = split.ok_or_else(bad)?;
+                if check_value(&aad, bytes) != check {
+                    return Err(bad());
+                }
+                bytes.to_vec()
+            }
+        };
+        let extent = self.plain_extent(index);
+        let len = (extent.end - extent.start) as usize;
+        let plain = if prefix.compressed {
+            compress::decompress(self.header.codec, &checked, len).map_err(|_| bad())?
+        } else {
+            checked
+        };
+        if plain.len() == len { Ok(plain.into()) } else { Err(bad()) }
+    }
+}
+
+/// Opens a frame that is wholly here; for small ones.
+pub fn open_whole(seal: &Seal, size: u64, frame: &[u8], key: Option<&DataKey>) -> Result<Chunks> {
+    let cut = |range: Range<u64>| {
+        let part = frame.get(range.start as usize..range.end as usize);
+        part.ok_or_else(|| Error::corrupt("the frame is shorter than it should be").with("frame", seal.frame))
+    };
+    if frame.len() as u64 != seal.bytes {
+        return Err(Error::corrupt("the frame has not the length it should have").with("frame", seal.frame));
+    }
+    let footer = footer_extent(seal.bytes, size, CHUNK_BYTES)?;
+    let opener = Opener::new(seal, cut(0..HEADER_BYTES as u64)?, cut(footer)?, key)?;
+    let pieces = (0..opener.chunks()).map(|index| opener.open(index, cut(opener.extent(index))?));
+    Ok(Chunks::from_pieces(pieces.collect::<Result<_>>()?))
+}

@@ -98,7 +98,7 @@ fn read_size(text: &str) -> Result<u64> {
 }
 
 fn show_size(size: u64) -> String {
-    match UNITS.iter().find(|(name, bytes)| *name != "B" && size >= *bytes && size % bytes == 0) {
+    match UNITS.iter().find(|(name, bytes)| *name != "B" && size >= *bytes && size.is_multiple_of(*bytes)) {
         Some((name, bytes)) => format!("{}{name}", size / bytes),
         None => size.to_string(),
     }

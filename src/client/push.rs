@@ -73,7 +73,9 @@ impl Upload {
                     Some(Err(error)) => Some(Err(io::Error::new(error.kind(), error.to_string()))),
                     None => Some(Ok(())),
                 };
-                if let Some((end, sender)) = end.zip(sender.take_if(|_| !matches!(piece, Some(Ok(_))))) {
+                if let Some(end) = end
+                    && let Some(sender) = sender.take()
+                {
                     // Nobody listens any more when the container has answered before the end.
                     let _ = sender.send(end);
                 }
@@ -130,8 +132,10 @@ async fn deliver(
     tokio::pin!(sending);
     let mut failed = None;
     tokio::select! {
-        outcome = &mut sending => return client.answered(outcome).await,
+        // The end first: a source that failed is the reason why the sending then fails too.
+        biased;
         end = ended => if let Ok(Err(error)) = end { failed = Some(error) },
+        outcome = &mut sending => return client.answered(outcome).await,
     }
     if let Some(error) = failed {
         // Dropping the request breaks the connection, so the container discards what it has.

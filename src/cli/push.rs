@@ -145,7 +145,7 @@ fn open(source: Option<&Path>, address: &Address) -> Result<Upload> {
     let file = File::open(path).map_err(opening)?;
     let there = file.metadata().map_err(opening)?;
     // A pipe or a device has no length to speak of.
-    let size = there.is_file().then(|| there.len());
+    let size = there.is_file().then_some(there.len());
     let bar = progress::bar(size, address.as_str());
     Ok(Upload::stream(files::stream(file).inspect_ok(move |piece| bar.inc(piece.len() as u64)), size))
 }

@@ -44,3 +44,13 @@ pub const TOUCH_BUFFER_ENTRIES: usize = 4096;
 
 /// Wall-clock milliseconds of version ceiling reserved at a time: a restart skips at most this far.
 pub const VERSION_RESERVE_MS: u64 = 10_000;
+
+/// How long the client waits for a connection to a container.
+pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the client waits for an answer, or for the next piece of one. Longer than a request may
+/// take by default, so that the container's own answer comes first.
+pub const CLIENT_SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Largest answer that the client holds whole: a full page of a list.
+pub const CLIENT_ANSWER_BYTES_MAX: usize = 16 << 20;

@@ -1,0 +1,154 @@
+//! The command line: what can be typed, and what the commands do that speak to a running container.
+//!
+//! One file per noun. `serve` and `demo` are only parsed here: they build a container, which is the
+//! composition root's work, so `main` runs them.
+
+mod config;
+mod files;
+mod ls;
+mod out;
+mod progress;
+mod pull;
+mod push;
+mod rm;
+mod serve;
+mod stat;
+mod target;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use config::ConfigCommand;
+pub use ls::Ls;
+pub use pull::Pull;
+pub use push::Push;
+pub use rm::Rm;
+pub use serve::{Demo, Serve};
+pub use stat::Stat;
+pub use version::Version;
+
+use crate::client::Client;
+use crate::error::{Error, Kind, Result};
+
+/// The exit code of the first kind; 1 and 2 are taken by shells and by wrong usage.
+const EXIT_CODE_BASE: u8 = 10;
+
+/// Variable of the token; never a flag, which every user of the host could read.
+const TOKEN_VARIABLE: &str = "MESHSTORE_TOKEN";
+
+/// A shared, fast, private place for data at the edge, in the fog and in the cloud.
+#[derive(Debug, Parser)]
+#[command(name = "meshstore", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// Which container to speak to.
+    #[command(flatten)]
+    pub remote: Remote,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  meshstore serve &
+  meshstore push today.csv meteo/today.csv
+  meshstore pull meteo/today.csv -
+  meshstore ls meteo -l
+
+MESHSTORE_TOKEN holds the token, where one is needed. On failure the exit code names the kind of error.";
+
+/// Where the container is.
+#[derive(Clone, Debug, Args)]
+pub struct Remote {
+    /// URL of the container.
+    #[arg(long, global = true, env = "MESHSTORE_URL", default_value = "http://127.0.0.1:7700", value_name = "URL")]
+    pub url: String,
+}
+
+impl Remote {
+    fn client(&self) -> Result<Client> {
+        let token = match std::env::var(TOKEN_VARIABLE) {
+            Ok(token) => Some(token).filter(|token| !token.is_empty()),
+            Err(std::env::VarError::NotPresent) => None,
+            Err(std::env::VarError::NotUnicode(_)) => return Err(Error::invalid("MESHSTORE_TOKEN is not text")),
+        };
+        Client::new(&self.url, token)
+    }
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what a mesh does, in one process, without a server.
+    Demo(Demo),
+    /// Run a container.
+    Serve(Serve),
+    /// Store files, folders or stdin.
+    Push(Push),
+    /// Fetch an object or a folder of objects.
+    Pull(Pull),
+    /// List the keys of a collection.
+    Ls(Ls),
+    /// Show what is known of an object.
+    Stat(Stat),
+    /// Delete objects.
+    Rm(Rm),
+    /// Check and explain the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the version.
+    Version(Version),
+}
+
+/// What was typed; wrong usage and `--help` end the process here.
+pub fn parse() -> Cli {
+    Cli::parse()
+}
+
+/// Runs a command. An interrupt undoes what is half done and ends the process.
+pub async fn run(cli: Cli) -> Result<()> {
+    tokio::select! {
+        outcome = dispatch(cli) => outcome,
+        // Dropping the work removes its temporary files; 128 + the signal's number is what shells expect.
+        code = interrupted() => std::process::exit(code),
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<()> {
+    let remote = &cli.remote;
+    match cli.command {
+        Command::Demo(_) | Command::Serve(_) => Err(Error::internal("this command is not run by the command line")),
+        Command::Push(push) => push.run(&remote.client()?).await,
+        Command::Pull(pull) => pull.run(&remote.client()?).await,
+        Command::Ls(ls) => ls.run(&remote.client()?).await,
+        Command::Stat(stat) => stat.run(&remote.client()?).await,
+        Command::Rm(rm) => rm.run(&remote.client()?).await,
+        Command::Config(config) => config.run(),
+        Command::Version(version) => version.run(),
+    }
+}
+
+async fn interrupted() -> i32 {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        Ok(()) = tokio::signal::ctrl_c() => 130,
+        Some(()) = terminate.recv() => 143,
+        else => std::future::pending().await,
+    }
+}
+
+/// Says on stderr what went wrong and gives the exit code of its kind.
+pub fn fail(error: &Error) -> ExitCode {
+    eprintln!("error: {} [{}]", out::plain(&error.to_string()), error.kind());
+    ExitCode::from(exit_code(error.kind()))
+}
+
+fn exit_code(kind: Kind) -> u8 {
+    let position = Kind::ALL.iter().position(|other| *other == kind);
+    position.and_then(|position| u8::try_from(position).ok()).map_or(u8::MAX, |position| EXIT_CODE_BASE + position)
+}
+
+#[cfg(test)]
+mod tests;

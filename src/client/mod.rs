@@ -1,0 +1,115 @@
+//! The Rust client of a container's HTTP door. The command line uses it; so may any program.
+//!
+//! It knows the contract of the door and nothing of what is behind it. Answers that fail come back
+//! as [`crate::Error`] of the same kind as inside the container. The only place that names reqwest.
+
+mod answer;
+mod object;
+mod pull;
+mod push;
+mod transport;
+
+pub use object::{Item, ListPage, Object};
+pub use pull::Pulled;
+pub use push::{PushOptions, Pushed, Upload};
+pub use transport::Client;
+
+use reqwest::Method;
+
+use crate::error::{Error, Result};
+use crate::model::{Address, ByteRange, Name};
+
+impl Client {
+    /// Stores an object.
+    pub async fn push(&self, address: &Address, body: Upload, options: &PushOptions) -> Result<Pushed> {
+        push::push(self, address, body, options).await
+    }
+
+    /// Reads an object or a range of it; the bytes follow as they are asked for.
+    pub async fn pull(&self, address: &Address, range: Option<ByteRange>) -> Result<Pulled> {
+        pull::pull(self, address, range).await
+    }
+
+    /// What is known of an object, without its bytes.
+    pub async fn stat(&self, address: &Address) -> Result<Object> {
+        let request = self.request(Method::HEAD, &transport::object_path(address))?;
+        let answer = self.send(request).await.map_err(|error| about(error, address))?;
+        object::of_headers(answer.headers(), transport::length(&answer)).map_err(|error| about(error, address))
+    }
+
+    /// Deletes an object; deleting what is not there succeeds.
+    pub async fn delete(&self, address: &Address) -> Result<()> {
+        let request = self.request(Method::DELETE, &transport::object_path(address))?;
+        self.send(request).await.map(drop).map_err(|error| about(error, address))
+    }
+
+    /// One page of a collection's keys in byte order; the container chooses its length when `limit` is `None`.
+    pub async fn list(
+        &self,
+        collection: &Name,
+        prefix: &str,
+        after: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<ListPage> {
+        let request = self.request(Method::GET, &transport::list_path(collection, prefix, after, limit))?;
+        let answer = self.send(request).await?;
+        let bytes = answer::whole(answer).await?;
+        serde_json::from_slice(&bytes).map_err(|error| answer::strange("its list cannot be read").because(error))
+    }
+
+    /// All keys of a collection that start with `prefix`, asked for page by page.
+    pub fn list_all(&self, collection: &Name, prefix: &str) -> Lister {
+        let (client, collection, prefix) = (self.clone(), collection.clone(), prefix.to_owned());
+        Lister { client, collection, prefix, page: Vec::new().into_iter(), after: None, last: false }
+    }
+
+    /// Whether a container answers at this URL.
+    pub async fn health(&self) -> Result<()> {
+        let request = self.request(Method::GET, "/healthz")?;
+        self.send(request).await.map(drop)
+    }
+}
+
+/// Names the object in an error that does not name it yet.
+fn about(error: Error, address: &Address) -> Error {
+    let named = error.context("address").is_some() || error.message().contains(address.as_str());
+    if named { error } else { error.with("address", address) }
+}
+
+/// Walks a collection page by page, holding one page at a time.
+#[derive(Debug)]
+pub struct Lister {
+    client: Client,
+    collection: Name,
+    prefix: String,
+    page: std::vec::IntoIter<Item>,
+    after: Option<String>,
+    last: bool,
+}
+
+impl Lister {
+    /// The next entry; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Item>> {
+        loop {
+            if let Some(item) = self.page.next() {
+                return Ok(Some(item));
+            }
+            if self.last {
+                return Ok(None);
+            }
+            let page = self.client.list(&self.collection, &self.prefix, self.after.as_deref(), None).await?;
+            // Keys come in order; a page that goes back would have us walk for ever.
+            if page.next.is_some() && page.next <= self.after {
+                return Err(answer::strange("its list does not go on"));
+            }
+            self.last = page.next.is_none();
+            self.after = page.next;
+            self.page = page.items.into_iter();
+        }
+    }
+}
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! What can be typed, and what each kind of failure exits with.
+
+use clap::CommandFactory;
+
+use super::*;
+
+fn parsed(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split(' '))
+}
+
+#[test]
+fn the_grammar_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_kind_has_the_exit_code_of_its_position() {
+    assert_eq!(exit_code(Kind::Invalid), 10);
+    assert_eq!(exit_code(Kind::NotFound), 13);
+    assert_eq!(exit_code(Kind::Deadline), 24);
+}
+
+#[test]
+fn commands_of_the_contract_are_understood() {
+    for line in [
+        "meshstore demo --keep",
+        "meshstore serve --config f --site s --name n --data d --keys k --http 127.0.0.1:0 --bus auto --role container --set a.b=c --json",
+        "meshstore push a b c/d/ -r --durability ram --nfr compress=none --content-type text/plain --meta a=b --meta c=d",
+        "meshstore push - c/k",
+        "meshstore pull c/k -",
+        "meshstore pull c/k --range -5",
+        "meshstore pull -r c out",
+        "meshstore --url http://h ls c/p -l --json",
+        "meshstore stat c/k --json --url http://h",
+        "meshstore rm -r c/k c/l",
+        "meshstore config check site.toml",
+        "meshstore config show --json",
+        "meshstore config reference --markdown",
+        "meshstore version --json",
+    ] {
+        assert!(parsed(line).is_ok(), "{line}: {}", parsed(line).unwrap_err());
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for line in [
+        "meshstore",
+        "meshstore fly",
+        "meshstore push a",
+        "meshstore ls",
+        "meshstore push a c/k --durability paper",
+        "meshstore pull -r --range 0-1 c",
+        "meshstore ls c --token x",
+    ] {
+        assert_eq!(parsed(line).unwrap_err().exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn flags_of_serve_become_a_configuration() {
+    let serve = |line: &str| match parsed(line).unwrap().command {
+        Command::Serve(serve) => serve,
+        other => panic!("{other:?}"),
+    };
+    let config = serve("meshstore serve --site a --http 127.0.0.1:0 --data /d --set site.name=b --set log.level=warn")
+        .config()
+        .unwrap();
+    assert_eq!((config.site.name.as_str(), config.http.addr.port()), ("a", 0));
+    assert_eq!(config.keys.file, std::path::Path::new("/d/keys.toml"));
+    let refused = |line: &str| serve(line).config().unwrap_err().kind();
+    assert_eq!(refused("meshstore serve --data /d --bus nats://h"), Kind::Unimplemented);
+    assert_eq!(refused("meshstore serve --data /d --http 0.0.0.0:1"), Kind::Invalid);
+    assert_eq!(refused("meshstore serve --data /d --role endpoint"), Kind::Unimplemented);
+    assert_eq!(refused("meshstore serve --config /no/such/file"), Kind::NotFound);
+}

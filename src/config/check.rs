@@ -1,0 +1,37 @@
+//! What must hold between keys. What must hold for one key alone is its shape's business.
+
+use super::Config;
+use super::fault::Fault;
+use super::gather::Given;
+use crate::error::Error;
+use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES};
+
+/// Half of the budget is level 1; the other half must hold at least one body's window of chunks.
+const BUDGET_BYTES_MIN: u64 = 2 * (BODY_WINDOW_CHUNKS * CHUNK_BYTES) as u64;
+
+/// Adds what does not fit together to `faults`. Keys that are faulty already hold their defaults here.
+pub(super) fn check(config: &Config, given: &Given, faults: &mut Vec<Fault>) {
+    let mut fault = |key: &'static str, error: Error| faults.push(Fault::new(key, given.origin(key), error));
+    let (memory, store) = (&config.memory, &config.store);
+    if memory.budget_bytes < BUDGET_BYTES_MIN {
+        let why = format!("less than {BUDGET_BYTES_MIN} bytes leave no room for even one body; raise it");
+        fault("memory.budget_bytes", Error::invalid(why).with("value", memory.budget_bytes));
+    }
+    let over = |why: &str| Error::invalid(why).with("memory.budget_bytes", memory.budget_bytes);
+    if memory.level1_bytes > memory.budget_bytes {
+        let why = over("level 1 is part of memory.budget_bytes and cannot be larger");
+        fault("memory.level1_bytes", why.with("value", memory.level1_bytes));
+    } else if memory.level1_bytes.saturating_add(store.cache_bytes) > memory.budget_bytes {
+        let why = over("memory.level1_bytes and store.cache_bytes together cannot be larger than memory.budget_bytes");
+        fault(
+            "store.cache_bytes",
+            why.with("memory.level1_bytes", memory.level1_bytes).with("value", store.cache_bytes),
+        );
+    }
+    if config.data.dir.as_os_str().is_empty() {
+        fault(
+            "data.dir",
+            Error::invalid("there is no home folder to keep data in; name a folder with --data or data.dir"),
+        );
+    }
+}

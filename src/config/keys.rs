@@ -1,0 +1,102 @@
+//! Every configuration key: name, type, default, meaning. The only place where a key is declared.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::Host;
+use super::declare::{Key, Reader, settings};
+use super::shape::{BUS, EVICTION, FORMAT, LEVEL, LOOPBACK, MILLIS, NAME, PATH, SIZE, count};
+use crate::model::{EvictionKind, Name};
+use crate::telemetry::{LevelFilter, LogFormat};
+
+/// How the containers of a site find each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusMode {
+    /// The best one found on this host.
+    Auto,
+    /// In process: this container is the whole site.
+    Local,
+}
+
+settings! { host;
+    /// The place this container belongs to.
+    site: SiteConfig {
+        /// Name of the site: lower-case letters, digits and hyphens.
+        name: Name = NAME, "local";
+    }
+
+    /// This process.
+    container: ContainerConfig {
+        /// Name of the container, unique in its site.
+        name: Name = NAME, "c1";
+    }
+
+    /// Where durable bytes rest.
+    data: DataConfig {
+        /// Folder of the store and of the sealed objects; made at the first start.
+        dir: PathBuf = PATH, "$XDG_DATA_HOME/meshstore or ~/.local/share/meshstore" => host.data_dir();
+    }
+
+    /// The keyring that opens sealed objects.
+    keys: KeysConfig {
+        /// File of the keyring, readable by its owner only; made at the first start. Without it
+        /// nothing that was sealed can be read again.
+        file: PathBuf = PATH, "keys.toml in data.dir" => data.dir.join("keys.toml");
+    }
+
+    /// The HTTP door.
+    http: HttpConfig {
+        /// Address it listens at; port 0 takes a free one.
+        addr: SocketAddr = LOOPBACK, "127.0.0.1:7700";
+        /// Threads that serve HTTP.
+        workers: usize = count::<1, 256>("a number from 1 to 256"), "the number of cores, at most 4" => host.cores.clamp(1, 4);
+        /// How long a connection may idle between two requests, in milliseconds.
+        idle_timeout_ms: u64 = MILLIS, "75000";
+    }
+
+    /// Level 1: plain bytes in memory.
+    memory: MemoryConfig {
+        /// Working memory of the whole process: level 1, caches and bodies on their way.
+        budget_bytes: u64 = SIZE, "512MiB";
+        /// Bytes of objects that level 1 holds; beyond that, objects are evicted.
+        level1_bytes: u64 = SIZE, "half of memory.budget_bytes" => budget_bytes / 2;
+        /// Who leaves a full level 1 first: `w-tinylfu` keeps what is asked for often, `lru` what was asked for last.
+        eviction: EvictionKind = EVICTION, "w-tinylfu";
+    }
+
+    /// The embedded database of manifests and small objects.
+    store: StoreConfig {
+        /// Bytes of its page cache, part of memory.budget_bytes.
+        cache_bytes: u64 = SIZE, "32MiB, at most an eighth of memory.budget_bytes" => (memory.budget_bytes / 8).min(32 << 20);
+    }
+
+    /// Sealing: compression, encryption and checks.
+    nfr: NfrConfig {
+        /// Threads that seal and open chunks; 0 means the number of cores.
+        workers: usize = count::<0, 1024>("a number from 0 to 1024"), "0";
+    }
+
+    /// What one container takes on; beyond a limit the answer is `busy` or `too_large`.
+    limits: LimitsConfig {
+        /// Requests in flight at once.
+        requests_max: usize = count::<1, 1_000_000>("a number from 1 to 1000000"), "1024";
+        /// Plain bytes of the largest object.
+        object_bytes_max: u64 = SIZE, "1TiB";
+        /// How long a request may take when it names no deadline, in milliseconds.
+        request_deadline_ms: u64 = MILLIS, "30000";
+    }
+
+    /// How containers talk to each other.
+    bus: BusConfig {
+        /// `local` keeps the bus in process; `auto` takes the best one there is, today the one in process too.
+        mode: BusMode = BUS, "auto";
+    }
+
+    /// What the process says on stderr.
+    log: LogConfig {
+        /// `human` for reading, `json` for programs (one object a line), `auto` for human on a terminal and json elsewhere.
+        format: LogFormat = FORMAT, "auto";
+        /// How much is said.
+        level: LevelFilter = LEVEL, "info";
+    }
+}

@@ -121,13 +121,7 @@ struct Inner {
 impl Error {
     /// An error of `kind`; `message` says what was wrong and what to do.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner {
-            kind,
-            message: message.into(),
-            context: Vec::new(),
-            source: None,
-            retry_after: None,
-        }))
+        Error(Box::new(Inner { kind, message: message.into(), context: Vec::new(), source: None, retry_after: None }))
     }
 
     /// Adds one thing the failure was about, such as the address or the path.

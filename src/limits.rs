@@ -54,3 +54,12 @@ pub const CLIENT_SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Largest answer that the client holds whole: a full page of a list.
 pub const CLIENT_ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Messages that may wait for one actor; whoever asks beyond that waits for a place.
+pub const ACTOR_QUEUE_MAX: usize = 1024;
+
+/// How often the eviction policy reads what memory noted.
+pub const LEARN_PERIOD: Duration = Duration::from_millis(100);
+
+/// How often discarded frames are removed.
+pub const COLLECT_PERIOD: Duration = Duration::from_millis(500);

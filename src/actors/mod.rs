@@ -1,7 +1,84 @@
-//! The conversation of the actors. Nothing outside this folder and `node/` names actix.
+//! The conversation of the actors. Nothing outside this folder names actix.
+//!
+//! | message | from | to | reply | bound |
+//! |---|---|---|---|---|
+//! | `StoreObject` `FetchObject` `RemoveObject` | handle | container | `Pushed` `Pulled` `Deleted` | requests |
+//! | `HandOutStages` | container, memory | nfr | the stages | `ACTOR_QUEUE_MAX` |
+//! | `Admit` | container | memory | room, or none | `ACTOR_QUEUE_MAX` |
+//! | `WriteOut` | handle | memory | how many | `ACTOR_QUEUE_MAX` |
+//! | `MakeRoom` `Reinstate` | memory | eviction | victims | `ACTOR_QUEUE_MAX` |
+//! | `Consider` | container | eviction | yes or no | `ACTOR_QUEUE_MAX` |
+//! | `Learn` | clockwork | eviction | nothing | `ACTOR_QUEUE_MAX` |
+//! | `Persist` | container, memory | disk | what became of it | `ACTOR_QUEUE_MAX` |
+//! | `Quarantine` | container | disk | nothing | `ACTOR_QUEUE_MAX` |
+//! | `Collect` | clockwork | disk | how many | `ACTOR_QUEUE_MAX` |
+//!
+//! Asks never run in a circle: [`CONVERSATION`] says who asks whom, and a test walks it.
 
 mod body;
+mod container;
+mod cpu;
+mod crew;
+mod disk;
+mod eviction;
+mod handle;
+mod memory;
+mod nfr;
+mod pull;
+mod push;
 mod request;
+mod runtime;
 
 pub use body::{Body, BodySender, PullBody};
+pub use crew::{Actors, CrewOptions};
+pub use handle::{Bounds, Handle};
 pub use request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed};
+pub use runtime::ActorHealth;
+
+/// Who asks whom, by the actors' names.
+pub const CONVERSATION: [(&str, &str); 9] = [
+    ("handle", "container"),
+    ("handle", "memory"),
+    ("container", "nfr"),
+    ("container", "memory"),
+    ("container", "eviction"),
+    ("container", "disk"),
+    ("memory", "nfr"),
+    ("memory", "eviction"),
+    ("memory", "disk"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::CONVERSATION;
+
+    /// Every folder-internal `Link<…Actor>` that an actor holds is in the table, and the table has no circle.
+    #[test]
+    fn asks_never_run_in_a_circle() {
+        fn visit<'a>(actor: &'a str, path: &mut Vec<&'a str>) {
+            assert!(!path.contains(&actor), "a circle: {path:?} -> {actor}");
+            path.push(actor);
+            CONVERSATION.iter().filter(|(from, _)| *from == actor).for_each(|(_, to)| visit(to, path));
+            path.pop();
+        }
+        CONVERSATION.iter().for_each(|(from, _)| visit(from, &mut Vec::new()));
+        let sources = [
+            ("memory", include_str!("memory.rs")),
+            ("eviction", include_str!("eviction.rs")),
+            ("disk", include_str!("disk.rs")),
+            ("nfr", include_str!("nfr.rs")),
+        ];
+        for (actor, source) in sources {
+            for (name, kind) in [
+                ("memory", "MemoryActor"),
+                ("eviction", "EvictionActor"),
+                ("disk", "DiskActor"),
+                ("nfr", "NfrActor"),
+                ("container", "ContainerActor"),
+            ] {
+                let asks = source.contains(&format!("Link<{kind}>"));
+                assert_eq!(asks, CONVERSATION.contains(&(actor, name)), "{actor} -> {name}");
+            }
+        }
+    }
+}

@@ -12,9 +12,8 @@ use crate::error::{Error, Result};
 use crate::limits::{KEY_BYTES_MAX, NAME_BYTES_MAX};
 
 /// Words that name operations in subjects, so that a site or collection can never be one.
-const RESERVED: [&str; 13] = [
-    "push", "pull", "head", "delete", "list", "locate", "batch", "fn", "state", "signal", "event", "log", "any",
-];
+const RESERVED: [&str; 13] =
+    ["push", "pull", "head", "delete", "list", "locate", "batch", "fn", "state", "signal", "event", "log", "any"];
 
 /// The name of a site, container, collection or keygroup: `[a-z0-9][a-z0-9-]{0,62}`, not a verb.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -139,7 +138,8 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self> {
         let (collection, key) = text.split_once('/').ok_or_else(|| {
-            Error::invalid("an address is collection/key, such as meteo/today.csv").with("address", text.escape_default())
+            Error::invalid("an address is collection/key, such as meteo/today.csv")
+                .with("address", text.escape_default())
         })?;
         Address::new(&collection.parse()?, key)
     }

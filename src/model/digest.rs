@@ -54,7 +54,8 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self> {
         let bad = || {
-            Error::invalid("a digest is blake3:<64 hex digits> or sha256:<64 hex digits>").with("digest", text.escape_default())
+            Error::invalid("a digest is blake3:<64 hex digits> or sha256:<64 hex digits>")
+                .with("digest", text.escape_default())
         };
         let (kind, hex) = text.split_once(':').ok_or_else(bad)?;
         let kind = match kind {

@@ -7,8 +7,8 @@ mod dot;
 mod manifest;
 mod nfr;
 mod policy;
-mod range;
 mod random;
+mod range;
 mod time;
 mod version;
 

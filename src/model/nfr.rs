@@ -96,7 +96,8 @@ impl FromStr for NfrOverride {
         let mut out = NfrOverride::default();
         for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
             let bad = |why: &'static str| Error::invalid(why).with("nfr", part.escape_default());
-            let (name, value) = part.split_once('=').ok_or_else(|| bad("an nfr is name=value; use encrypt, compress or digest"))?;
+            let (name, value) =
+                part.split_once('=').ok_or_else(|| bad("an nfr is name=value; use encrypt, compress or digest"))?;
             let repeated = match name.trim() {
                 "encrypt" => {
                     let value = match value.trim() {

@@ -42,7 +42,8 @@ impl FromStr for Durability {
             "ram" => Ok(Durability::Ram),
             "disk" => Ok(Durability::Disk),
             later if later == "cloud" || later.starts_with("replicas:") => {
-                Err(Error::unimplemented("this durability class is not built yet; use ram or disk").with("durability", later.escape_default()))
+                Err(Error::unimplemented("this durability class is not built yet; use ram or disk")
+                    .with("durability", later.escape_default()))
             }
             _ => Err(Error::invalid("durability is ram or disk").with("durability", text.escape_default())),
         }

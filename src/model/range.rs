@@ -25,7 +25,9 @@ impl ByteRange {
             ByteRange::Last(count) => size.saturating_sub(count)..size,
         };
         if range.is_empty() {
-            return Err(Error::bad_range("the range covers no byte of the object").with("range", self).with("size", size));
+            return Err(Error::bad_range("the range covers no byte of the object")
+                .with("range", self)
+                .with("size", size));
         }
         Ok(range)
     }
@@ -46,11 +48,15 @@ impl FromStr for ByteRange {
 
     fn from_str(text: &str) -> Result<Self> {
         let bad = |why: &'static str| Error::bad_range(why).with("range", text.escape_default());
-        let spec = text.trim().strip_prefix("bytes=").ok_or_else(|| bad("a range is bytes=first-last, bytes=first- or bytes=-count"))?;
+        let spec = text
+            .trim()
+            .strip_prefix("bytes=")
+            .ok_or_else(|| bad("a range is bytes=first-last, bytes=first- or bytes=-count"))?;
         if spec.contains(',') {
             return Err(bad("one range at a time; send a request for each"));
         }
-        let (first, last) = spec.split_once('-').ok_or_else(|| bad("a range is bytes=first-last, bytes=first- or bytes=-count"))?;
+        let (first, last) =
+            spec.split_once('-').ok_or_else(|| bad("a range is bytes=first-last, bytes=first- or bytes=-count"))?;
         let number = |digits: &str| {
             let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
             digits.parse::<u64>().ok().filter(|_| plain).ok_or_else(|| bad("a range holds decimal numbers below 2^64"))
@@ -81,7 +87,17 @@ mod tests {
         assert_eq!(of("bytes=2-18446744073709551615"), Some(2..10));
         assert_eq!(of("bytes=-3"), Some(7..10));
         assert_eq!(of("bytes=-99"), Some(0..10));
-        for bad in ["bytes=10-", "bytes=-0", "bytes=4-2", "bytes=0-1,3-4", "0-1", "bytes=a-", "bytes=-", "bytes=+1-2", "bytes=99999999999999999999-"] {
+        for bad in [
+            "bytes=10-",
+            "bytes=-0",
+            "bytes=4-2",
+            "bytes=0-1,3-4",
+            "0-1",
+            "bytes=a-",
+            "bytes=-",
+            "bytes=+1-2",
+            "bytes=99999999999999999999-",
+        ] {
             assert_eq!(of(bad), None, "{bad}");
         }
     }

@@ -56,7 +56,8 @@ impl FromStr for Version {
 
     fn from_str(text: &str) -> Result<Self> {
         let bad = || {
-            Error::invalid("a version is 16 hex digits, a hyphen and 16 hex digits, as in the ETag").with("version", text.escape_default())
+            Error::invalid("a version is 16 hex digits, a hyphen and 16 hex digits, as in the ETag")
+                .with("version", text.escape_default())
         };
         let field = |hex: &str| {
             let plain = hex.len() == 16 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));

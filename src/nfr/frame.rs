@@ -59,7 +59,8 @@ impl Header {
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let bad = |why: &'static str| Error::corrupt(why);
         let bytes: &[u8; HEADER_BYTES] = bytes.try_into().map_err(|_| bad("the frame is shorter than a header"))?;
-        let [m0, m1, m2, m3, m4, m5, m6, m7, format, encryption, codec, chunk_log2, 0, 0, 0, 0, frame @ ..] = bytes else {
+        let [m0, m1, m2, m3, m4, m5, m6, m7, format, encryption, codec, chunk_log2, 0, 0, 0, 0, frame @ ..] = bytes
+        else {
             return Err(bad("the frame's header has unknown fields"));
         };
         if [*m0, *m1, *m2, *m3, *m4, *m5, *m6, *m7] != *MAGIC {

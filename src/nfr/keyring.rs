@@ -43,7 +43,11 @@ impl Keyring {
     /// Reads the text form. No error quotes a secret.
     pub fn parse(text: &str) -> Result<Self> {
         // The parser's own message quotes the line it stumbled over, which may hold a secret.
-        let bad = || Error::invalid("the keyring is not readable: it holds `active`, and [[key]] tables with `id` and `secret` in hex");
+        let bad = || {
+            Error::invalid(
+                "the keyring is not readable: it holds `active`, and [[key]] tables with `id` and `secret` in hex",
+            )
+        };
         let file: File = toml::from_str(text).map_err(|_| bad())?;
         let mut keys = Vec::new();
         for entry in &file.key {
@@ -59,7 +63,9 @@ impl Keyring {
     /// The text form, to be kept in a file that only its owner can read.
     pub fn render(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(256 + self.keys.len() * 128));
-        text.push_str("# The keys of this site. Without this file its objects cannot be opened: keep a copy in a safe place.\n");
+        text.push_str(
+            "# The keys of this site. Without this file its objects cannot be opened: keep a copy in a safe place.\n",
+        );
         text.push_str(&format!("active = \"{}\"\n", hex(&self.active)));
         for (id, key) in &self.keys {
             let secret = Zeroizing::new(hex(key.bytes()));
@@ -91,7 +97,8 @@ impl Keyring {
     fn key(&self, id: &KeyId) -> Result<&DataKey> {
         let found = self.keys.iter().find(|(known, _)| known == id);
         found.map(|(_, key)| key).ok_or_else(|| {
-            Error::unavailable("this key is not in the keyring; start with the keyring that the object was sealed with").with("key", hex(id))
+            Error::unavailable("this key is not in the keyring; start with the keyring that the object was sealed with")
+                .with("key", hex(id))
         })
     }
 }

@@ -95,7 +95,8 @@ impl Opener {
 
     /// Checks and opens one chunk, given as it lies in the frame.
     pub fn open(&self, index: u32, sealed: &[u8]) -> Result<Bytes> {
-        let bad = || Error::corrupt("a chunk of the frame is damaged").with("frame", self.header.frame).with("chunk", index);
+        let bad =
+            || Error::corrupt("a chunk of the frame is damaged").with("frame", self.header.frame).with("chunk", index);
         let (front, stored) = sealed.split_at_checked(PREFIX_BYTES).ok_or_else(bad)?;
         let prefix = Prefix::decode(front).ok_or_else(bad)?;
         let last = index + 1 == self.chunks();

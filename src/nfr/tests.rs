@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 
-use super::*;
 use super::sealer::FinishedFrame;
+use super::*;
 use crate::limits::CHUNK_BYTES;
 use crate::model::{Chunks, Compression, DigestKind, Encryption, NfrSpec, Rng, SeededRng};
 
@@ -96,7 +96,8 @@ fn a_range_needs_only_its_chunks() {
     let small = seal_small(NfrSpec::default(), 8, &plain);
     let footer = footer_extent(small.frame.len() as u64, plain.len() as u64, 1024).unwrap();
     let footer = &small.frame[footer.start as usize..];
-    let opener = Opener::new(&small.finished.seal, &small.frame[..HEADER_BYTES], footer, small.sealer.data_key()).unwrap();
+    let opener =
+        Opener::new(&small.finished.seal, &small.frame[..HEADER_BYTES], footer, small.sealer.data_key()).unwrap();
     assert_eq!(opener.chunks_of(&(0..1)), 0..1);
     assert_eq!(opener.chunks_of(&(1023..1025)), 0..2);
     assert_eq!(opener.chunks_of(&(10 * 1024..u64::MAX)), 10..11);
@@ -137,7 +138,15 @@ fn the_documented_vectors_hold() {
         let chunks = Chunks::from(bytes::Bytes::from_static(b"hello, mesh"));
         let (frame, ..) = seal_whole(spec, &SeededRng::new(42), &chunks).unwrap();
         let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
-        let printed: String = doc.split(&format!("vector {title}\n")).nth(1).unwrap().split("```").next().unwrap().split_whitespace().collect();
+        let printed: String = doc
+            .split(&format!("vector {title}\n"))
+            .nth(1)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
         assert_eq!(hex, printed, "{title}");
     }
 }

@@ -56,9 +56,11 @@ impl Store {
         match store.meta(records::FORMAT_KEY)? {
             Some(FORMAT) => {}
             Some(newer) => {
-                return Err(Error::invalid("the store was written by another version; use that version, or another data folder")
-                    .with("found", newer)
-                    .with("supported", FORMAT));
+                return Err(Error::invalid(
+                    "the store was written by another version; use that version, or another data folder",
+                )
+                .with("found", newer)
+                .with("supported", FORMAT));
             }
             None => store.found(rng)?,
         }
@@ -106,7 +108,13 @@ impl Store {
 
     /// Up to `limit` objects of a collection whose keys start with `prefix` and come after `after`,
     /// in byte order. Deleted ones are passed over.
-    pub fn list(&self, collection: &str, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Head)>> {
+    pub fn list(
+        &self,
+        collection: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Head)>> {
         let first = records::head_key(collection, prefix);
         let from = match after {
             // The successor of a key in byte order is the key with a 0 behind it.

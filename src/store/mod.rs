@@ -34,10 +34,10 @@ pub fn io_error(error: io::Error, what: &str) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Error::unavailable(format!("{what}: the disk is full; free some space or delete objects")).because(error)
         }
-        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-            Error::unavailable(format!("{what}: the data folder is not writable; mend its permissions or choose another"))
-                .because(error)
-        }
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Error::unavailable(format!(
+            "{what}: the data folder is not writable; mend its permissions or choose another"
+        ))
+        .because(error),
         _ => Error::internal(what).because(error),
     }
 }

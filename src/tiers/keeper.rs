@@ -5,12 +5,12 @@
 //! class `ram` are given their version under the lock of their entry in memory ([`Keeper::hold`]).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::disk::Plan;
 use super::memory::Reservation;
 use super::sequencer::Stamp;
-use super::{DiskTier, MemoryTier, Resident, Sequencer, StagedFrame};
+use super::{DiskTier, MemoryTier, Resident, Sequencer, StagedFrame, locked};
 use crate::error::{Error, Result};
 use crate::model::{
     Address, Chunks, Digest, Durability, Head, Manifest, NfrSpec, Seal, Tombstone, Version, WrappedKey,
@@ -109,12 +109,14 @@ pub struct Keeper {
     memory: Arc<MemoryTier>,
     disk: DiskTier,
     sequencer: Sequencer,
+    /// Held while a group is committed, so that groups become visible one after the other.
+    order: Mutex<()>,
 }
 
 impl Keeper {
     /// Puts the two levels together.
     pub fn new(memory: Arc<MemoryTier>, disk: DiskTier, sequencer: Sequencer) -> Self {
-        Keeper { memory, disk, sequencer }
+        Keeper { memory, disk, sequencer, order: Mutex::default() }
     }
 
     /// Level 1.
@@ -141,7 +143,13 @@ impl Keeper {
 
     /// Acknowledges an object in memory alone. Returns its manifest and whether it was created;
     /// `None` when others kept changing the address.
-    pub fn hold(&self, address: &Address, draft: &Draft, chunks: &Chunks, mut room: Reservation) -> Result<(Arc<Manifest>, bool)> {
+    pub fn hold(
+        &self,
+        address: &Address,
+        draft: &Draft,
+        chunks: &Chunks,
+        mut room: Reservation,
+    ) -> Result<(Arc<Manifest>, bool)> {
         for _ in 0..HOLD_ATTEMPTS_MAX {
             self.ensure_ceiling(1)?;
             let ticket = self.memory.ticket(address);
@@ -160,6 +168,7 @@ impl Keeper {
     /// Commits a group of changes: durable when this returns, and memory shows them. The answers
     /// come in the order of the jobs.
     pub fn commit(&self, jobs: Vec<Job>) -> Vec<Result<Outcome>> {
+        let _order = locked(&self.order);
         if let Err(error) = self.ensure_ceiling(jobs.len() as u64) {
             return jobs.iter().map(|_| Err(error.duplicate())).collect();
         }
@@ -206,7 +215,13 @@ impl Keeper {
     }
 
     /// Shows in memory what was committed, in the order of the commits.
-    fn settle(&self, committed: &Result<()>, address: &Address, show: Option<Show>, outcome: Result<Outcome>) -> Result<Outcome> {
+    fn settle(
+        &self,
+        committed: &Result<()>,
+        address: &Address,
+        show: Option<Show>,
+        outcome: Result<Outcome>,
+    ) -> Result<Outcome> {
         let outcome = outcome?;
         if let Err(error) = committed {
             // The store decides what is visible after a failed commit; memory must not contradict it.

@@ -131,7 +131,7 @@ impl MemoryTier {
 
     /// What an entry of `bytes` plain bytes at `address` counts for.
     pub fn cost(address: &Address, bytes: u64) -> u64 {
-        bytes + address.as_str().len() as u64 + RESIDENT_OVERHEAD_BYTES + ENTRY_OVERHEAD_BYTES as u64
+        bytes + address.as_str().len() as u64 + RESIDENT_OVERHEAD_BYTES + ENTRY_OVERHEAD_BYTES
     }
 
     /// Sets bytes aside if they are free right now.
@@ -255,7 +255,13 @@ impl MemoryTier {
 
     /// Up to `limit` dirty entries of a collection whose keys start with `prefix` and come after
     /// `after`, in byte order.
-    pub fn dirty_page(&self, collection: &str, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(Address, Arc<Resident>)> {
+    pub fn dirty_page(
+        &self,
+        collection: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Vec<(Address, Arc<Resident>)> {
         let first = format!("{collection}/{prefix}");
         let after = after.map(|key| format!("{collection}/{key}"));
         let from = match &after {
@@ -273,6 +279,11 @@ impl MemoryTier {
     /// Every dirty address: what a drain must write.
     pub fn dirty(&self) -> Vec<Address> {
         locked(&self.dirty).iter().cloned().collect()
+    }
+
+    /// Visits every entry with its cost, in no order.
+    pub fn each(&self, mut visit: impl FnMut(&Address, u64)) {
+        self.index.iter().for_each(|entry| visit(entry.key(), entry.cost));
     }
 
     /// Hands the eviction policy's owner everything noted since the last time.
@@ -324,6 +335,13 @@ impl MemoryTier {
         self.used.fetch_sub(cost, Ordering::AcqRel);
         self.mark(address, false);
         self.notes.push(Note::Removed(address.clone()));
+    }
+}
+
+impl Resident {
+    /// Bytes it counts for in the budget.
+    pub fn cost(&self) -> u64 {
+        self.cost
     }
 }
 

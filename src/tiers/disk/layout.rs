@@ -56,7 +56,8 @@ impl Layout {
     /// Moves a damaged frame aside. One that rests in the store, or is gone, needs no move.
     pub fn quarantine(&self, frame: FrameId) -> Result<()> {
         let to = self.root.join(QUARANTINE).join(name(frame));
-        ignore_missing(self.fs.rename(&self.frame(frame), &to)).map_err(|error| at(error, "cannot quarantine the frame", &to))
+        ignore_missing(self.fs.rename(&self.frame(frame), &to))
+            .map_err(|error| at(error, "cannot quarantine the frame", &to))
     }
 
     /// Removes a frame from wherever it lies; that it is gone already is fine.
@@ -73,7 +74,8 @@ impl Layout {
         let names = self.fs.list(&folder).map_err(|error| at(error, "cannot list a folder", &folder))?;
         for name in &names {
             let path = folder.join(name);
-            ignore_missing(self.fs.remove(&path)).map_err(|error| at(error, "cannot remove an unfinished frame", &path))?;
+            ignore_missing(self.fs.remove(&path))
+                .map_err(|error| at(error, "cannot remove an unfinished frame", &path))?;
         }
         Ok(names.len())
     }
@@ -126,7 +128,14 @@ mod tests {
     fn names_are_parsed_back_and_strangers_are_left_alone() {
         let frame = FrameId([0xab; 16]);
         assert_eq!(parse(&name(frame)), Some(frame));
-        for stranger in ["", ".frame", "README", &format!("{frame}"), &format!("{frame}.frame~"), &format!("+{}", &name(frame)[1..])] {
+        for stranger in [
+            "",
+            ".frame",
+            "README",
+            &format!("{frame}"),
+            &format!("{frame}.frame~"),
+            &format!("+{}", &name(frame)[1..]),
+        ] {
             assert_eq!(parse(stranger), None, "{stranger}");
         }
     }

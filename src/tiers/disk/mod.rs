@@ -90,7 +90,8 @@ impl Source for FrameReader {
                     return Err(Error::corrupt("the frame is shorter than its footer says"));
                 }
                 let mut buffer = vec![0; (range.end - range.start) as usize];
-                file.read_exact_at(&mut buffer, range.start).map_err(|error| layout::io_error(error, "cannot read the frame"))?;
+                file.read_exact_at(&mut buffer, range.start)
+                    .map_err(|error| layout::io_error(error, "cannot read the frame"))?;
                 Ok(buffer.into())
             }
         }
@@ -143,7 +144,9 @@ impl DiskTier {
                 let len = file.len().map_err(|error| layout::io_error(error, "cannot read the frame's length"))?;
                 Ok(FrameReader::File(file, len.min(seal.bytes)))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(self.missing(address, version, seal.frame)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(self.missing(address, version, seal.frame))
+            }
             Err(error) => Err(layout::io_error(error, "cannot open the frame").with("address", address)),
         }
     }
@@ -234,7 +237,10 @@ impl Tier for DiskTier {
 
     fn put(&self, address: &Address, copy: TierCopy) -> Result<bool> {
         let mut manifest = (*copy.manifest).clone();
-        let seal = manifest.seal.as_mut().ok_or_else(|| Error::internal("a copy for the disk must be sealed").with("address", address))?;
+        let seal = manifest
+            .seal
+            .as_mut()
+            .ok_or_else(|| Error::internal("a copy for the disk must be sealed").with("address", address))?;
         let mut plan = Plan::new(self);
         if plan.head(address)?.is_some_and(|head| head.version() >= manifest.version) {
             return Ok(false);
@@ -256,7 +262,8 @@ impl Tier for DiskTier {
 
     fn get(&self, address: &Address) -> Result<Option<TierCopy>> {
         let Some(Head::Object(manifest)) = self.head(address)? else { return Ok(None) };
-        let seal = manifest.seal.as_ref().ok_or_else(|| Error::corrupt("a record names no frame").with("address", address))?;
+        let seal =
+            manifest.seal.as_ref().ok_or_else(|| Error::corrupt("a record names no frame").with("address", address))?;
         let bytes = Arc::new(self.reader(address, manifest.version, seal)?);
         Ok(Some(TierCopy { manifest: Arc::new(manifest), bytes }))
     }

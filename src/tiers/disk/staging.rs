@@ -54,7 +54,11 @@ impl Staging {
 
     fn become_file(&mut self) -> Result<Arc<dyn File>> {
         let path = self.layout.staging(self.frame);
-        let file = self.layout.fs.create(&path).map_err(|error| io_error(error, "cannot create a frame").with("path", path.display()))?;
+        let file = self
+            .layout
+            .fs
+            .create(&path)
+            .map_err(|error| io_error(error, "cannot create a frame").with("path", path.display()))?;
         file.write_all_at(&self.small, 0).map_err(|error| io_error(error, "cannot write the frame"))?;
         self.small = BytesMut::new();
         Ok(Arc::clone(self.file.insert(file)))
@@ -63,12 +67,8 @@ impl Staging {
     /// Ends the frame. A file is synced, moved to its place, and its folder synced: after that only
     /// the commit is missing.
     pub fn finish(mut self) -> Result<StagedFrame> {
-        let mut staged = StagedFrame {
-            layout: Arc::clone(&self.layout),
-            frame: self.frame,
-            inline: None,
-            committed: false,
-        };
+        let mut staged =
+            StagedFrame { layout: Arc::clone(&self.layout), frame: self.frame, inline: None, committed: false };
         match &self.file {
             None => staged.inline = Some(std::mem::take(&mut self.small).freeze()),
             Some(file) => {

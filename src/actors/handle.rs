@@ -1,0 +1,214 @@
+//! The way in: what a door holds. Permits first, so that what is refused has cost nothing yet.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::body::Body;
+use super::container::{ContainerActor, Crew, FetchObject, RemoveObject, StoreObject};
+use super::cpu::blocking;
+use super::memory::WriteOut;
+use super::pull::from_memory;
+use super::push::within;
+use super::request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed};
+use super::runtime::{ActorHealth, Link};
+use crate::error::{Error, Result};
+use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, LIST_LIMIT_MAX};
+use crate::model::{Address, Level, Manifest};
+use crate::tiers::{Keeper, Located, Resident};
+
+/// Bytes that one streamed body may have in flight: received, being sealed, and being written.
+const BODY_BYTES_MAX: u64 = (3 * BODY_WINDOW_CHUNKS * CHUNK_BYTES) as u64;
+
+/// Body permits count in units of this many bytes.
+const PERMIT_BYTES: u64 = 4096;
+
+/// A request's share of the container's limits, given back when dropped.
+#[derive(Debug)]
+pub struct Permits {
+    _request: OwnedSemaphorePermit,
+    _bytes: Option<OwnedSemaphorePermit>,
+}
+
+/// What bounds the container as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Requests at work at the same time.
+    pub requests_max: usize,
+    /// Bytes of bodies in flight.
+    pub body_bytes_max: u64,
+}
+
+/// The container, as its doors see it.
+#[derive(Clone)]
+pub struct Handle(Arc<Inner>);
+
+struct Inner {
+    crew: Crew,
+    container: Link<ContainerActor>,
+    requests: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    bounds: Bounds,
+    draining: AtomicBool,
+}
+
+impl Handle {
+    /// A handle on these actors.
+    pub fn new(crew: Crew, container: Link<ContainerActor>, bounds: Bounds) -> Self {
+        let units = (bounds.body_bytes_max / PERMIT_BYTES).min(Semaphore::MAX_PERMITS as u64) as usize;
+        Handle(Arc::new(Inner {
+            crew,
+            container,
+            requests: Arc::new(Semaphore::new(bounds.requests_max)),
+            bytes: Arc::new(Semaphore::new(units)),
+            bounds,
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    /// An object in memory, answered without waiting for anything.
+    pub fn hit(&self, address: &Address) -> Option<Arc<Resident>> {
+        self.0.crew.keeper.memory().get(address)
+    }
+
+    /// Stores an object.
+    pub async fn push(&self, push: Push, body: Body) -> Result<Pushed> {
+        let in_flight = push.size.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
+        let permits = self.permits(in_flight, push.deadline).await?;
+        self.0.container.ask(StoreObject { push, body, permits }).await
+    }
+
+    /// Reads an object or a range of it.
+    pub async fn pull(&self, pull: Pull) -> Result<Pulled> {
+        if let Some(resident) = self.hit(&pull.address) {
+            return from_memory(&pull, &resident);
+        }
+        let permits = self.permits(BODY_BYTES_MAX / 2, pull.deadline).await?;
+        self.0.container.ask(FetchObject { pull, permits }).await
+    }
+
+    /// What is known of an object.
+    pub async fn stat(&self, address: Address) -> Result<Found> {
+        if let Some(resident) = self.0.crew.keeper.memory().peek(&address) {
+            return Ok(Found { manifest: Arc::clone(&resident.manifest), level: Level::Ram });
+        }
+        let keeper = Arc::clone(&self.0.crew.keeper);
+        blocking(move || match keeper.find(&address)? {
+            Some(located) => Ok(found(located)),
+            None => Err(Error::not_found("there is no such object").with("address", address)),
+        })
+        .await
+    }
+
+    /// Deletes an object.
+    pub async fn delete(&self, delete: Delete) -> Result<Deleted> {
+        let deadline = delete.deadline;
+        let _permits = self.permits(0, deadline).await?;
+        within(deadline, "the delete took too long; it may still happen", self.0.container.ask(RemoveObject(delete)))
+            .await
+    }
+
+    /// Reads a page of a collection.
+    pub async fn list(&self, list: List) -> Result<Page> {
+        if !(1..=LIST_LIMIT_MAX).contains(&list.limit) {
+            return Err(Error::invalid("a page holds 1 to 1000 entries").with("limit", list.limit));
+        }
+        let keeper = Arc::clone(&self.0.crew.keeper);
+        blocking(move || page(&keeper, &list)).await
+    }
+
+    /// Whether requests are taken.
+    pub fn ready(&self) -> bool {
+        !self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// How each actor is doing.
+    pub fn actors(&self) -> Vec<ActorHealth> {
+        let crew = &self.0.crew;
+        vec![
+            self.0.container.health(),
+            crew.memory.health(),
+            crew.eviction.health(),
+            crew.disk.health(),
+            crew.nfr.health(),
+        ]
+    }
+
+    /// The tiers, for whoever reports on them.
+    pub fn keeper(&self) -> &Arc<Keeper> {
+        &self.0.crew.keeper
+    }
+
+    /// Takes no more requests, waits for those at work, and writes out what memory alone holds.
+    /// Returns how many objects that were.
+    pub async fn drain(&self, within: Duration) -> Result<usize> {
+        self.0.draining.store(true, Ordering::Release);
+        let all = self.0.bounds.requests_max as u32;
+        if timeout(within, self.0.requests.acquire_many(all)).await.is_err() {
+            tracing::warn!("requests are still at work at the end of the drain; they are cut off");
+        }
+        self.0.crew.memory.ask(WriteOut).await
+    }
+
+    async fn permits(&self, bytes: u64, deadline: Duration) -> Result<Permits> {
+        if !self.ready() {
+            return Err(Error::unavailable("the container is shutting down").retry_after(Duration::from_secs(1)));
+        }
+        let units = bytes.div_ceil(PERMIT_BYTES).min(self.0.bounds.body_bytes_max / PERMIT_BYTES) as u32;
+        let acquired = timeout(deadline, async {
+            let request = Arc::clone(&self.0.requests).acquire_owned().await;
+            let bytes = match units {
+                0 => None,
+                units => Some(Arc::clone(&self.0.bytes).acquire_many_owned(units).await),
+            };
+            (request, bytes)
+        });
+        let busy = || Error::busy("the container is at its limit of requests").retry_after(Duration::from_secs(1));
+        match acquired.await {
+            Ok((Ok(request), None)) => Ok(Permits { _request: request, _bytes: None }),
+            Ok((Ok(request), Some(Ok(bytes)))) => Ok(Permits { _request: request, _bytes: Some(bytes) }),
+            _ => Err(busy()),
+        }
+    }
+}
+
+fn found(located: Located) -> Found {
+    match located {
+        Located::Ram(resident) => Found { manifest: Arc::clone(&resident.manifest), level: Level::Ram },
+        Located::Disk(manifest) => Found { manifest, level: Level::Disk },
+    }
+}
+
+/// A page of what is on disk, merged with what memory alone holds.
+fn page(keeper: &Keeper, List { collection, prefix, after, limit }: &List) -> Result<Page> {
+    // One more than asked for says whether there is another page.
+    let (collection, after, most) = (collection.as_str(), after.as_deref(), limit + 1);
+    let mut entries = std::collections::BTreeMap::new();
+    for (key, head) in keeper.disk().store().list(collection, prefix, after, most)? {
+        if let Some(manifest) = head.object() {
+            entries.insert(key, Arc::new(manifest.clone()));
+        }
+    }
+    for (address, resident) in keeper.memory().dirty_page(collection, prefix, after, most) {
+        entries.insert(address.key().to_owned(), Arc::clone(&resident.manifest));
+    }
+    let mut items: Vec<Listed> = Vec::with_capacity(entries.len().min(most));
+    for (key, manifest) in entries.into_iter().take(most) {
+        let found = in_memory(keeper, collection, &key).unwrap_or(Found { manifest, level: Level::Disk });
+        items.push(Listed { key, found });
+    }
+    let more = items.len() > *limit;
+    items.truncate(*limit);
+    let next = items.last().filter(|_| more).map(|item| item.key.clone());
+    Ok(Page { items, next })
+}
+
+fn in_memory(keeper: &Keeper, collection: &str, key: &str) -> Option<Found> {
+    let address: Address = format!("{collection}/{key}").parse().ok()?;
+    let resident = keeper.memory().peek(&address)?;
+    let manifest: Arc<Manifest> = Arc::clone(&resident.manifest);
+    Some(Found { manifest, level: Level::Ram })
+}

@@ -1,0 +1,119 @@
+//! The memory actor: finds room in level 1, demoting to disk what memory alone holds.
+//!
+//! Owns: the turn of who makes room (one at a time, first come first served). Asked by: container.
+//! Asks: eviction, disk. Bound: `ACTOR_QUEUE_MAX`; callers wait. When room cannot be made because the
+//! disk refuses what is dirty, the answer is that refusal; nothing dirty is ever dropped.
+
+use std::sync::Arc;
+
+use super::disk::{DiskActor, Persist};
+use super::eviction::{EvictionActor, MakeRoom, Reinstate};
+use super::nfr::{HandOutStages, NfrActor, seal_chunks};
+use super::runtime::{Answer, Ask, Link, Serves};
+use crate::error::{Error, Result};
+use crate::model::Address;
+use crate::tiers::{Change, Job, Keeper, Reservation};
+
+/// The actor.
+#[derive(Clone)]
+pub struct MemoryActor {
+    keeper: Arc<Keeper>,
+    eviction: Link<EvictionActor>,
+    disk: Link<DiskActor>,
+    nfr: Link<NfrActor>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Set bytes of level 1 aside, making room where needed; `None` when so many can never fit.
+pub struct Admit {
+    /// How many.
+    pub bytes: u64,
+}
+
+impl Ask for Admit {
+    type Reply = Option<Reservation>;
+}
+
+/// Write everything to disk that memory alone holds.
+pub struct WriteOut;
+
+impl Ask for WriteOut {
+    type Reply = usize;
+}
+
+impl MemoryActor {
+    /// An actor over these tiers.
+    pub fn new(keeper: Arc<Keeper>, eviction: Link<EvictionActor>, disk: Link<DiskActor>, nfr: Link<NfrActor>) -> Self {
+        MemoryActor { keeper, eviction, disk, nfr, turn: Arc::default() }
+    }
+
+    async fn admit(self, bytes: u64) -> Result<Option<Reservation>> {
+        let memory = self.keeper.memory();
+        let _turn = self.turn.lock().await;
+        loop {
+            if let Some(room) = memory.try_reserve(bytes) {
+                return Ok(Some(room));
+            }
+            let Some(short) = memory.shortage(bytes) else { return Ok(None) };
+            let victims = self.eviction.ask(MakeRoom { bytes: short.max(1) }).await?;
+            if victims.is_empty() {
+                // All of it is on its way in: whoever holds it will let go.
+                return Err(Error::busy("level 1 is full of objects that are still arriving; try again"));
+            }
+            self.let_go(victims).await?;
+        }
+    }
+
+    async fn let_go(&self, victims: Vec<Address>) -> Result<()> {
+        let mut left = victims.into_iter();
+        while let Some(address) = left.next() {
+            if self.keeper.memory().evict_clean(&address) {
+                continue;
+            }
+            if let Err(error) = self.demote(&address).await {
+                let addresses = std::iter::once(address).chain(left).collect();
+                self.eviction.ask(Reinstate { addresses }).await?;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an entry to disk and lets it go. Whatever replaces it meanwhile is left alone.
+    async fn demote(&self, address: &Address) -> Result<()> {
+        let Some(resident) = self.keeper.memory().peek(address).filter(|resident| resident.dirty) else {
+            return Ok(());
+        };
+        let stages = self.nfr.ask(HandOutStages).await?;
+        let mut manifest = (*resident.manifest).clone();
+        let sealed = seal_chunks(Arc::clone(&stages), self.keeper.disk(), manifest.nfr, &resident.chunks).await?;
+        let mut seal = sealed.seal.clone();
+        seal.key = (sealed.binding())(address, manifest.version, manifest.size, &seal)?;
+        manifest.seal = Some(seal);
+        let change = Change::Adopt { manifest: Box::new(manifest), frame: sealed.frame };
+        self.disk.ask(Persist(Job { address: address.clone(), change, show: None })).await?;
+        // Void when something newer was there: then this version has no reader left either.
+        self.keeper.memory().settle(address, resident.manifest.version);
+        Ok(())
+    }
+}
+
+impl Serves<Admit> for MemoryActor {
+    fn serve(&mut self, Admit { bytes }: Admit) -> Answer<Option<Reservation>> {
+        Answer::later(self.clone().admit(bytes))
+    }
+}
+
+impl Serves<WriteOut> for MemoryActor {
+    fn serve(&mut self, WriteOut: WriteOut) -> Answer<usize> {
+        let me = self.clone();
+        Answer::later(async move {
+            let dirty = me.keeper.memory().dirty();
+            let count = dirty.len();
+            for address in dirty {
+                me.demote(&address).await?;
+            }
+            Ok(count)
+        })
+    }
+}

@@ -1,0 +1,301 @@
+//! One push, from the first chunk to the acknowledgement.
+//!
+//! Chunks are held for level 1 while there is room, and sealed towards the disk while more arrive. An
+//! object of class `ram` that turns out not to fit in memory goes on as one of class `disk`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::body::Body;
+use super::container::{Crew, Plan};
+use super::cpu::blocking;
+use super::disk::Persist;
+use super::handle::Permits;
+use super::memory::Admit;
+use super::nfr::{HandOutStages, Sealed, SealingStream, Stages, seal_small};
+use super::request::{Push, Pushed};
+use super::runtime::Window;
+use crate::error::{Error, Kind, Result};
+use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, INLINE_FRAME_BYTES_MAX};
+use crate::model::{Chunks, Digest, DigestKind, Durability};
+use crate::nfr::{ChunkHash, PlainDigest, combine, hash_chunk};
+use crate::tiers::{Change, Draft, Job, MemoryTier, Outcome, Reservation, Show};
+
+/// Plain bytes whose sealed form surely rests in the store: frame overhead is well under this.
+const SMALL_BYTES_MAX: usize = INLINE_FRAME_BYTES_MAX - 512;
+
+/// Stores an object as planned.
+pub async fn store(crew: Crew, plan: Plan, push: Push, body: Body, permits: Permits) -> Result<Pushed> {
+    let stages = crew.nfr.ask(HandOutStages).await?;
+    let mut intake = Intake::new(&crew, plan, &push, stages);
+    let address = push.address.clone();
+    let outcome = intake.run(body).await;
+    drop(permits);
+    outcome.map_err(|error| if error.context("address").is_some() { error } else { error.with("address", address) })
+}
+
+/// What has arrived of a push so far.
+struct Intake<'a> {
+    crew: &'a Crew,
+    plan: Plan,
+    push: &'a Push,
+    stages: Arc<Stages>,
+    size: u64,
+    /// The copy for level 1, while there is room for it.
+    held: Option<(Vec<Bytes>, Option<Reservation>)>,
+    /// The way to the disk, if the object goes there.
+    stream: Option<SealingStream>,
+    /// Hashes of the chunks of an object that stays in memory.
+    hashes: Vec<ChunkHash>,
+    hashing: Window<ChunkHash>,
+    /// SHA-256, when the collection shows it or the pusher sent it to be checked.
+    sha256: Option<PlainDigest>,
+}
+
+impl<'a> Intake<'a> {
+    fn new(crew: &'a Crew, plan: Plan, push: &'a Push, stages: Arc<Stages>) -> Self {
+        let wanted = [Some(plan.nfr.digest), push.expect.map(|digest| digest.kind)];
+        let sha256 = wanted.into_iter().flatten().find_map(PlainDigest::beside_chunks);
+        Intake {
+            crew,
+            plan,
+            push,
+            stages,
+            size: 0,
+            held: Some((Vec::new(), None)),
+            stream: None,
+            hashes: Vec::new(),
+            hashing: Window::new(BODY_WINDOW_CHUNKS),
+            sha256,
+        }
+    }
+
+    async fn run(&mut self, mut body: Body) -> Result<Pushed> {
+        let mut next = self.receive(&mut body).await?;
+        if self.plan.durability == Durability::Disk && next.as_ref().is_none_or(|chunk| chunk.len() <= SMALL_BYTES_MAX)
+        {
+            // A short chunk is always the last.
+            return self.run_small(next).await;
+        }
+        while let Some(chunk) = next {
+            next = self.receive(&mut body).await?;
+            self.take(chunk, next.is_none()).await?;
+        }
+        while let Some(hash) = self.hashing.next().await? {
+            self.hashes.push(hash);
+        }
+        match self.stream.take() {
+            Some(stream) => {
+                self.check_size()?;
+                let sealed = stream.finish().await?;
+                self.commit(sealed).await
+            }
+            None => self.hold().await,
+        }
+    }
+
+    /// The next chunk, within the time that the caller is willing to wait for progress.
+    async fn receive(&self, body: &mut Body) -> Result<Option<Bytes>> {
+        within(self.push.deadline, "the body stalled", body.next_chunk()).await
+    }
+
+    fn count(&mut self, chunk: &Bytes) -> Result<()> {
+        self.size += chunk.len() as u64;
+        let most = self.push.size.unwrap_or(self.crew.object_bytes_max).min(self.crew.object_bytes_max);
+        if self.size > most {
+            return Err(Error::too_large("the body is longer than it may be").with("limit", most));
+        }
+        Ok(())
+    }
+
+    fn check_size(&self) -> Result<()> {
+        if self.push.size.is_some_and(|size| size != self.size) {
+            return Err(Error::invalid("the body is shorter than announced").with("received", self.size));
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, chunk: Bytes, last: bool) -> Result<()> {
+        self.count(&chunk)?;
+        self.hash_sha256(&chunk).await?;
+        self.keep(&chunk).await?;
+        if self.plan.durability == Durability::Disk && self.stream.is_none() {
+            self.start_stream(&chunk).await?;
+        }
+        match &mut self.stream {
+            Some(stream) => stream.feed(chunk, last).await,
+            None => {
+                let index = (self.size - 1) / CHUNK_BYTES as u64;
+                let work = self.stages.cpu.run(move || Ok(hash_chunk(index as u32, last, &chunk)));
+                self.hashes.extend(self.hashing.push(work).await?);
+                Ok(())
+            }
+        }
+    }
+
+    async fn hash_sha256(&mut self, chunk: &Bytes) -> Result<()> {
+        if let Some(mut digest) = self.sha256.take() {
+            let chunk = chunk.clone();
+            self.sha256 = Some(
+                self.stages
+                    .cpu
+                    .wait(move || {
+                        digest.update(&chunk);
+                        Ok(digest)
+                    })
+                    .await?,
+            );
+        }
+        Ok(())
+    }
+
+    /// Keeps a chunk for level 1. Without room the copy is given up; if it was to be the only one,
+    /// the object turns to the disk with all that has been kept so far.
+    async fn keep(&mut self, chunk: &Bytes) -> Result<()> {
+        let Some((pieces, room)) = &mut self.held else { return Ok(()) };
+        let budget = self.crew.keeper.memory().usage().budget;
+        // One object may take a quarter of level 1, or half if memory is all it asks for.
+        let share = if self.plan.durability == Durability::Ram { budget / 2 } else { budget / 4 };
+        let expected = self.push.size.unwrap_or(self.size).max(self.size);
+        let needed = MemoryTier::cost(&self.push.address, expected);
+        let missing = needed.saturating_sub(room.as_ref().map_or(0, Reservation::bytes));
+        let granted = if needed > share {
+            None
+        } else if missing == 0 {
+            return {
+                pieces.push(chunk.clone());
+                Ok(())
+            };
+        } else {
+            reserve(self.crew, missing, self.push.deadline).await.or_else(|error| match self.plan.durability {
+                Durability::Disk => Ok(None),
+                Durability::Ram => Err(error),
+            })?
+        };
+        if let Some(more) = granted {
+            match room {
+                Some(room) => room.absorb(more),
+                None => *room = Some(more),
+            }
+            pieces.push(chunk.clone());
+            return Ok(());
+        }
+        let kept = std::mem::take(pieces);
+        self.held = None;
+        if self.plan.durability == Durability::Ram {
+            self.turn_to_disk(kept, chunk).await?;
+        }
+        Ok(())
+    }
+
+    async fn turn_to_disk(&mut self, kept: Vec<Bytes>, chunk: &Bytes) -> Result<()> {
+        self.plan.durability = Durability::Disk;
+        self.start_stream(kept.first().unwrap_or(chunk)).await?;
+        if let Some(stream) = &mut self.stream {
+            for piece in kept {
+                stream.feed(piece, false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn start_stream(&mut self, first: &Bytes) -> Result<()> {
+        let disk = self.crew.keeper.disk();
+        self.stream = Some(SealingStream::start(Arc::clone(&self.stages), disk, self.plan.nfr, first).await?);
+        Ok(())
+    }
+
+    async fn run_small(&mut self, only: Option<Bytes>) -> Result<Pushed> {
+        if let Some(chunk) = &only {
+            self.count(chunk)?;
+            if let Some(digest) = &mut self.sha256 {
+                digest.update(chunk);
+            }
+            self.keep(chunk).await?;
+        }
+        self.check_size()?;
+        let plain = only.map_or_else(Chunks::default, Chunks::from);
+        let sealed = seal_small(&self.stages, self.crew.keeper.disk(), self.plan.nfr, &plain)?;
+        self.commit(sealed).await
+    }
+
+    /// The object is complete in memory, and that is what was asked for.
+    async fn hold(&mut self) -> Result<Pushed> {
+        self.check_size()?;
+        let draft = self.draft(combine(&self.hashes))?;
+        let (pieces, room) = self.held.take().unwrap_or_default();
+        let room = match room {
+            Some(room) => Some(room),
+            None => reserve(self.crew, MemoryTier::cost(&self.push.address, 0), self.push.deadline).await?,
+        };
+        let room = room.ok_or_else(|| Error::busy("level 1 has no room; try again"))?;
+        let (keeper, address) = (Arc::clone(&self.crew.keeper), self.push.address.clone());
+        let chunks = Chunks::from_pieces(pieces);
+        let (manifest, created) = blocking(move || keeper.hold(&address, &draft, &chunks, room)).await?;
+        Ok(Pushed { manifest, created })
+    }
+
+    async fn commit(&mut self, sealed: Sealed) -> Result<Pushed> {
+        let draft = self.draft(sealed.blake3)?;
+        let show = match self.held.take() {
+            Some((pieces, Some(room))) => Some(Show { chunks: Chunks::from_pieces(pieces), room }),
+            _ => None,
+        };
+        let bind = sealed.binding();
+        let change = Change::Store { draft, seal: sealed.seal, frame: sealed.frame, bind };
+        let job = Persist(Job { address: self.push.address.clone(), change, show });
+        match within(self.push.deadline, "the commit took too long", self.crew.disk.ask(job)).await? {
+            Outcome::Stored { manifest, created } => Ok(Pushed { manifest, created }),
+            Outcome::Deleted(_) | Outcome::Superseded => Err(Error::internal("a push became something else")),
+        }
+    }
+
+    /// What the object is, once its bytes are known to be the ones that were meant.
+    fn draft(&mut self, blake3: Digest) -> Result<Draft> {
+        let sha256 = self.sha256.take().map(PlainDigest::finish);
+        let of = |kind| match kind {
+            DigestKind::Blake3 => blake3,
+            DigestKind::Sha256 => sha256.unwrap_or(blake3),
+        };
+        if let Some(expected) = self.push.expect
+            && of(expected.kind) != expected
+        {
+            return Err(Error::new(
+                Kind::PreconditionFailed,
+                "the body has another digest than announced; nothing was stored",
+            )
+            .with("received", of(expected.kind))
+            .with("announced", expected));
+        }
+        Ok(Draft {
+            size: self.size,
+            digest: of(self.plan.nfr.digest),
+            content_type: self.push.content_type.clone(),
+            meta: self.push.meta.clone(),
+            nfr: self.plan.nfr,
+        })
+    }
+}
+
+/// Room in level 1: at once when it is free, else from the memory actor.
+pub(super) async fn reserve(crew: &Crew, bytes: u64, deadline: Duration) -> Result<Option<Reservation>> {
+    if let Some(room) = crew.keeper.memory().try_reserve(bytes) {
+        return Ok(Some(room));
+    }
+    within(deadline, "level 1 made no room in time", crew.memory.ask(Admit { bytes })).await
+}
+
+/// Waits no longer than the caller does.
+pub(super) async fn within<T>(
+    deadline: Duration,
+    what: &'static str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match timeout(deadline, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Error::deadline(what).with("deadline_ms", deadline.as_millis())),
+    }
+}

@@ -4,8 +4,7 @@
 use std::process::ExitCode;
 
 use meshstore::cli::{self, Command};
-use meshstore::config::Config;
-use meshstore::{Error, Result, telemetry};
+use meshstore::{Error, Result, node, telemetry};
 
 fn main() -> ExitCode {
     match run(cli::parse()) {
@@ -19,9 +18,9 @@ fn run(cli: cli::Cli) -> Result<()> {
         Command::Serve(command) => {
             let config = command.config()?;
             telemetry::init(config.log.format, config.log.level)?;
-            serve(config, command.json)
+            node::serve(config, command.json)
         }
-        Command::Demo(command) => demo(command.keep),
+        Command::Demo(command) => node::demo(command.keep),
         _ => {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             let runtime = runtime.map_err(|error| Error::internal("cannot start the runtime").because(error))?;
@@ -31,14 +30,4 @@ fn run(cli: cli::Cli) -> Result<()> {
             outcome
         }
     }
-}
-
-/// Stands where `meshstore::node::serve` goes.
-fn serve(_config: Config, _json: bool) -> Result<()> {
-    Err(Error::unimplemented("serve is not built yet"))
-}
-
-/// Stands where `meshstore::node::demo` goes.
-fn demo(_keep: bool) -> Result<()> {
-    Err(Error::unimplemented("demo is not built yet"))
 }

@@ -1,1 +1,25 @@
+//! The HTTP door: it turns requests into the structs of `actors/` and answers into HTTP.
+//!
+//! Nothing outside this folder names actix-web, and nothing in here decides what an answer is: that
+//! is the [`Core`]'s part. Only `node/` builds the door. It parses paths, checks who may ask, bounds
+//! heads, bodies and waits, and maps every error by one `match` in `problem.rs`.
 
+mod core;
+mod date;
+mod deadline;
+mod digest;
+mod guard;
+mod headers;
+mod health;
+mod objects;
+mod path;
+mod problem;
+mod reply;
+mod route;
+mod server;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::core::Core;
+pub use server::{Door, GatewayOptions, serve};

@@ -1,1 +1,11 @@
+//! The composition root: builds a container from its configuration, runs it, and takes it down.
 
+mod boot;
+mod core;
+mod demo;
+mod keys;
+mod serve;
+
+pub use boot::{Container, Parts};
+pub use demo::demo;
+pub use serve::serve;

@@ -1,59 +1,79 @@
-//! The size of the window, as a share of the budget, climbing towards the better hit ratio.
-//!
-//! It goes on in one direction while the ratio does not fall, and turns when it does. Steps shrink, so that
-//! it comes to rest; a sudden change of the ratio (another load) starts it again with a full step.
-
+//! x
+fn env(n: &str, d: f64) -> f64 {
+    std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d)
+}
 const WINDOW_MIN: f64 = 0.01;
 const WINDOW_MAX: f64 = 0.80;
-
-/// The first step, and the one after a sudden change.
-const STEP: f64 = 0.0625;
-const STEP_DECAY: f64 = 0.98;
-
-/// A change of the hit ratio this large means another load.
-const SUDDEN: f64 = 0.05;
-
-/// Uses per entry between two steps: enough for the last one to show.
-const SAMPLE: usize = 10;
-const SAMPLE_MIN: usize = 1000;
-
-/// Where the window's size stands and where it goes.
 pub(super) struct Climber {
     window: f64,
-    step: f64,
-    hits: usize,
+    reach_bytes: u64,
+    turned_away: Vec<(u64, u64)>,
+    clock: u64,
+    regrets: u64,
+    thanks: u64,
     uses: usize,
-    ratio: Option<f64>,
+    r: f64,
+    step: f64,
+    s: f64,
+    bias: f64,
 }
-
 impl Climber {
-    pub fn new() -> Self {
-        Climber { window: WINDOW_MIN, step: STEP, hits: 0, uses: 0, ratio: None }
+    pub fn new(budget_bytes: u64) -> Self {
+        let r = env("REACH", 0.1);
+        Climber {
+            window: WINDOW_MIN,
+            reach_bytes: (budget_bytes as f64 * r) as u64 + 1,
+            turned_away: vec![(0, 0); 64],
+            clock: 0,
+            regrets: 0,
+            thanks: 0,
+            uses: 0,
+            r,
+            step: env("STEP", 0.03),
+            s: env("SAMPLE", 1.0),
+            bias: env("BIAS", 1.0),
+        }
     }
-
-    /// The window's share of the budget.
     pub fn window(&self) -> f64 {
         self.window
     }
-
-    /// Notes a hit or a miss, and takes a step when a sample of so many entries is complete.
-    pub fn note(&mut self, hit: bool, entries: usize) {
-        self.uses += 1;
-        self.hits += usize::from(hit);
-        if self.uses < SAMPLE_MIN.max(SAMPLE * entries) {
-            return;
-        }
-        let ratio = self.hits as f64 / self.uses as f64;
-        (self.hits, self.uses) = (0, 0);
-        if let Some(before) = self.ratio.replace(ratio) {
-            self.climb(ratio - before);
+    pub fn grow_for(&mut self, entries: usize) {
+        while self.turned_away.len() < entries {
+            self.turned_away.extend_from_within(..);
         }
     }
-
-    fn climb(&mut self, change: f64) {
-        let direction = if change >= 0.0 { self.step.signum() } else { -self.step.signum() };
-        let amount = self.step.abs() * direction;
-        self.window = (self.window + amount).clamp(WINDOW_MIN, WINDOW_MAX);
-        self.step = if change.abs() >= SUDDEN { STEP * direction } else { amount * STEP_DECAY };
+    pub fn turn_away(&mut self, hash: u64, cost: u64) {
+        self.clock += cost;
+        let at = hash as usize & (self.turned_away.len() - 1);
+        let clock = self.clock;
+        if let Some(p) = self.turned_away.get_mut(at) {
+            *p = (hash, clock);
+        }
+    }
+    pub fn miss(&mut self, hash: u64) {
+        let at = hash as usize & (self.turned_away.len() - 1);
+        if let Some(&(h, c)) = self.turned_away.get(at)
+            && h == hash
+            && self.clock - c <= self.reach_bytes
+            && c > 0
+        {
+            self.regrets += 1;
+        }
+    }
+    pub fn probation_hit(&mut self) {
+        self.thanks += 1;
+    }
+    pub fn note(&mut self, entries: usize, probation: u64) {
+        self.uses += 1;
+        if self.uses < 200.max((self.s * entries as f64) as usize) {
+            return;
+        }
+        let a = self.regrets as f64 / self.reach_bytes as f64;
+        let b = self.bias * self.thanks as f64 / (probation.max(1)) as f64;
+        let k = (a - b) / (a + b + 1e-12);
+        self.window = (self.window + self.step * if env("SIGN", 0.0) > 0.0 { k.signum() } else { k })
+            .clamp(WINDOW_MIN, WINDOW_MAX);
+        (self.uses, self.regrets, self.thanks) = (0, 0, 0);
+        let _ = self.r;
     }
 }

@@ -48,7 +48,7 @@ impl Sketch {
             self.count(hash);
         }
         self.uses += 1;
-        if self.uses >= SAMPLE * self.counters.len() {
+        if self.uses >= std::env::var("SK").map_or(SAMPLE, |v| v.parse().unwrap()) * self.counters.len() {
             self.halve();
         }
     }

@@ -43,7 +43,7 @@ impl<K: Clone + Eq + Hash> WTinyLfu<K> {
         WTinyLfu {
             lists: Lists::new(),
             sketch: Sketch::new(),
-            climber: Climber::new(),
+            climber: Climber::new(budget_bytes),
             budget_bytes,
             seed,
             rng: SeededRng::new(seed),
@@ -83,7 +83,14 @@ impl<K: Clone + Eq + Hash> WTinyLfu<K> {
     fn learn(&mut self, key: &K, hit: bool) {
         self.sketch.record(self.hash(key));
         if !self.is_roomy() {
-            self.climber.note(hit, self.lists.len());
+            let place = self.lists.find(key).and_then(|id| self.lists.get(id)).map(|n| n.list);
+            if !hit {
+                self.climber.miss(self.hash(key));
+            }
+            if place == Some(PROBATION) {
+                self.climber.probation_hit();
+            }
+            self.climber.note(self.lists.len(), self.lists.cost_of(PROBATION));
         }
     }
 
@@ -118,6 +125,16 @@ impl<K: Clone + Eq + Hash> WTinyLfu<K> {
             (Some(candidate), Some(victim)) if self.wins(candidate, victim) => {
                 self.lists.renew(candidate, PROBATION);
                 Some(victim)
+            }
+            (Some(candidate), Some(victim)) => {
+                // The winner has shown its worth: the next candidate meets another, so that one entry
+                // with old fame does not turn everybody away.
+                if std::env::var("NOROT").is_err() {
+                    self.lists.renew(victim, PROBATION);
+                }
+                let (h, c) = self.lists.get(candidate).map(|n| (self.hash(&n.key), n.cost)).unwrap_or_default();
+                self.climber.turn_away(h, c);
+                Some(candidate)
             }
             (Some(loser), _) | (None, Some(loser)) => Some(loser),
             (None, None) => kept.oldest_free(&mut self.lists, WINDOW, ASIDE, keep),
@@ -158,6 +175,7 @@ impl<K: Clone + Eq + Hash + Send> Policy<K> for WTinyLfu<K> {
         }
         self.lists.insert(key, cost, WINDOW);
         self.sketch.grow_for(self.lists.len());
+        self.climber.grow_for(self.lists.len());
         self.shrink_window(0);
     }
 

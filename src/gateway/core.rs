@@ -1,0 +1,36 @@
+//! What the door asks of the container behind it: a trait, so that the door can be tested alone.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::actors::{Body, Delete, Deleted, Found, List, Page, Pull, Pulled, Push, Pushed};
+use crate::error::Result;
+use crate::model::{Address, Chunks, Manifest};
+
+/// The container as the door sees it.
+///
+/// Its futures are polled on the door's worker threads and may be dropped half-way, when the
+/// caller's time is up: a push that is dropped, or whose body ends unfinished, stores nothing.
+pub trait Core: Send + Sync + 'static {
+    /// Stores an object.
+    fn push(&self, push: Push, body: Body) -> BoxFuture<'static, Result<Pushed>>;
+
+    /// Reads an object or a range of it; ready once its first chunk has been checked.
+    fn pull(&self, pull: Pull) -> BoxFuture<'static, Result<Pulled>>;
+
+    /// What is known of an object.
+    fn stat(&self, address: Address) -> BoxFuture<'static, Result<Found>>;
+
+    /// Deletes an object.
+    fn delete(&self, delete: Delete) -> BoxFuture<'static, Result<Deleted>>;
+
+    /// Reads a page of a collection's keys.
+    fn list(&self, list: List) -> BoxFuture<'static, Result<Page>>;
+
+    /// A hit in memory, answered without waiting for anything: the hot path.
+    fn hit(&self, address: &Address) -> Option<(Arc<Manifest>, Chunks)>;
+
+    /// Whether requests can be served now.
+    fn ready(&self) -> bool;
+}

@@ -1,0 +1,230 @@
+//! The headers of the contract: their names, what they may hold, and what a push takes from them.
+//!
+//! A header that the contract names and this step cannot do is refused, never ignored: a caller who
+//! asked for a condition must not get an unconditional answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix_web::http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE, TRANSFER_ENCODING,
+};
+
+use super::digest;
+use crate::actors::Push;
+use crate::error::{Error, Result};
+use crate::limits::{CONTENT_TYPE_BYTES_MAX, META_BYTES_MAX};
+use crate::model::{Address, NfrOverride};
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
+        $($(#[$doc])* pub(super) static $constant: HeaderName = HeaderName::from_static($name);)*
+    };
+}
+
+names! {
+    CONTENT_DIGEST = "content-digest";
+    MESH_DEADLINE_MS = "mesh-deadline-ms";
+    MESH_DIGEST = "mesh-digest";
+    MESH_DURABILITY = "mesh-durability";
+    MESH_LEVEL = "mesh-level";
+    MESH_NFR = "mesh-nfr";
+    MESH_SESSION = "mesh-session";
+    MESH_TTL_S = "mesh-ttl-s";
+    MESH_VERSION = "mesh-version";
+}
+
+/// What a header of the pusher's own metadata starts with.
+pub(super) const META_PREFIX: &str = "mesh-meta-";
+
+/// The longest a caller may wait.
+const DEADLINE_MS_MAX: u64 = 600_000;
+
+/// The value of a header that may come once; `None` when it did not come.
+pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>> {
+    let mut values = headers.get_all(name);
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Error::invalid("this header may be sent once").with("header", name));
+    }
+    text(name, value.as_bytes()).map(Some)
+}
+
+fn text<'a>(name: &HeaderName, value: &'a [u8]) -> Result<&'a str> {
+    std::str::from_utf8(value)
+        .map(str::trim)
+        .map_err(|_| Error::invalid("this header is no UTF-8 text").with("header", name))
+}
+
+/// Refuses the headers in `names` that the request carries.
+pub(super) fn refuse_later(headers: &HeaderMap, names: &[&HeaderName]) -> Result<()> {
+    match names.iter().find(|name| headers.contains_key(**name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::unimplemented("this header is not built yet; leave it out").with("header", name)),
+    }
+}
+
+/// Refuses what no reading request can ask for yet.
+pub(super) fn check_read(headers: &HeaderMap) -> Result<()> {
+    refuse_later(headers, &[&IF_MATCH, &MESH_SESSION, &MESH_TTL_S])
+}
+
+/// Refuses what no changing request can ask for yet.
+pub(super) fn check_change(headers: &HeaderMap) -> Result<()> {
+    refuse_later(headers, &[&IF_MATCH, &IF_NONE_MATCH, &IF_UNMODIFIED_SINCE, &MESH_SESSION, &MESH_TTL_S])
+}
+
+/// How long the caller waits, where it says so.
+pub(super) fn deadline(headers: &HeaderMap) -> Result<Option<Duration>> {
+    let Some(value) = single(headers, &MESH_DEADLINE_MS)? else { return Ok(None) };
+    match value.parse() {
+        Ok(ms @ 1..=DEADLINE_MS_MAX) if value.bytes().all(|b| b.is_ascii_digit()) => {
+            Ok(Some(Duration::from_millis(ms)))
+        }
+        _ => {
+            Err(Error::invalid("a deadline is 1 to 600000 milliseconds")
+                .with("mesh-deadline-ms", value.escape_default()))
+        }
+    }
+}
+
+/// The push that the headers of an upload describe.
+pub(super) fn push(headers: &HeaderMap, address: Address, deadline: Duration) -> Result<Push> {
+    check_change(headers)?;
+    if headers.contains_key(CONTENT_RANGE) {
+        return Err(Error::invalid("an object is written whole; leave out Content-Range"));
+    }
+    if single(headers, &CONTENT_ENCODING)?.is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        return Err(Error::unimplemented(
+            "the encoding of a body is not kept; send the plain bytes without Content-Encoding",
+        ));
+    }
+    let nfr = match single(headers, &MESH_NFR)? {
+        Some(text) => text.parse()?,
+        None => NfrOverride::default(),
+    };
+    Ok(Push {
+        address,
+        durability: single(headers, &MESH_DURABILITY)?.map(str::parse).transpose()?,
+        nfr,
+        content_type: content_type(headers)?,
+        meta: meta(headers)?,
+        expect: single(headers, &CONTENT_DIGEST)?.map(digest::parse).transpose()?,
+        size: size(headers)?,
+        deadline,
+    })
+}
+
+/// The length of the body where it is known; a request without body and length pushes nothing.
+fn size(headers: &HeaderMap) -> Result<Option<u64>> {
+    let bad = || Error::invalid("the content length is no number below 2^64");
+    match single(headers, &CONTENT_LENGTH)? {
+        Some(length) if headers.contains_key(TRANSFER_ENCODING) => {
+            Err(Error::invalid("send Content-Length or Transfer-Encoding, not both")
+                .with("content-length", length.escape_default()))
+        }
+        Some(length) => length.parse().map(Some).map_err(|_| bad()),
+        None if headers.contains_key(TRANSFER_ENCODING) => Ok(None),
+        None => Ok(Some(0)),
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> Result<Option<String>> {
+    match single(headers, &CONTENT_TYPE)? {
+        Some(text) if text.len() > CONTENT_TYPE_BYTES_MAX => {
+            Err(Error::invalid("a content type has at most 255 bytes").with("content-type", text.escape_default()))
+        }
+        other => Ok(other.filter(|text| !text.is_empty()).map(str::to_owned)),
+    }
+}
+
+fn meta(headers: &HeaderMap) -> Result<BTreeMap<String, String>> {
+    let mut out = BTreeMap::new();
+    let mut bytes = 0;
+    for (name, value) in headers {
+        let Some(key) = name.as_str().strip_prefix(META_PREFIX) else { continue };
+        let value = text(name, value.as_bytes())?;
+        if key.is_empty() {
+            return Err(Error::invalid("metadata needs a name after Mesh-Meta-"));
+        }
+        bytes += key.len() + value.len();
+        if bytes > META_BYTES_MAX {
+            return Err(Error::too_large(
+                "metadata has at most 8192 bytes, names and values together; put more into the object",
+            ));
+        }
+        if out.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(Error::invalid("this header may be sent once").with("header", name));
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+    use crate::error::Kind;
+
+    fn pushed(headers: &[(&str, &str)]) -> Result<Push> {
+        let request =
+            headers.iter().fold(TestRequest::put(), |request, header| request.append_header(*header)).to_http_request();
+        push(request.headers(), "c/k".parse().unwrap(), Duration::from_secs(1))
+    }
+
+    #[test]
+    fn a_push_takes_all_it_is_told() {
+        let push = pushed(&[
+            ("content-length", "7"),
+            ("content-type", "text/csv"),
+            ("mesh-durability", "ram"),
+            ("mesh-nfr", "encrypt=none"),
+            ("mesh-meta-from", "édge"),
+            ("mesh-meta-row-count", " 3 "),
+        ])
+        .unwrap();
+        assert_eq!((push.size, push.content_type.as_deref()), (Some(7), Some("text/csv")));
+        assert_eq!(push.durability, Some(crate::model::Durability::Ram));
+        assert_eq!(push.nfr.encrypt, Some(crate::model::Encryption::None));
+        assert_eq!(push.meta, BTreeMap::from([("from".into(), "édge".into()), ("row-count".into(), "3".into())]));
+        assert_eq!(pushed(&[("transfer-encoding", "chunked")]).unwrap().size, None);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        let long = "x".repeat(META_BYTES_MAX + 1);
+        let wide = "x".repeat(CONTENT_TYPE_BYTES_MAX + 1);
+        for (headers, kind) in [
+            (vec![("if-match", "\"x\"")], Kind::Unimplemented),
+            (vec![("if-none-match", "*")], Kind::Unimplemented),
+            (vec![("mesh-session", "x")], Kind::Unimplemented),
+            (vec![("mesh-ttl-s", "1")], Kind::Unimplemented),
+            (vec![("mesh-durability", "cloud")], Kind::Unimplemented),
+            (vec![("content-encoding", "gzip")], Kind::Unimplemented),
+            (vec![("mesh-durability", "stone")], Kind::Invalid),
+            (vec![("mesh-durability", "ram"), ("mesh-durability", "disk")], Kind::Invalid),
+            (vec![("content-length", "1"), ("transfer-encoding", "chunked")], Kind::Invalid),
+            (vec![("content-range", "bytes 0-1/2")], Kind::Invalid),
+            (vec![("content-type", wide.as_str())], Kind::Invalid),
+            (vec![("mesh-meta-", "x")], Kind::Invalid),
+            (vec![("mesh-meta-a", "x"), ("mesh-meta-a", "y")], Kind::Invalid),
+            (vec![("mesh-meta-a", long.as_str())], Kind::TooLarge),
+        ] {
+            assert_eq!(pushed(&headers).unwrap_err().kind(), kind, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn deadlines_have_bounds() {
+        let told = |value: &str| {
+            deadline(TestRequest::get().append_header(("mesh-deadline-ms", value)).to_http_request().headers())
+        };
+        assert_eq!(told("1").unwrap(), Some(Duration::from_millis(1)));
+        assert_eq!(told("600000").unwrap(), Some(Duration::from_secs(600)));
+        for bad in ["0", "600001", "-1", "+1", "1s", "", "99999999999999999999"] {
+            assert!(told(bad).is_err(), "{bad}");
+        }
+    }
+}

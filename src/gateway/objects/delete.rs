@@ -1,0 +1,25 @@
+//! `DELETE /v1/objects/{collection}/{key}`: 204, also when there was nothing to delete.
+
+use actix_web::HttpResponse;
+use actix_web::dev::RequestHead;
+use actix_web::http::StatusCode;
+
+use crate::actors::Delete;
+use crate::error::Result;
+use crate::gateway::deadline::within;
+use crate::gateway::server::Shared;
+use crate::gateway::{headers, path, reply};
+use crate::model::Address;
+
+/// Deletes an object.
+pub(in crate::gateway) async fn delete(door: &Shared, head: &RequestHead, address: Address) -> Result<HttpResponse> {
+    headers::check_change(&head.headers)?;
+    path::query(head.uri.query(), |_, _| Ok(false))?;
+    let deadline = headers::deadline(&head.headers)?.unwrap_or(door.options.request_deadline);
+    let deleted = within(deadline, door.core.delete(Delete { address, deadline })).await?;
+    let mut response = HttpResponse::new(StatusCode::NO_CONTENT);
+    if let Some(version) = deleted.version {
+        reply::set(response.headers_mut(), headers::MESH_VERSION.clone(), reply::version(version));
+    }
+    Ok(response)
+}

@@ -1,0 +1,167 @@
+//! `PUT /v1/objects/{collection}/{key}`: a body goes to the core as it arrives, in a bounded window.
+//!
+//! Whatever cuts a body short drops its sender unfinished, which fails the push: half a body is
+//! never stored. The reason goes to the caller, from here.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::dev::{Payload, RequestHead};
+use actix_web::error::PayloadError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::ETAG;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::future::{Either, select};
+use serde::Serialize;
+
+use super::represent::durability;
+use crate::actors::{Body, BodySender, Push, Pushed};
+use crate::error::{Error, Result};
+use crate::gateway::deadline::within;
+use crate::gateway::server::Shared;
+use crate::gateway::{headers, path, reply};
+use crate::limits::CHUNK_BYTES;
+use crate::model::Address;
+
+/// Bodies up to this length are read whole before the core hears of them.
+const WHOLE_BYTES_MAX: u64 = 64 << 10;
+
+/// Pieces of an upload's first chunk: until the core takes them, it has not admitted the push, and
+/// an upload that only waits should hold little. From then on pieces are whole chunks, which the
+/// core takes over without a copy.
+const FIRST_PIECE_BYTES: usize = 64 << 10;
+
+#[derive(Serialize)]
+struct Stored<'a> {
+    address: &'a str,
+    version: String,
+    size: u64,
+    digest: String,
+    durability: &'static str,
+}
+
+/// Stores an object.
+pub(in crate::gateway) async fn put(
+    door: &Shared,
+    head: &RequestHead,
+    payload: Payload,
+    address: Address,
+) -> Result<HttpResponse> {
+    let asked = headers::deadline(&head.headers)?;
+    let push = headers::push(&head.headers, address.clone(), asked.unwrap_or(door.options.request_deadline))?;
+    path::query(head.uri.query(), |_, _| Ok(false))?;
+    if let Some(size) = push.size {
+        check_size(size, door.options.object_bytes_max)?;
+    }
+    let pushed = match push.size {
+        Some(size) if size <= WHOLE_BYTES_MAX => within(push.deadline, whole(door, push, payload, size)).await?,
+        _ => match asked {
+            Some(deadline) => within(deadline, streamed(door, push, payload)).await?,
+            None => streamed(door, push, payload).await?,
+        },
+    };
+    Ok(acknowledged(&address, &pushed))
+}
+
+fn check_size(size: u64, max: u64) -> Result<()> {
+    if size > max {
+        return Err(Error::too_large("the object is larger than this door takes; split it")
+            .with("size", size)
+            .with("size_max", max));
+    }
+    Ok(())
+}
+
+async fn whole(door: &Shared, push: Push, mut payload: Payload, size: u64) -> Result<Pushed> {
+    let mut bytes = BytesMut::new();
+    while let Some(piece) = next_piece(&mut payload, door.options.idle_timeout).await? {
+        if bytes.is_empty() && piece.len() as u64 == size {
+            return door.core.push(push, Body::whole(piece)).await;
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    door.core.push(push, Body::whole(bytes)).await
+}
+
+/// The deadline that nobody asked for bounds each wait for the core, not the whole upload: a large
+/// body may take as long as it keeps moving.
+async fn streamed(door: &Shared, push: Push, payload: Payload) -> Result<Pushed> {
+    let deadline = push.deadline;
+    let (sender, body) = Body::streamed();
+    let pushing = door.core.push(push, body);
+    let feeding = pin!(feed(door, payload, sender, deadline));
+    match select(pushing, feeding).await {
+        // Refused early, say: what still arrives is not wanted.
+        Either::Left((pushed, _)) => pushed,
+        Either::Right((Ok(()), pushing)) => within(deadline, pushing).await,
+        Either::Right((Err(error), _)) => Err(error),
+    }
+}
+
+/// Hands the body over. When the core wants no more of it this ends well: the push knows why.
+async fn feed(door: &Shared, mut payload: Payload, mut sender: BodySender, deadline: Duration) -> Result<()> {
+    let mut gathered = BytesMut::new();
+    let (mut received, mut sent) = (0u64, 0);
+    while let Some(piece) = next_piece(&mut payload, door.options.idle_timeout).await? {
+        received += piece.len() as u64;
+        check_size(received, door.options.object_bytes_max)?;
+        if gathered.is_empty() {
+            gathered.reserve(piece_bytes(sent));
+        }
+        gathered.extend_from_slice(&piece);
+        while gathered.len() >= piece_bytes(sent) {
+            let full = gathered.split_to(piece_bytes(sent)).freeze();
+            sent += full.len();
+            if !send(&mut sender, full, deadline).await? {
+                return Ok(());
+            }
+        }
+    }
+    if gathered.is_empty() || send(&mut sender, gathered.freeze(), deadline).await? {
+        sender.finish();
+    }
+    Ok(())
+}
+
+fn piece_bytes(sent: usize) -> usize {
+    if sent < CHUNK_BYTES { FIRST_PIECE_BYTES } else { CHUNK_BYTES }
+}
+
+/// Whether the core took the piece; an error when it took too long.
+async fn send(sender: &mut BodySender, piece: Bytes, deadline: Duration) -> Result<bool> {
+    within(deadline, async { Ok(sender.send(piece).await.is_ok()) }).await
+}
+
+/// The next piece as it came over the network; `None` at the true end of the body.
+async fn next_piece(payload: &mut Payload, idle: Duration) -> Result<Option<Bytes>> {
+    let piece = tokio::time::timeout(idle, payload.next()).await.map_err(|_| {
+        Error::deadline("the body stalled; send it without long pauses").with("idle_ms", idle.as_millis())
+    })?;
+    piece.transpose().map_err(|error| match error {
+        PayloadError::Incomplete(_) => Error::invalid("the body ended before all of it arrived"),
+        other => Error::invalid("the body cannot be read; check its transfer encoding").because(other.to_string()),
+    })
+}
+
+fn acknowledged(address: &Address, pushed: &Pushed) -> HttpResponse {
+    let manifest = &pushed.manifest;
+    let status = if pushed.created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = reply::json(
+        status,
+        &Stored {
+            address: address.as_str(),
+            version: manifest.version.to_string(),
+            size: manifest.size,
+            digest: manifest.digest.to_string(),
+            durability: manifest.durability.name(),
+        },
+    );
+    let out = response.headers_mut();
+    reply::set(out, ETAG, reply::etag(manifest.version));
+    reply::set(out, headers::MESH_VERSION.clone(), reply::version(manifest.version));
+    reply::set(out, headers::MESH_DIGEST.clone(), reply::digest(&manifest.digest));
+    out.insert(headers::MESH_DURABILITY.clone(), durability(manifest.durability));
+    response
+}

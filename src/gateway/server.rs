@@ -1,0 +1,128 @@
+//! The listening socket, its workers and their limits; start and stop.
+//!
+//! The head of a request has fixed limits of actix-web's own: 96 headers and 128 KiB. Beyond these,
+//! and for what is no HTTP at all, it answers a bare 400, 408 or 431 and closes the connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{ServerHandle, ServiceRequest, fn_service};
+use actix_web::http::KeepAlive;
+use actix_web::{App, HttpServer};
+use tokio::task::JoinHandle;
+
+use super::core::Core;
+use super::guard::Guard;
+use super::route;
+use crate::error::{Error, Result};
+use crate::limits::REQUEST_DEADLINE_DEFAULT;
+
+/// A stop that outlasts its grace is forced by [`Door::stop`]; the server's own limit is never met.
+const SHUTDOWN_SECONDS_MAX: u64 = 24 * 3600;
+
+/// Where the door listens and what it bears.
+#[derive(Clone, Debug)]
+pub struct GatewayOptions {
+    /// Where to listen; port 0 takes a free one.
+    pub addr: SocketAddr,
+    /// Threads that serve connections.
+    pub workers: usize,
+    /// Connections in all; further ones wait in the listen queue.
+    pub connections_max: usize,
+    /// How long the first head of a connection may take to arrive.
+    pub head_timeout: Duration,
+    /// How long a connection may rest between two requests.
+    pub keep_alive: Duration,
+    /// The longest pause inside a body, in either direction.
+    pub idle_timeout: Duration,
+    /// How long a request may take when it names no deadline. For a streamed upload it bounds each
+    /// wait for the core, not the time the body takes to arrive.
+    pub request_deadline: Duration,
+    /// The largest object a push may bring.
+    pub object_bytes_max: u64,
+}
+
+impl GatewayOptions {
+    /// A door at `addr` with the default limits.
+    pub fn at(addr: SocketAddr) -> Self {
+        GatewayOptions {
+            addr,
+            workers: 2,
+            connections_max: 4096,
+            head_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(30),
+            request_deadline: REQUEST_DEADLINE_DEFAULT,
+            object_bytes_max: 64 << 30,
+        }
+    }
+}
+
+/// What every worker shares.
+pub(super) struct Shared {
+    pub(super) core: Arc<dyn Core>,
+    pub(super) options: GatewayOptions,
+    pub(super) guard: Guard,
+}
+
+/// An open door. Dropping it shuts it at once.
+#[derive(Debug)]
+pub struct Door {
+    addr: SocketAddr,
+    server: ServerHandle,
+    task: JoinHandle<()>,
+}
+
+/// Opens the door. Must be called inside a tokio runtime; the workers are threads of their own.
+pub async fn serve(core: Arc<dyn Core>, options: GatewayOptions) -> Result<Door> {
+    let workers = options.workers.max(1);
+    let shared = Arc::new(Shared { core, guard: Guard::of(options.addr), options: options.clone() });
+    let factory = move || {
+        let shared = Arc::clone(&shared);
+        App::new().default_service(fn_service(move |request: ServiceRequest| route::answer(&shared, request)))
+    };
+    let server = HttpServer::new(factory)
+        .workers(workers)
+        .max_connections(options.connections_max.div_ceil(workers).max(1))
+        .client_request_timeout(options.head_timeout)
+        .keep_alive(KeepAlive::Timeout(options.keep_alive))
+        .shutdown_timeout(SHUTDOWN_SECONDS_MAX)
+        .tcp_nodelay(true)
+        .disable_signals()
+        .bind(options.addr)
+        .map_err(|error| {
+            Error::unavailable("cannot listen here; choose another address").with("addr", options.addr).because(error)
+        })?;
+    let addr = server.addrs().first().copied().ok_or_else(|| Error::internal("the server listens nowhere"))?;
+    let running = server.run();
+    let server = running.handle();
+    let task = tokio::spawn(async move {
+        if let Err(error) = running.await {
+            tracing::error!(%addr, %error, "the http door broke");
+        }
+    });
+    Ok(Door { addr, server, task })
+}
+
+impl Door {
+    /// Where it listens, with the port it got.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Shuts the door: takes no new connections, lets requests finish for `grace`, then cuts them.
+    pub async fn stop(mut self, grace: Duration) {
+        if tokio::time::timeout(grace, self.server.stop(true)).await.is_err() {
+            self.task.abort();
+        }
+        // An aborted task is what was asked for; a broken one has been logged.
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

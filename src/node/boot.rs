@@ -1,0 +1,136 @@
+//! From a configuration to a running container, and back down in order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::actors::{Actors, Bounds, CrewOptions, Handle};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::model::{Clock, Incarnation, Rng, SystemClock};
+use crate::nfr::{Keyring, SystemRng};
+use crate::store::{Fs, LockGuard, RealFs, Store, StoreOptions, io_error};
+use crate::tiers::{DiskTier, Keeper, MemoryTier, Recovery, Sequencer};
+
+use super::keys;
+
+const STORE_FILE: &str = "store.redb";
+const LOCK_FILE: &str = "lock";
+
+/// The durable side of a container, over any file system and clock: what a simulation builds as well.
+pub struct Parts {
+    /// Both tiers and the order of changes.
+    pub keeper: Keeper,
+    /// What the last life left behind.
+    pub recovery: Recovery,
+}
+
+impl Parts {
+    /// Opens the store and the tiers below `root`, or makes them there.
+    pub fn open(fs: Arc<dyn Fs>, root: &Path, clock: Arc<dyn Clock>, rng: &dyn Rng, sizes: Sizes) -> Result<Self> {
+        let at = |error, what| io_error(error, what).with("path", root.display());
+        fs.create_dir_all(root).map_err(|error| at(error, "cannot make the data folder"))?;
+        let path = root.join(STORE_FILE);
+        let exists = fs.exists(&path).map_err(|error| at(error, "cannot look into the data folder"))?;
+        let file = if exists { fs.open(&path) } else { fs.create(&path) };
+        let file = file.map_err(|error| at(error, "cannot open the store"))?;
+        // The store's own name must be durable before anything in it is acknowledged.
+        fs.sync_dir(root).map_err(|error| at(error, "cannot sync the data folder"))?;
+        let options = StoreOptions { cache_bytes: sizes.cache_bytes as usize };
+        let store = Store::open(file, options, rng).map_err(|error| error.with("path", path.display()))?;
+        let identity = store.identity()?;
+        let sequencer =
+            Sequencer::resume(identity.container, identity.ceiling, Incarnation(rng.u64()), Arc::clone(&clock));
+        let (disk, recovery) = DiskTier::open(fs, root, Arc::new(store), clock)?;
+        let keeper = Keeper::new(MemoryTier::new(sizes.level1_bytes), disk, sequencer);
+        Ok(Parts { keeper, recovery })
+    }
+}
+
+/// How much memory the durable side may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Plain bytes in level 1.
+    pub level1_bytes: u64,
+    /// Pages of the store.
+    pub cache_bytes: u64,
+}
+
+/// A running container without its doors.
+pub struct Container {
+    actors: Actors,
+    recovery: Recovery,
+    /// Last, so that nobody else opens the folder before all else is gone.
+    _lock: LockGuard,
+}
+
+impl Container {
+    /// Starts a container. What takes time runs on the current tokio runtime.
+    pub fn start(config: &Config) -> Result<Self> {
+        let root = &config.data.dir;
+        std::fs::create_dir_all(root)
+            .map_err(|error| io_error(error, "cannot make the data folder").with("path", root.display()))?;
+        let lock = lock(&root.join(LOCK_FILE))?;
+        let sizes = Sizes { level1_bytes: config.memory.level1_bytes, cache_bytes: config.store.cache_bytes };
+        let parts = Parts::open(Arc::new(RealFs), root, Arc::new(SystemClock), &SystemRng, sizes)?;
+        let sealed = parts.keeper.disk().store().object_count()? > 0;
+        let keyring = keys::load_or_make(&config.keys.file, &SystemRng, sealed)?;
+        let recovery = parts.recovery;
+        let actors = start_actors(config, parts.keeper, keyring)?;
+        Ok(Container { actors, recovery, _lock: lock })
+    }
+
+    /// What doors hold.
+    pub fn handle(&self) -> &Handle {
+        self.actors.handle()
+    }
+
+    /// What the last life left behind.
+    pub fn recovery(&self) -> Recovery {
+        self.recovery
+    }
+
+    /// Finishes what is at work within `grace`, writes out what memory alone holds, and ends.
+    pub async fn stop(self, grace: Duration) -> Result<usize> {
+        let written = self.handle().drain(grace).await;
+        // Joining the actors' threads waits; it must not hold up the runtime they finish on.
+        let actors = self.actors;
+        tokio::task::spawn_blocking(move || actors.stop())
+            .await
+            .map_err(|error| Error::internal("the actors did not stop cleanly").because(error))?;
+        written
+    }
+}
+
+fn start_actors(config: &Config, keeper: Keeper, keyring: Keyring) -> Result<Actors> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let options = CrewOptions {
+        workers: if config.nfr.workers == 0 { cores } else { config.nfr.workers },
+        eviction: config.memory.eviction,
+        object_bytes_max: config.limits.object_bytes_max,
+        bounds: Bounds {
+            requests_max: config.limits.requests_max,
+            // What level 1 and the store's cache leave, less a reserve for everything else.
+            body_bytes_max: in_flight(config),
+        },
+    };
+    let main = tokio::runtime::Handle::current();
+    Actors::start(main, Arc::new(keeper), keyring, Arc::new(SystemRng), options)
+}
+
+/// A quarter of the budget, or less where level 1 and the cache leave less.
+fn in_flight(config: &Config) -> u64 {
+    let memory = &config.memory;
+    let left = memory.budget_bytes.saturating_sub(memory.level1_bytes + config.store.cache_bytes);
+    (memory.budget_bytes / 4).min(left / 2).max(1 << 20)
+}
+
+fn lock(path: &PathBuf) -> Result<LockGuard> {
+    RealFs::lock(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => Error::unavailable(
+            "another container is running on this data folder; stop it or name another folder with --data",
+        )
+        .with("path", path.display()),
+        _ => io_error(error, "cannot lock the data folder").with("path", path.display()),
+    })
+}

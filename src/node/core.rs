@@ -1,0 +1,46 @@
+//! The actors' handle, as the HTTP door wants it.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::actors::{Body, Delete, Deleted, Found, Handle, List, Page, Pull, Pulled, Push, Pushed};
+use crate::error::Result;
+use crate::gateway::Core;
+use crate::model::{Address, Chunks, Manifest};
+
+impl Core for Handle {
+    fn push(&self, push: Push, body: Body) -> BoxFuture<'static, Result<Pushed>> {
+        let me = self.clone();
+        Box::pin(async move { Handle::push(&me, push, body).await })
+    }
+
+    fn pull(&self, pull: Pull) -> BoxFuture<'static, Result<Pulled>> {
+        let me = self.clone();
+        Box::pin(async move { Handle::pull(&me, pull).await })
+    }
+
+    fn stat(&self, address: Address) -> BoxFuture<'static, Result<Found>> {
+        let me = self.clone();
+        Box::pin(async move { Handle::stat(&me, address).await })
+    }
+
+    fn delete(&self, delete: Delete) -> BoxFuture<'static, Result<Deleted>> {
+        let me = self.clone();
+        Box::pin(async move { Handle::delete(&me, delete).await })
+    }
+
+    fn list(&self, list: List) -> BoxFuture<'static, Result<Page>> {
+        let me = self.clone();
+        Box::pin(async move { Handle::list(&me, list).await })
+    }
+
+    fn hit(&self, address: &Address) -> Option<(Arc<Manifest>, Chunks)> {
+        let resident = Handle::hit(self, address)?;
+        Some((Arc::clone(&resident.manifest), resident.chunks.clone()))
+    }
+
+    fn ready(&self) -> bool {
+        Handle::ready(self)
+    }
+}

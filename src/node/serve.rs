@@ -1,0 +1,87 @@
+//! `meshstore serve`: a container with its doors, until it is told to stop.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::gateway::{self, Door, GatewayOptions};
+
+use super::boot::Container;
+
+/// How long requests may go on after a signal to stop.
+const STOP_GRACE: Duration = Duration::from_secs(20);
+
+/// Runs a container until SIGTERM or SIGINT. Prints one line with its addresses once it is ready.
+pub fn serve(config: Config, json: bool) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("main").build();
+    let runtime = runtime.map_err(|error| Error::internal("cannot start the runtime").because(error))?;
+    let outcome = runtime.block_on(run(&config, json));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+async fn run(config: &Config, json: bool) -> Result<()> {
+    // Asked for before anything starts, so that no signal is missed.
+    let stop = stop_signal()?;
+    let container = Container::start(config)?;
+    let recovery = container.recovery();
+    tracing::info!(
+        unfinished = recovery.unfinished,
+        orphans = recovery.orphans,
+        discarded = recovery.discarded,
+        "cleared what the last run left behind"
+    );
+    let door = open_door(config, &container).await?;
+    announce(config, door.addr(), json)?;
+    let name = stop.await;
+    tracing::info!(signal = name, "stopping");
+    let (_, stopped) = tokio::join!(door.stop(STOP_GRACE), container.stop(STOP_GRACE));
+    tracing::info!(written_out = stopped?, "stopped");
+    Ok(())
+}
+
+/// Opens the HTTP door of a container.
+pub async fn open_door(config: &Config, container: &Container) -> Result<Door> {
+    let millis = Duration::from_millis;
+    let options = GatewayOptions {
+        workers: config.http.workers,
+        keep_alive: millis(config.http.idle_timeout_ms),
+        request_deadline: millis(config.limits.request_deadline_ms),
+        object_bytes_max: config.limits.object_bytes_max,
+        ..GatewayOptions::at(config.http.addr)
+    };
+    gateway::serve(Arc::new(container.handle().clone()), options).await
+}
+
+fn announce(config: &Config, http: SocketAddr, json: bool) -> Result<()> {
+    let (site, container) = (&config.site.name, &config.container.name);
+    let line = if json {
+        let pid = std::process::id();
+        json!({ "site": site, "container": container, "http": format!("http://{http}"), "s3": null, "bus": "local", "pid": pid })
+            .to_string()
+    } else {
+        format!("meshstore ready: site {site}, container {container}, http://{http}, bus in process")
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|error| Error::internal("cannot print the ready line").because(error))
+}
+
+fn stop_signal() -> Result<impl Future<Output = &'static str>> {
+    let failed = |error| Error::internal("cannot listen for signals").because(error);
+    let (mut term, mut int) =
+        (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => "SIGTERM",
+            _ = int.recv() => "SIGINT",
+        }
+    })
+}

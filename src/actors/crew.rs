@@ -46,7 +46,7 @@ impl Actors {
         options: CrewOptions,
     ) -> Result<Self> {
         let runtime = ActorRuntime::start(main.clone())?;
-        let stages = Arc::new(Stages::new(CpuPool::new(options.workers)?, keyring, rng));
+        let stages = Arc::new(Stages::new(CpuPool::new(options.workers)?, keyring, Arc::clone(&rng)));
         let (front, back) = (runtime.arbiter(), runtime.arbiter());
         let nfr = runtime.supervise(&front, "nfr", ACTOR_QUEUE_MAX, move || NfrActor::new(Arc::clone(&stages)));
         let disk = {
@@ -54,9 +54,9 @@ impl Actors {
             runtime.supervise(&back, "disk", ACTOR_QUEUE_MAX, move || DiskActor::new(Arc::clone(&keeper)))
         };
         let eviction = {
-            let memory = Arc::clone(keeper.memory());
+            let (memory, seed) = (Arc::clone(keeper.memory()), rng.u64());
             runtime.supervise(&back, "eviction", ACTOR_QUEUE_MAX, move || {
-                EvictionActor::new(options.eviction, Arc::clone(&memory))
+                EvictionActor::new(options.eviction, Arc::clone(&memory), seed)
             })
         };
         let memory = {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::runtime::{Answer, Ask, Serves};
 use crate::model::{Address, EvictionKind};
-use crate::tiers::eviction::{Policy, policy};
+use crate::tiers::eviction::{Policy, policy_seeded};
 use crate::tiers::{MemoryTier, Note};
 
 /// The actor.
@@ -57,8 +57,10 @@ impl Ask for Learn {
 
 impl EvictionActor {
     /// A policy over the entries that memory holds.
-    pub fn new(kind: EvictionKind, memory: Arc<MemoryTier>) -> Self {
-        let mut policy = policy(kind, memory.usage().budget);
+    ///
+    /// The seed is drawn at each start, so that strangers cannot choose keys that collide in the sketch.
+    pub fn new(kind: EvictionKind, memory: Arc<MemoryTier>, seed: u64) -> Self {
+        let mut policy = policy_seeded(kind, memory.usage().budget, seed);
         // Notes of a former life are gone with its books; what is here now counts.
         memory.drain_notes(|_| {}, |_| {});
         memory.each(|address, cost| policy.insert(address.clone(), cost));

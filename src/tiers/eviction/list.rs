@@ -218,9 +218,9 @@ mod tests {
     fn a_node_is_as_small_as_the_books_say() {
         let node = size_of::<Option<Node<crate::model::Address>>>() as u64;
         let index = size_of::<(crate::model::Address, Id)>() as u64 + 1;
-        let sketch = 20;
+        let learnt = 28;
         let free = size_of::<Id>() as u64;
         assert_eq!((node, index), (48, 33));
-        assert!(2 * (node + index + free) + sketch <= super::super::ENTRY_OVERHEAD_BYTES);
+        assert!(2 * (node + index + free) + learnt <= super::super::ENTRY_OVERHEAD_BYTES);
     }
 }

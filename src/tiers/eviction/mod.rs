@@ -23,9 +23,9 @@ pub use lru::Lru;
 pub use w_tinylfu::WTinyLfu;
 
 /// What the books of one entry take in memory, for a level to add to the entry's own size: a node (48
-/// bytes with an address as key), its place in the index (33) and its share of the sketch (up to 20), the
+/// bytes with an address as key), its place in the index (33) and its share of what is learnt (up to 28), the
 /// first two doubled because tables grow by doubling. The text of the address is shared, so it is not here.
-pub const ENTRY_OVERHEAD_BYTES: u64 = 192;
+pub const ENTRY_OVERHEAD_BYTES: u64 = 200;
 
 /// Decides which entries leave a full level. Keeps books only; owns no bytes. Single-threaded: one actor owns it.
 pub trait Policy<K>: Send {

@@ -4,10 +4,6 @@
 //! counter. After ten uses per entry every count is halved and the doorkeeper emptied: old fame fades.
 //! The tables' sizes are powers of two, so they grow by being copied twice, and no count is lost.
 
-/// The highest estimate: a full counter and the doorkeeper's bit.
-#[cfg(test)]
-pub(super) const COUNT_MAX: u8 = 16;
-
 /// Sixteen counters a word, four of them to each key: a word an entry keeps errors rare.
 const ROWS: u32 = 4;
 
@@ -48,7 +44,7 @@ impl Sketch {
             self.count(hash);
         }
         self.uses += 1;
-        if self.uses >= std::env::var("SK").map_or(SAMPLE, |v| v.parse().unwrap()) * self.counters.len() {
+        if self.uses >= SAMPLE * self.counters.len() {
             self.halve();
         }
     }
@@ -143,7 +139,7 @@ mod tests {
     fn counts_stop_at_the_highest() {
         let mut sketch = Sketch::new();
         (0..100).for_each(|_| sketch.record(1));
-        assert_eq!(sketch.estimate(1), COUNT_MAX);
+        assert_eq!(sketch.estimate(1), 16, "a full counter and the doorkeeper's bit");
         assert_eq!(sketch.estimate(2), 0);
     }
 
@@ -165,5 +161,13 @@ mod tests {
         (0..15).for_each(|_| sketch.record(1));
         (0..5000).for_each(|key| sketch.record(spread(key)));
         assert!(sketch.estimate(1) < 8);
+    }
+
+    #[test]
+    fn halving_forgets_what_was_seen_once() {
+        let mut sketch = Sketch::new();
+        sketch.record(1);
+        (1..SAMPLE * ENTRIES_MIN).for_each(|_| sketch.record(2));
+        assert_eq!((sketch.estimate(1), sketch.estimate(2)), (0, 7));
     }
 }

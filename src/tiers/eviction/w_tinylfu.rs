@@ -50,11 +50,6 @@ impl<K: Clone + Eq + Hash> WTinyLfu<K> {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn window(&self) -> f64 {
-        self.climber.window()
-    }
-
     fn hash(&self, key: &K) -> u64 {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(self.seed);
@@ -79,18 +74,10 @@ impl<K: Clone + Eq + Hash> WTinyLfu<K> {
         self.lists.cost() < self.budget_bytes - self.budget_bytes / 8
     }
 
-    /// A use of something here or not: what the climber and the sketch learn from it.
-    fn learn(&mut self, key: &K, hit: bool) {
-        self.sketch.record(self.hash(key));
+    /// Lets the window's size climb, once the level is full enough for it to matter.
+    fn advance(&mut self) {
         if !self.is_roomy() {
-            let place = self.lists.find(key).and_then(|id| self.lists.get(id)).map(|n| n.list);
-            if !hit {
-                self.climber.miss(self.hash(key));
-            }
-            if place == Some(PROBATION) {
-                self.climber.probation_hit();
-            }
-            self.climber.note(self.lists.len(), self.lists.cost_of(PROBATION));
+            self.climber.advance(self.lists.len(), self.lists.cost_of(PROBATION));
         }
     }
 
@@ -127,13 +114,10 @@ impl<K: Clone + Eq + Hash> WTinyLfu<K> {
                 Some(victim)
             }
             (Some(candidate), Some(victim)) => {
-                // The winner has shown its worth: the next candidate meets another, so that one entry
-                // with old fame does not turn everybody away.
-                if std::env::var("NOROT").is_err() {
-                    self.lists.renew(victim, PROBATION);
-                }
-                let (h, c) = self.lists.get(candidate).map(|n| (self.hash(&n.key), n.cost)).unwrap_or_default();
-                self.climber.turn_away(h, c);
+                // The next candidate meets another, so that one entry with old fame does not turn all away.
+                self.lists.renew(victim, PROBATION);
+                let loser = self.lists.get(candidate)?;
+                self.climber.turn_away(self.hash(&loser.key), loser.cost);
                 Some(candidate)
             }
             (Some(loser), _) | (None, Some(loser)) => Some(loser),
@@ -180,14 +164,20 @@ impl<K: Clone + Eq + Hash + Send> Policy<K> for WTinyLfu<K> {
     }
 
     fn touch(&mut self, key: &K) {
-        if let Some(id) = self.lists.find(key) {
-            self.learn(key, true);
-            self.promote(id);
+        let Some(id) = self.lists.find(key) else { return };
+        self.sketch.record(self.hash(key));
+        if self.lists.get(id).is_some_and(|node| node.list == PROBATION) {
+            self.climber.thank();
         }
+        self.advance();
+        self.promote(id);
     }
 
     fn miss(&mut self, key: &K) {
-        self.learn(key, false);
+        let hash = self.hash(key);
+        self.sketch.record(hash);
+        self.climber.miss(hash);
+        self.advance();
     }
 
     fn remove(&mut self, key: &K) {
@@ -228,5 +218,67 @@ impl<K: Clone + Eq + Hash + Send> Policy<K> for WTinyLfu<K> {
 
     fn cost(&self) -> u64 {
         self.lists.cost()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn none(_: &u64) -> bool {
+        false
+    }
+
+    /// A level of 100 whose entries were used four times each, none of them on trial or in the window.
+    fn full() -> WTinyLfu<u64> {
+        let mut policy = WTinyLfu::new(100, 1);
+        for key in 0..100 {
+            policy.miss(&key);
+            policy.insert(key, 1);
+            (0..3).for_each(|_| policy.touch(&key));
+        }
+        assert_eq!(policy.victims(14, &none).len(), 14);
+        assert_eq!(policy.lists.cost_of(TRIAL) + policy.lists.cost_of(WINDOW), 0);
+        policy
+    }
+
+    #[test]
+    fn a_scan_pushes_out_only_itself() {
+        let mut policy = full();
+        for key in 1000..1200 {
+            policy.miss(&key);
+            if policy.cost() == 100 {
+                let gone = policy.victims(1, &none);
+                assert!(gone[0] >= 1000, "{gone:?} for {key}");
+            }
+            policy.insert(key, 1);
+        }
+    }
+
+    #[test]
+    fn a_batch_compares_each_newcomer_too() {
+        let mut policy = full();
+        (1000..1014).for_each(|key| policy.insert(key, 1));
+        let gone = policy.victims(9, &none);
+        assert!(gone.iter().all(|key| *key >= 1000), "{gone:?}");
+    }
+
+    #[test]
+    fn what_is_asked_for_often_gets_in() {
+        let mut policy = full();
+        (0..9).for_each(|_| policy.miss(&1000));
+        policy.insert(1000, 1);
+        let gone = policy.victims(5, &none);
+        assert_eq!(gone.len(), 5);
+        assert!(!gone.contains(&1000), "{gone:?}");
+    }
+
+    #[test]
+    fn a_large_stranger_is_not_worth_many_known() {
+        let mut policy = full();
+        policy.miss(&1000);
+        assert!(!policy.admits(&1000, 50, 0));
+        assert!(policy.admits(&1000, 1, 0), "the window takes what fits");
+        assert!(policy.admits(&1000, 50, 50), "there is room");
     }
 }

@@ -1,0 +1,162 @@
+//! `meshstore demo`: a container that shows what it can do, measures it, and checks every answer.
+//!
+//! A wrong byte anywhere ends the demo with an error: what it prints, it has verified.
+
+mod crash;
+mod rest;
+mod stage;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::config::{Config, Fault, Host, Sources};
+use crate::error::{Error, Result};
+use crate::model::{Durability, Level, Rng, SeededRng};
+use crate::store::io_error;
+
+use super::boot::Container;
+use stage::Stage;
+
+/// Budget of the demo's container: small, so that it fills within a second.
+const BUDGET: &str = "64MiB";
+const STOP_GRACE: Duration = Duration::from_secs(5);
+const ROUNDS: usize = 200;
+
+/// Runs the demo; `keep` leaves its folder behind.
+pub fn demo(keep: bool) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::internal("cannot start the runtime").because(error))?;
+    let folder = Folder::make(keep)?;
+    say(&format!("MeshStore {}: one site of one container, in {}\n", env!("CARGO_PKG_VERSION"), folder.path.display()))?;
+    runtime.block_on(async {
+        let config = config(&folder.path)?;
+        let container = Container::start(&config)?;
+        let stage = Stage::new(container.handle().clone());
+        push_and_pull(&stage).await?;
+        fill_memory(&stage).await?;
+        rest::sealed(&stage, &folder.path).await?;
+        rest::damaged(&stage, &folder.path).await?;
+        container.stop(STOP_GRACE).await?;
+        crash::killed_and_restarted(&folder.path).await
+    })?;
+    if keep {
+        let path = folder.path.display();
+        say(&format!("kept: look around with `meshstore serve --data {path}` and `meshstore ls demo`"))?;
+    }
+    say("all answers were checked")
+}
+
+async fn push_and_pull(stage: &Stage) -> Result<()> {
+    say("1  push and pull, in process, sealed with AES-256-GCM")?;
+    let rng = SeededRng::new(1);
+    for (name, bytes) in [("1 KB", 1 << 10), ("1 MB", 1 << 20)] {
+        let mut data = vec![0; bytes];
+        rng.fill(&mut data);
+        let data = Bytes::from(data);
+        for class in [Durability::Ram, Durability::Disk] {
+            let (mut pushes, mut pulls) = (Vec::new(), Vec::new());
+            for round in 0..if bytes > 4096 { ROUNDS / 4 } else { ROUNDS } {
+                let key = format!("demo/{class}/{bytes}/{}", round % 8);
+                let start = Instant::now();
+                stage.push(&key, data.clone(), Some(class)).await?;
+                pushes.push(start.elapsed());
+                let start = Instant::now();
+                let (back, _) = stage.pull(&key).await?;
+                pulls.push(start.elapsed());
+                expect(back == data, "a pull gave other bytes than were pushed")?;
+            }
+            say(&format!("   {name} class {class:<4}  push p50 {:>9}  pull p50 {:>9}", median(pushes), median(pulls)))?;
+        }
+    }
+    Ok(())
+}
+
+async fn fill_memory(stage: &Stage) -> Result<()> {
+    let budget = stage.handle.keeper().memory().usage().budget;
+    let count = (2 * budget) >> 20;
+    say(&format!("2  level 1 holds {} MB; {count} MB of class ram are pushed into it", budget >> 20))?;
+    let body = |index: u64| {
+        let mut data = vec![0; 1 << 20];
+        SeededRng::new(1000 + index).fill(&mut data);
+        Bytes::from(data)
+    };
+    let start = Instant::now();
+    for index in 0..count {
+        stage.push(&format!("demo/fill/{index}"), body(index), Some(Durability::Ram)).await?;
+        let used = stage.handle.keeper().memory().usage().bytes;
+        expect(used <= budget, "level 1 holds more than its budget")?;
+    }
+    let took = start.elapsed();
+    let mut levels = (0, 0);
+    for index in 0..count {
+        let (back, level) = stage.pull(&format!("demo/fill/{index}")).await?;
+        expect(back == body(index), "a demoted object came back changed")?;
+        match level {
+            Level::Ram => levels.0 += 1,
+            Level::Disk => levels.1 += 1,
+        }
+    }
+    let rate = count as f64 / took.as_secs_f64();
+    say(&format!(
+        "   taken at {rate:.0} MB/s; read back: {} from memory, {} demoted to disk, none lost",
+        levels.0, levels.1
+    ))
+}
+
+/// The folder of the demo; removed at its end.
+struct Folder {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Folder {
+    fn make(keep: bool) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("meshstore-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&path).map_err(|error| io_error(error, "cannot make the demo's folder").with("path", path.display()))?;
+        Ok(Folder { path, keep })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.keep {
+            // What cannot be removed is only in a temporary folder.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// The configuration of the demo's container; nothing of the user's own is read.
+fn config(data: &Path) -> Result<Config> {
+    let flags = [("data.dir", data.display().to_string()), ("memory.budget_bytes", BUDGET.to_owned())];
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let sources = Sources {
+        file: None,
+        env: Vec::new(),
+        flags: flags.map(|(key, value)| (key.to_owned(), value)).to_vec(),
+        host: Host { home: None, data_home: None, cores },
+    };
+    Config::load(&sources).map_err(|faults| Fault::combine(&faults))
+}
+
+fn say(line: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| Error::internal("cannot print").because(error))
+}
+
+fn expect(holds: bool, otherwise: &'static str) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::internal(otherwise)) }
+}
+
+/// The median, to be read by people.
+fn median(mut times: Vec<Duration>) -> String {
+    times.sort();
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    match median.as_micros() {
+        0..10_000 => format!("{:.0} us", median.as_nanos() as f64 / 1e3),
+        _ => format!("{:.1} ms", median.as_nanos() as f64 / 1e6),
+    }
+}

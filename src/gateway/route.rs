@@ -1,6 +1,9 @@
 //! From a request to the part that answers it. There is no router of actix-web's in between: it
 //! would decode and fold paths, and a RAM hit should cross as little as possible.
 
+// An answer given early is an answer, not a failure to be passed up through many calls.
+#![allow(clippy::result_large_err)]
+
 use std::future::{Ready, ready};
 use std::sync::Arc;
 

@@ -121,6 +121,8 @@ pub struct Tombstone {
 }
 
 /// The newest thing known at an address.
+// Heads live for the length of a call; a box for each would cost more than the room it saves.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Head {
     /// It is here.

@@ -99,7 +99,7 @@ pub struct Prefix {
 
 impl Prefix {
     pub fn encode(&self) -> [u8; PREFIX_BYTES] {
-        let flags = u8::from(self.compressed) * COMPRESSED | u8::from(self.last) * LAST;
+        let flags = (u8::from(self.compressed) * COMPRESSED) | (u8::from(self.last) * LAST);
         let [i0, i1, i2, i3] = self.index.to_le_bytes();
         let [p0, p1, p2, p3] = self.payload.to_le_bytes();
         [i0, i1, i2, i3, p0, p1, p2, p3, flags, 0, 0, 0]

@@ -1,6 +1,6 @@
 //! From a configuration to a running container, and back down in order.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,7 +125,7 @@ fn in_flight(config: &Config) -> u64 {
     (memory.budget_bytes / 4).min(left / 2).max(1 << 20)
 }
 
-fn lock(path: &PathBuf) -> Result<LockGuard> {
+fn lock(path: &Path) -> Result<LockGuard> {
     RealFs::lock(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => Error::unavailable(
             "another container is running on this data folder; stop it or name another folder with --data",

@@ -38,6 +38,8 @@ pub struct Draft {
 }
 
 /// A change on its way to the disk.
+// Most changes are the large one.
+#[allow(clippy::large_enum_variant)]
 pub enum Change {
     /// A new version of an object.
     Store {

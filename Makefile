@@ -1,0 +1,25 @@
+# `make test` needs nothing but a Rust toolchain and Debian: it installs the rest and says so.
+
+.PHONY: test tools lint check soak
+
+## Install what the tests need and is missing.
+tools:
+	@sh scripts/tools.sh
+
+## Everything that finds regressions: what CI runs.
+test: tools
+	cargo test --locked
+
+## Formatting, lints, documentation; warnings are errors.
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+## The fast part of the above, while working.
+check:
+	cargo check --locked --all-targets
+
+## The long runs: hundreds of kills, the full 4 GB stream.
+soak: tools
+	MESHSTORE_SOAK=1 MESHSTORE_KILL_ROUNDS=200 cargo test --locked --release --test container -- --nocapture

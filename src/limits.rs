@@ -21,9 +21,6 @@ pub const BODY_WINDOW_CHUNKS: usize = 4;
 /// Changes that one group commit may carry.
 pub const COMMIT_CHANGES_MAX: usize = 256;
 
-/// Bytes of records that one group commit may carry before it is cut.
-pub const COMMIT_BYTES_MAX: usize = 4 << 20;
-
 /// Entries that one list page may ask for.
 pub const LIST_LIMIT_MAX: usize = 1000;
 
@@ -63,3 +60,6 @@ pub const LEARN_PERIOD: Duration = Duration::from_millis(100);
 
 /// How often discarded frames are removed.
 pub const COLLECT_PERIOD: Duration = Duration::from_millis(500);
+
+/// How long a read waits for room in memory for what it has read.
+pub const PROMOTION_WAIT_MAX: Duration = Duration::from_millis(20);

@@ -28,6 +28,7 @@ mod pull;
 mod push;
 mod request;
 mod runtime;
+mod window;
 
 pub use body::{Body, BodySender, PullBody};
 pub use crew::{Actors, CrewOptions};

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::cpu::{CpuPool, blocking};
-use super::runtime::{Answer, Ask, Serves, Window};
+use super::runtime::{Answer, Ask, Serves};
+use super::window::Window;
 use crate::error::{Error, Result};
 use crate::limits::BODY_WINDOW_CHUNKS;
 use crate::model::{Address, Digest, NfrSpec, Rng, Seal, Version, WrappedKey};

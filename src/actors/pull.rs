@@ -18,9 +18,9 @@ use super::handle::Permits;
 use super::nfr::{HandOutStages, Stages, opener};
 use super::push::{reserve, within};
 use super::request::{Pull, Pulled};
-use super::runtime::Window;
+use super::window::Window;
 use crate::error::{Error, Kind, Result};
-use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES};
+use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, PROMOTION_WAIT_MAX};
 use crate::model::{Address, ByteRange, Chunks, Head, Level, Manifest};
 use crate::nfr::Opener;
 use crate::tiers::{FrameReader, MemoryTier, Reservation, Resident, Source, Ticket};
@@ -169,8 +169,8 @@ impl Reading {
         if !self.crew.eviction.ask(Consider { address: self.address.clone(), cost }).await? {
             return Ok(None);
         }
-        // A read does not fail because memory is full.
-        Ok(reserve(&self.crew, cost, crate::limits::REQUEST_DEADLINE_DEFAULT).await.unwrap_or_default())
+        // A read neither fails nor waits for long because memory is full.
+        Ok(reserve(&self.crew, cost, PROMOTION_WAIT_MAX).await.unwrap_or_default())
     }
 
     fn promote(&self, room: Option<Reservation>, pieces: Vec<Bytes>) {

@@ -17,7 +17,7 @@ use super::handle::Permits;
 use super::memory::Admit;
 use super::nfr::{HandOutStages, Sealed, SealingStream, Stages, seal_small};
 use super::request::{Push, Pushed};
-use super::runtime::Window;
+use super::window::Window;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, INLINE_FRAME_BYTES_MAX};
 use crate::model::{Chunks, Digest, DigestKind, Durability};

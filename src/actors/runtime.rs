@@ -4,7 +4,6 @@
 //! it without a thread. Here it gets a mailbox, a bound on what waits in it, and a supervisor: the
 //! runtime's own neither bounds a mailbox nor restarts after a panic.
 
-use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -131,7 +130,11 @@ impl<B: Unpin + 'static> Link<B> {
         let _permit = shared.permits.acquire().await.map_err(|_| self.gone())?;
         let mut changes = shared.address.subscribe();
         // Between two lives there is no address; the next life is moments away.
-        let address = changes.wait_for(|address| address.as_ref().is_some_and(Addr::connected)).await.map_err(|_| self.gone())?.clone();
+        let address = changes
+            .wait_for(|address| address.as_ref().is_some_and(Addr::connected))
+            .await
+            .map_err(|_| self.gone())?
+            .clone();
         let (reply, answer) = oneshot::channel();
         if let Some(address) = address {
             address.do_send(Envelope { message, reply });
@@ -260,32 +263,6 @@ async fn live_once<B: Send + Unpin + 'static>(
 
 /// A thread on which actors live.
 pub struct ArbiterThread(ArbiterHandle);
-
-/// Answers in the order of the questions, with several under way: the pipeline's sliding window.
-pub struct Window<T> {
-    pending: VecDeque<oneshot::Receiver<Result<T>>>,
-    most: usize,
-}
-
-impl<T> Window<T> {
-    /// A window of at most `most`.
-    pub fn new(most: usize) -> Self {
-        Window { pending: VecDeque::new(), most }
-    }
-
-    /// Adds work. When the window is full, the oldest result comes back.
-    pub async fn push(&mut self, work: oneshot::Receiver<Result<T>>) -> Result<Option<T>> {
-        self.pending.push_back(work);
-        if self.pending.len() > self.most { self.next().await } else { Ok(None) }
-    }
-
-    /// The oldest result; `None` when nothing is under way.
-    pub async fn next(&mut self) -> Result<Option<T>> {
-        let Some(work) = self.pending.pop_front() else { return Ok(None) };
-        let done = work.await.map_err(|_| Error::internal("a worker gave up"))?;
-        done.map(Some)
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -26,7 +26,9 @@ pub async fn killed_and_restarted(folder: &Path) -> Result<()> {
     let mut first = Server::start(folder)?;
     let client = Arc::new(Client::new(&first.url, None)?);
     let acknowledged: Arc<Vec<AtomicU64>> = Arc::new((0..WRITERS).map(|_| AtomicU64::new(0)).collect());
-    let writers: Vec<_> = (0..WRITERS).map(|writer| tokio::spawn(write(Arc::clone(&client), writer, Arc::clone(&acknowledged)))).collect();
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| tokio::spawn(write(Arc::clone(&client), writer, Arc::clone(&acknowledged))))
+        .collect();
     let total = || acknowledged.iter().map(|count| count.load(Ordering::Acquire)).sum::<u64>();
     let begun = Instant::now();
     while total() < ACKNOWLEDGED_BEFORE_KILL {
@@ -49,7 +51,11 @@ pub async fn killed_and_restarted(folder: &Path) -> Result<()> {
             expect(back == body(writer as u64, sequence), "an acknowledged object came back changed")?;
         }
     }
-    say(&format!("   ready again in {} ms; all {} acknowledged objects are there, byte for byte", ready.as_millis(), total()))
+    say(&format!(
+        "   ready again in {} ms; all {} acknowledged objects are there, byte for byte",
+        ready.as_millis(),
+        total()
+    ))
 }
 
 async fn write(client: Arc<Client>, writer: u64, acknowledged: Arc<Vec<AtomicU64>>) -> Result<()> {
@@ -91,8 +97,8 @@ impl Server {
             BufReader::new(out).read_line(&mut line).map_err(failed)?;
         }
         let mut server = Server { child, url: String::new() };
-        let ready: serde_json::Value =
-            serde_json::from_str(&line).map_err(|error| Error::internal("the container did not become ready").because(error))?;
+        let ready: serde_json::Value = serde_json::from_str(&line)
+            .map_err(|error| Error::internal("the container did not become ready").because(error))?;
         server.url = ready.get("http").and_then(|url| url.as_str()).unwrap_or_default().to_owned();
         Ok(server)
     }

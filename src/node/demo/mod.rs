@@ -30,7 +30,11 @@ pub fn demo(keep: bool) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::internal("cannot start the runtime").because(error))?;
     let folder = Folder::make(keep)?;
-    say(&format!("MeshStore {}: one site of one container, in {}\n", env!("CARGO_PKG_VERSION"), folder.path.display()))?;
+    say(&format!(
+        "MeshStore {}: one site of one container, in {}\n",
+        env!("CARGO_PKG_VERSION"),
+        folder.path.display()
+    ))?;
     runtime.block_on(async {
         let config = config(&folder.path)?;
         let container = Container::start(&config)?;
@@ -115,7 +119,8 @@ struct Folder {
 impl Folder {
     fn make(keep: bool) -> Result<Self> {
         let path = std::env::temp_dir().join(format!("meshstore-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(|error| io_error(error, "cannot make the demo's folder").with("path", path.display()))?;
+        std::fs::create_dir_all(&path)
+            .map_err(|error| io_error(error, "cannot make the demo's folder").with("path", path.display()))?;
         Ok(Folder { path, keep })
     }
 }

@@ -18,6 +18,10 @@ pub const INLINE_FRAME_BYTES_MAX: usize = 16 << 10;
 /// Chunks of one body that may be in flight between two stages of a push or a pull.
 pub const BODY_WINDOW_CHUNKS: usize = 4;
 
+/// Pieces of an upload, as the door receives them, that may wait for the push. They are held before
+/// the push has a permit for its bytes, so there are few.
+pub const BODY_WINDOW_PIECES: usize = 1;
+
 /// Changes that one group commit may carry.
 pub const COMMIT_CHANGES_MAX: usize = 256;
 

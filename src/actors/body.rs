@@ -7,15 +7,15 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use crate::error::{Error, Result};
-use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES};
+use crate::limits::{BODY_WINDOW_PIECES, CHUNK_BYTES};
 
 /// The body of a push, in pieces of any size as the door receives them.
 #[derive(Debug)]
 pub struct Body {
     whole: Option<Bytes>,
     stream: Option<mpsc::Receiver<Result<Bytes>>>,
-    /// Received, not yet long enough for a chunk.
-    partial: BytesMut,
+    /// What is left of the last piece received.
+    rest: Bytes,
 }
 
 /// The door's end of a streamed [`Body`].
@@ -30,13 +30,13 @@ pub struct BodySender {
 impl Body {
     /// A body that is already here.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Body { whole: Some(bytes.into()), stream: None, partial: BytesMut::new() }
+        Body { whole: Some(bytes.into()), stream: None, rest: Bytes::new() }
     }
 
     /// A body that arrives piece by piece; the sender waits while the window is full.
     pub fn streamed() -> (BodySender, Body) {
-        let (pieces, stream) = mpsc::channel(BODY_WINDOW_CHUNKS);
-        let body = Body { whole: None, stream: Some(stream), partial: BytesMut::new() };
+        let (pieces, stream) = mpsc::channel(BODY_WINDOW_PIECES);
+        let body = Body { whole: None, stream: Some(stream), rest: Bytes::new() };
         (BodySender { pieces, finished: false }, body)
     }
 
@@ -47,25 +47,47 @@ impl Body {
             let chunk = whole.split_to(at);
             return Ok((!chunk.is_empty()).then_some(chunk));
         }
-        let Some(stream) = &mut self.stream else { return Ok(None) };
-        while self.partial.len() < CHUNK_BYTES {
-            match stream.recv().await {
-                Some(Ok(piece)) if self.partial.is_empty() && piece.len() == CHUNK_BYTES => return Ok(Some(piece)),
-                Some(Ok(piece)) => {
-                    if self.partial.is_empty() {
-                        self.partial.reserve(if piece.len() > CHUNK_BYTES / 16 { CHUNK_BYTES } else { piece.len() });
-                    }
-                    self.partial.extend_from_slice(&piece);
+        // A chunk made of several pieces gets a buffer of just its size: it may stay in memory for
+        // long, and a buffer that grew by doubling would keep up to twice its bytes there.
+        let mut chunk = BytesMut::new();
+        loop {
+            let missing = CHUNK_BYTES - chunk.len();
+            if self.rest.len() >= missing {
+                let end = self.rest.split_to(missing);
+                if chunk.is_empty() {
+                    return Ok(Some(end));
                 }
-                Some(Err(error)) => return Err(error),
+                chunk.extend_from_slice(&end);
+                return Ok(Some(chunk.freeze()));
+            }
+            match self.receive().await? {
+                Some(piece) => {
+                    if chunk.capacity() == 0 {
+                        chunk = BytesMut::with_capacity(CHUNK_BYTES);
+                    }
+                    chunk.extend_from_slice(&self.rest);
+                    self.rest = piece;
+                }
+                None if chunk.is_empty() => {
+                    let last = std::mem::take(&mut self.rest);
+                    return Ok((!last.is_empty()).then_some(last));
+                }
                 None => {
-                    self.stream = None;
-                    let rest = self.partial.split().freeze();
-                    return Ok((!rest.is_empty()).then_some(rest));
+                    chunk.extend_from_slice(&std::mem::take(&mut self.rest));
+                    return Ok(Some(Bytes::copy_from_slice(&chunk)));
                 }
             }
         }
-        Ok(Some(self.partial.split_to(CHUNK_BYTES).freeze()))
+    }
+
+    /// The next piece from the door; `None` at the end of the body.
+    async fn receive(&mut self) -> Result<Option<Bytes>> {
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        let piece = stream.recv().await.transpose()?;
+        if piece.is_none() {
+            self.stream = None;
+        }
+        Ok(piece)
     }
 }
 
@@ -188,7 +210,7 @@ mod tests {
     #[tokio::test]
     async fn a_sender_that_goes_away_fails_the_body() {
         let (mut sender, mut body) = Body::streamed();
-        for _ in 0..BODY_WINDOW_CHUNKS {
+        for _ in 0..BODY_WINDOW_PIECES {
             sender.send(Bytes::from_static(b"half")).await.unwrap();
         }
         drop(sender);

@@ -118,11 +118,12 @@ fn start_actors(config: &Config, keeper: Keeper, keyring: Keyring) -> Result<Act
     Actors::start(main, Arc::new(keeper), keyring, Arc::new(SystemRng), options)
 }
 
-/// A quarter of the budget, or less where level 1 and the cache leave less.
+/// An eighth of the budget, or less where level 1 and the cache leave less: what the allocator keeps of
+/// freed chunks needs room as well.
 fn in_flight(config: &Config) -> u64 {
     let memory = &config.memory;
     let left = memory.budget_bytes.saturating_sub(memory.level1_bytes + config.store.cache_bytes);
-    (memory.budget_bytes / 4).min(left / 2).max(1 << 20)
+    (memory.budget_bytes / 8).min(left / 2).max(1 << 20)
 }
 
 fn lock(path: &Path) -> Result<LockGuard> {

@@ -87,7 +87,11 @@ async fn verify(client: &Client, book: &Book, seed: u64) {
     for (key, known) in known {
         let now = read(client, &key, seed).await;
         let fits = now == known.acknowledged || Some(now) == known.in_flight;
-        assert!(fits, "seed {seed}: {key} holds {now:?}, acknowledged {:?}, in flight {:?}", known.acknowledged, known.in_flight);
+        assert!(
+            fits,
+            "seed {seed}: {key} holds {now:?}, acknowledged {:?}, in flight {:?}",
+            known.acknowledged, known.in_flight
+        );
         let mut book = book.lock().unwrap();
         let entry = book.get_mut(&key).unwrap();
         entry.acknowledged = now;
@@ -108,7 +112,8 @@ async fn what_was_acknowledged_survives_kill_9_at_any_instant() {
     for _ in 0..rounds {
         let process = Process::start(folder.path(), &["memory.budget_bytes=32MiB"]);
         verify(&process.client(), &book, seed).await;
-        let writers = (0..WRITERS).map(|writer| tokio::spawn(write(process.client(), writer, Arc::clone(&book), rng.u64())));
+        let writers =
+            (0..WRITERS).map(|writer| tokio::spawn(write(process.client(), writer, Arc::clone(&book), rng.u64())));
         let writers: Vec<_> = writers.collect();
         tokio::time::sleep(Duration::from_micros(20_000 + rng.below(120_000))).await;
         in_flight += book.lock().unwrap().values().filter(|known| known.in_flight.is_some()).count() as u64;
@@ -133,11 +138,13 @@ async fn an_orderly_stop_under_load_loses_nothing_not_even_class_ram() {
     let ram = PushOptions { durability: Some("ram".parse().unwrap()), ..PushOptions::default() };
     for sequence in 0..40 {
         let key = format!("ram/{sequence}");
-        let pushed = client.push(&key.parse().unwrap(), Upload::bytes(body(&key, sequence, 200_000)), &ram).await.unwrap();
+        let pushed =
+            client.push(&key.parse().unwrap(), Upload::bytes(body(&key, sequence, 200_000)), &ram).await.unwrap();
         assert_eq!(pushed.durability, "ram");
     }
     let book = Book::default();
-    let writers: Vec<_> = (0..4).map(|writer| tokio::spawn(write(process.client(), writer, Arc::clone(&book), writer))).collect();
+    let writers: Vec<_> =
+        (0..4).map(|writer| tokio::spawn(write(process.client(), writer, Arc::clone(&book), writer))).collect();
     tokio::time::sleep(Duration::from_millis(100)).await;
     let status = tokio::task::spawn_blocking(|| process.terminate()).await.unwrap();
     assert!(status.success(), "{status}");

@@ -11,7 +11,15 @@ async fn trace_of_a_push(bytes: usize) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace");
     let mut tracer = Command::new("strace");
-    tracer.args(["-f", "-y", "-s", "200", "-e", "trace=fsync,fdatasync,rename,write,writev,sendto,sendmsg,recvfrom,read", "-o"]);
+    tracer.args([
+        "-f",
+        "-y",
+        "-s",
+        "200",
+        "-e",
+        "trace=fsync,fdatasync,rename,write,writev,sendto,sendmsg,recvfrom,read",
+        "-o",
+    ]);
     tracer.arg(&trace).arg(env!("CARGO_BIN_EXE_meshstore"));
     // `-f` lets the tracer's end be the container's end, and the other way round.
     let process = Process::spawn(tracer, &folder.path().join("data"), &[]);
@@ -57,7 +65,10 @@ async fn a_large_objects_frame_folder_and_record_are_synced_in_order_before_it_i
     };
     let frame = at("sync(", "/staging/");
     let named = at("rename(", "/frames/");
-    let folder = lines[named..].iter().position(|line| line.contains("sync(") && line.contains("/data/frames/")).map(|at| at + named);
+    let folder = lines[named..]
+        .iter()
+        .position(|line| line.contains("sync(") && line.contains("/data/frames/"))
+        .map(|at| at + named);
     let record = at("sync(", "store.redb");
     assert!(frame < named && folder.is_some_and(|folder| named < folder && folder < record), "{}", lines.join("\n"));
 }

@@ -102,24 +102,28 @@ async fn streamed(door: &Shared, push: Push, payload: Payload) -> Result<Pushed>
 
 /// Hands the body over. When the core wants no more of it this ends well: the push knows why.
 async fn feed(door: &Shared, mut payload: Payload, mut sender: BodySender, deadline: Duration) -> Result<()> {
+    // Each buffer has just the size of its piece: pieces may stay in memory for long, and a buffer
+    // that grew by doubling would keep up to twice its bytes there.
     let mut gathered = BytesMut::new();
     let (mut received, mut sent) = (0u64, 0);
-    while let Some(piece) = next_piece(&mut payload, door.options.idle_timeout).await? {
+    while let Some(mut piece) = next_piece(&mut payload, door.options.idle_timeout).await? {
         received += piece.len() as u64;
         check_size(received, door.options.object_bytes_max)?;
-        if gathered.is_empty() {
-            gathered.reserve(piece_bytes(sent));
-        }
-        gathered.extend_from_slice(&piece);
-        while gathered.len() >= piece_bytes(sent) {
-            let full = gathered.split_to(piece_bytes(sent)).freeze();
-            sent += full.len();
-            if !send(&mut sender, full, deadline).await? {
-                return Ok(());
+        while !piece.is_empty() {
+            if gathered.capacity() == 0 {
+                gathered = BytesMut::with_capacity(piece_bytes(sent));
+            }
+            let missing = piece_bytes(sent) - gathered.len();
+            gathered.extend_from_slice(&piece.split_to(missing.min(piece.len())));
+            if gathered.len() == piece_bytes(sent) {
+                sent += gathered.len();
+                if !send(&mut sender, std::mem::take(&mut gathered).freeze(), deadline).await? {
+                    return Ok(());
+                }
             }
         }
     }
-    if gathered.is_empty() || send(&mut sender, gathered.freeze(), deadline).await? {
+    if gathered.is_empty() || send(&mut sender, Bytes::copy_from_slice(&gathered), deadline).await? {
         sender.finish();
     }
     Ok(())

@@ -6,6 +6,6 @@ mod demo;
 mod keys;
 mod serve;
 
-pub use boot::{Container, Parts};
+pub use boot::{Container, Parts, Sizes};
 pub use demo::demo;
 pub use serve::serve;

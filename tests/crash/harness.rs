@@ -23,7 +23,9 @@ impl Process {
     /// The same, by a program that is given the container's command line, such as a tracer.
     pub fn spawn(mut command: Command, data: &Path, settings: &[&str]) -> Self {
         command.args(["serve", "--json", "--http", "127.0.0.1:0", "--set", "log.level=error", "--data"]).arg(data);
-        settings.iter().for_each(|setting| drop(command.args(["--set", setting])));
+        settings.iter().for_each(|setting| {
+            command.args(["--set", setting]);
+        });
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the container starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

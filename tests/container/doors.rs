@@ -399,10 +399,8 @@ fn two_containers_never_share_a_data_folder() {
 #[test]
 fn a_wrong_configuration_is_refused_by_name() {
     let output = |args: &[&str], env: &[(&str, &str)]| {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = crate::harness::binary();
-        command.args(["serve", "--data"]).arg(folder.path()).args(args);
-        refused_output(&command.envs(env.iter().copied()).output().unwrap())
+        let refused = Process::refused(args, env);
+        (refused.code, refused.stderr)
     };
     assert_eq_code(&output(&["--set", "memory.bugdet=1"], &[]), 10, &["memory.bugdet"]);
     assert_eq_code(&output(&["--set", "memory.budget_bytes=lots"], &[]), 10, &["memory.budget_bytes", "lots"]);

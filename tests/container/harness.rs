@@ -74,7 +74,19 @@ impl Process {
         Self::launch(args, &[], wrapper)
     }
 
+    /// Starts a container that must refuse to run.
+    pub fn refused(args: &[&str], env: &[(&str, &str)]) -> Refused {
+        let mut process = Self::prepare(args, env, &[]);
+        process.try_restart().expect_err("it must not start")
+    }
+
     fn launch(args: &[&str], env: &[(&str, &str)], wrapper: &[&str]) -> Self {
+        let mut process = Self::prepare(args, env, wrapper);
+        process.restart();
+        process
+    }
+
+    fn prepare(args: &[&str], env: &[(&str, &str)], wrapper: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().to_str().unwrap().to_owned();
         let launch = Launch {
@@ -82,9 +94,7 @@ impl Process {
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
             env: env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
         };
-        let mut process = Process { folder, launch, running: None };
-        process.restart();
-        process
+        Process { folder, launch, running: None }
     }
 
     /// Starts it again, as it was started before, on the same folder.
@@ -243,7 +253,10 @@ fn spawn(launch: &Launch, data: &Path, folder: &Path) -> Result<Running, Refused
             command
         }
     };
-    command.args(["serve", "--json", "--http", "127.0.0.1:0", "--set", "log.level=warn", "--data"]).arg(data);
+    command.args(["serve", "--json", "--set", "log.level=warn", "--data"]).arg(data);
+    if !launch.args.iter().any(|arg| arg == "--http") {
+        command.args(["--http", "127.0.0.1:0"]);
+    }
     command.args(&launch.args).envs(launch.env.iter().map(|(name, value)| (name, value)));
     // A file for each start: a second container must not write into the first one's.
     let said = tempfile::NamedTempFile::new_in(folder).unwrap();

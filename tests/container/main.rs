@@ -4,3 +4,4 @@
 
 mod doors;
 mod harness;
+mod kill;

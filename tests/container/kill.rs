@@ -1,0 +1,174 @@
+//! `kill -9` at random instants of a mixed load: what was acknowledged is there afterwards, whole.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::harness::{Connection, Dice, Process, body_of, object};
+
+const WRITERS: u64 = 8;
+const KEYS_EACH: u64 = 6;
+
+/// What a key holds: the number and size of its last push, or nothing.
+type Held = Option<(u64, usize)>;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    acknowledged: Held,
+    /// Asked for and not answered: it may or may not have happened.
+    unanswered: Option<Held>,
+    /// Changes asked for; no number is given twice.
+    changes: u64,
+}
+
+/// The keys of one writer: nobody else touches them, so it knows what each must hold.
+type Book = BTreeMap<String, Known>;
+
+/// Objects up to 16 KiB rest in the store and larger ones in files; some have two chunks.
+fn size(dice: &mut Dice) -> usize {
+    match dice.below(10) {
+        0..=5 => 1_000,
+        6..=8 => 100_000 + dice.below(200_000) as usize,
+        _ => 500_000 + dice.below(1_500_000) as usize,
+    }
+}
+
+/// Pushes, overwrites and deletes until the container is gone. Gives the instant at which the push
+/// began that was not answered, if it was a push.
+fn write(addr: SocketAddr, book: &mut Book, mut dice: Dice, killed: &AtomicBool) -> Option<Instant> {
+    let keys: Vec<String> = book.keys().cloned().collect();
+    let mut connection = Connection::open(addr).ok()?;
+    loop {
+        let key = &keys[dice.below(KEYS_EACH) as usize];
+        let known = book.get_mut(key).unwrap();
+        known.changes += 1;
+        let wanted = (dice.below(6) > 0).then(|| (known.changes, size(&mut dice)));
+        let body = wanted.map(|(number, bytes)| body_of(key, number, bytes));
+        let began = Instant::now();
+        let answer = match &body {
+            Some(body) => connection.request("PUT", &object(key), &[], body),
+            None => connection.request("DELETE", &object(key), &[], b""),
+        };
+        match answer {
+            Ok(answer) => {
+                let right = if body.is_some() { matches!(answer.status, 200 | 201) } else { answer.status == 204 };
+                assert!(right, "{key}: {answer:?}");
+                known.acknowledged = wanted;
+            }
+            Err(error) => {
+                assert!(killed.load(Ordering::SeqCst), "{key}: {error} while the container was alive");
+                known.unanswered = Some(wanted);
+                return body.map(|_| began);
+            }
+        }
+    }
+}
+
+/// What a key holds now. Fails on bytes that nobody ever pushed as a whole.
+fn read(connection: &mut Connection, key: &str) -> Held {
+    let answer = connection.request("GET", &object(key), &[], b"").unwrap_or_else(|error| panic!("{key}: {error}"));
+    if answer.status == 404 {
+        return None;
+    }
+    let answer = answer.expect(200);
+    let head = answer.body.split(|byte| *byte == b'\n').next().unwrap();
+    let head = std::str::from_utf8(head).unwrap_or_else(|_| panic!("{key}: the body has no head"));
+    let [whose, number, bytes] = head.split(' ').collect::<Vec<_>>()[..] else { panic!("{key}: {head:?}") };
+    assert_eq!(whose, key, "another object's bytes");
+    let held = (number.parse().unwrap(), bytes.parse().unwrap());
+    assert!(answer.body == body_of(key, held.0, held.1), "{key}: {head:?} is not whole");
+    let digest = format!("blake3:{}", blake3::hash(&answer.body).to_hex());
+    assert_eq!(answer.header("mesh-digest"), Some(digest.as_str()), "{key}: bytes of one version, head of another");
+    Some(held)
+}
+
+/// Every key of every writer holds what it must; what had been open is known from now on.
+fn verify(process: &Process, books: &mut [Book]) {
+    let mut connection = process.connect();
+    let mut there = Vec::new();
+    for (key, known) in books.iter_mut().flatten() {
+        let held = read(&mut connection, key);
+        assert!(held == known.acknowledged || Some(held) == known.unanswered, "{key} holds {held:?}, not {known:?}");
+        (known.acknowledged, known.unanswered) = (held, None);
+        there.extend(held.map(|(_, bytes)| (key.split_once('/').unwrap().1.to_owned(), bytes as u64)));
+    }
+    there.sort_unstable();
+    let page = connection.request("GET", "/v1/objects/kill?limit=1000", &[], b"").unwrap().expect(200).json();
+    let listed = page["items"].as_array().unwrap().iter();
+    let listed: Vec<_> =
+        listed.map(|item| (item["key"].as_str().unwrap().to_owned(), item["size"].as_u64().unwrap())).collect();
+    assert_eq!(listed, there, "the list and the objects differ");
+}
+
+fn files_below(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files_below(&path) } else { 1 }).sum()
+}
+
+/// What kills left behind goes: a container that is killed every day must not fill its disk.
+fn nothing_lies_about(process: &Process, books: &[Book]) {
+    let large = |known: &&Known| known.acknowledged.is_some_and(|(_, bytes)| bytes > 16 << 10);
+    let expected = books.iter().flat_map(BTreeMap::values).filter(large).count();
+    let (frames, staging) = (process.data().join("frames"), process.data().join("staging"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while (files_below(&frames), files_below(&staging)) != (expected, 0) {
+        let found = (files_below(&frames), files_below(&staging));
+        assert!(Instant::now() < deadline, "{found:?} frames and unfinished ones for {expected} large objects");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+#[test]
+fn whatever_was_acknowledged_survives_kill_9_at_any_instant() {
+    let rounds = from_env("MESHSTORE_KILL_ROUNDS", 50);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = from_env("MESHSTORE_SEED", now);
+    // Shown when the test fails. It repeats the load and the waits, though not the threads' timing.
+    println!("MESHSTORE_SEED={seed} MESHSTORE_KILL_ROUNDS={rounds}");
+    let mut dice = Dice::new(seed);
+    let mut books: Vec<Book> = (0..WRITERS)
+        .map(|writer| (0..KEYS_EACH).map(|key| (format!("kill/{writer}/{key}"), Known::default())).collect())
+        .collect();
+    let mut process = Process::start(&[]);
+    let mut in_flight = 0;
+    for round in 0..rounds {
+        if round > 0 {
+            process.restart();
+        }
+        verify(&process, &mut books);
+        let killed = AtomicBool::new(false);
+        let wait = Duration::from_micros(dice.below(120_000));
+        in_flight += thread::scope(|scope| {
+            let addr = process.addr();
+            let writers: Vec<_> = books
+                .iter_mut()
+                .map(|book| {
+                    let (dice, killed) = (Dice::new(dice.roll()), &killed);
+                    scope.spawn(move || write(addr, book, dice, killed))
+                })
+                .collect();
+            // The instant itself is what is random; nothing is waited for.
+            thread::sleep(wait);
+            let kill = Instant::now();
+            killed.store(true, Ordering::SeqCst);
+            process.kill9();
+            let open = writers.into_iter().map(|writer| writer.join().unwrap());
+            open.filter(|began| began.is_some_and(|began| began < kill)).count() as u64
+        });
+    }
+    process.restart();
+    verify(&process, &mut books);
+    nothing_lies_about(&process, &books);
+    let changes: u64 = books.iter().flat_map(BTreeMap::values).map(|known| known.changes).sum();
+    println!("{changes} changes, {in_flight} pushes in flight at {rounds} kills");
+    assert!(in_flight >= 3 * rounds, "{in_flight} pushes in flight at {rounds} kills prove too little");
+    assert!(changes >= 20 * rounds, "{changes} changes in {rounds} rounds prove too little");
+}

@@ -39,7 +39,7 @@ const FENCES: [(&str, &[&str]); 24] = [
     ("async_nats::", &["src/bus/nats.rs"]),
     ("object_store::", &["src/tiers/cloud.rs"]),
     ("wasmtime::", &["src/functions/runtime/wasm.rs"]),
-    ("redb::", &["src/store/db.rs"]),
+    ("redb::", &["src/store/db.rs", "src/store/backend.rs"]),
     ("aws_lc_rs::", &["src/nfr/engine.rs"]),
     ("zstd::", &["src/nfr/compress.rs"]),
     ("lz4_flex::", &["src/nfr/compress.rs"]),
@@ -110,7 +110,7 @@ fn mentions(line: &str, name: &str) -> bool {
 
 /// The numbered lines of a file that are neither comments nor tests.
 fn production<'a>(path: &str, source: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
-    let is_test = ["/tests.rs", "/tests/", "conformance.rs", "simulation.rs", "client/fake.rs"]
+    let is_test = ["/tests.rs", "/tests/", "_tests.rs", "conformance.rs", "simulation.rs", "client/fake.rs"]
         .iter()
         .any(|name| path.contains(name));
     let end = if is_test { 0 } else { usize::MAX };

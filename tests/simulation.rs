@@ -146,7 +146,6 @@ impl World {
         let mut alive = true;
         for ((address, state), outcome) in wanted.into_iter().zip(outcomes) {
             self.trace.note((&address, state, outcome.is_ok()));
-            let known = self.known.get_mut(&address).unwrap();
             match outcome {
                 Ok(Outcome::Stored { manifest, .. }) => self.rising(manifest.version)?,
                 Ok(Outcome::Deleted(version)) => version.map_or(Ok(()), |version| self.rising(version))?,

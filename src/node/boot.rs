@@ -73,7 +73,7 @@ impl Container {
         let lock = lock(&root.join(LOCK_FILE))?;
         let sizes = Sizes { level1_bytes: config.memory.level1_bytes, cache_bytes: config.store.cache_bytes };
         let parts = Parts::open(Arc::new(RealFs), root, Arc::new(SystemClock), &SystemRng, sizes)?;
-        let sealed = parts.keeper.disk().store().object_count()? > 0;
+        let sealed = parts.keeper.disk().usage()?.objects > 0;
         let keyring = keys::load_or_make(&config.keys.file, &SystemRng, sealed)?;
         let recovery = parts.recovery;
         let actors = start_actors(config, parts.keeper, keyring)?;

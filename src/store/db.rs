@@ -1,301 +1,80 @@
-//! The embedded database: the only file that names redb.
+//! The embedded database, named in this file alone: tables of bytes, atomic durable commits, and
+//! recovery from passing faults of the disk without a restart.
 //!
-//! It runs on our own [`File`], so on the real disk and on the simulated one alike. After a failed
-//! write redb refuses to go on; the store then opens the file anew, which takes it back to the last
-//! commit that is durable, so a fault that passes needs no restart.
+//! redb refuses everything after one I/O error until it is reopened; `renew` does that, after it
+//! made sure that a commit which reported an error is not found later.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
-use redb::{Database, Durability, ReadableDatabase, ReadableTableMetadata, StorageBackend, TableDefinition};
+use redb::{
+    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+};
 
-use super::batch::Batch;
+use super::backend::{self, Backend};
+use super::batch::{Op, Table};
 use super::fs::File;
-use super::io_error;
-use super::records::{self, FORMAT, QuarantineRecord, Table};
-use crate::error::{Error, Result};
-use crate::model::{Address, ContainerId, FrameId, Head, Rng, Version};
+use super::{lock, records};
+use crate::error::{Error, Kind, Result};
 
-type Rows = TableDefinition<'static, &'static [u8], &'static [u8]>;
+/// What every redb file starts with.
+const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 
-const fn rows(table: Table) -> Rows {
+/// Written behind the end of the file to see whether a full disk has room again.
+const PROBE_BYTES: usize = 1 << 20;
+
+/// Sees a row's key and bytes; says whether it wants the next one.
+type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool> + 'a;
+
+type Rows<'a> = redb::Table<'a, &'static [u8], &'static [u8]>;
+
+const fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
     TableDefinition::new(table.name())
 }
 
-/// What a user may set.
-#[derive(Clone, Copy, Debug)]
-pub struct StoreOptions {
-    /// Memory for pages of the database.
-    pub cache_bytes: usize,
-}
-
-/// Who a container is and how far its versions have gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Drawn when the store was made.
-    pub container: ContainerId,
-    /// No version above it has been given out.
-    pub ceiling: u64,
-}
-
-/// The records of a container.
-pub struct Store {
+pub(super) struct Db {
     file: Arc<dyn File>,
-    options: StoreOptions,
-    /// Empty after a fault until the file could be opened again.
-    database: RwLock<Option<Database>>,
+    cache_bytes: usize,
+    state: Mutex<State>,
+    /// Held by the one who commits or reopens.
+    writer: Mutex<()>,
+    /// The last commit found no room, so the next one looks for some first: a failed commit costs
+    /// a reopening, and a full disk is asked again and again.
+    full: AtomicBool,
 }
 
-impl Store {
-    /// Opens the store in a file, or makes it there when the file is empty.
-    pub fn open(file: Arc<dyn File>, options: StoreOptions, rng: &dyn Rng) -> Result<Self> {
-        let database = open_database(&file, options)?;
-        let store = Store { file, options, database: RwLock::new(Some(database)) };
-        match store.meta(records::FORMAT_KEY)? {
-            Some(FORMAT) => {}
-            Some(newer) => {
-                return Err(Error::invalid(
-                    "the store was written by another version; use that version, or another data folder",
-                )
-                .with("found", newer)
-                .with("supported", FORMAT));
-            }
-            None => store.found(rng)?,
-        }
-        Ok(store)
-    }
-
-    /// Writes what a new store starts with.
-    fn found(&self, rng: &dyn Rng) -> Result<()> {
-        let mut batch = Batch::new();
-        batch.put_meta(records::FORMAT_KEY, &FORMAT);
-        batch.put_meta(records::CONTAINER, &rng.u64());
-        batch.raise_ceiling(0);
-        self.commit(&batch)
-    }
-
-    /// Makes all changes of a batch durable at once. After an error nothing of it is acknowledged;
-    /// what is visible is what the disk holds.
-    pub fn commit(&self, batch: &Batch) -> Result<()> {
-        let result = self.read()?.with(|database| write(database, batch));
-        if result.is_err() {
-            self.reopen();
-        }
-        result
-    }
-
-    /// Who this container is.
-    pub fn identity(&self) -> Result<Identity> {
-        let missing = || Error::corrupt("the store does not say whose it is");
-        let container = self.meta(records::CONTAINER)?.ok_or_else(missing)?;
-        let ceiling = self.meta(records::CEILING)?.ok_or_else(missing)?;
-        Ok(Identity { container: ContainerId(container), ceiling })
-    }
-
-    /// The newest thing known at an address.
-    pub fn head(&self, address: &Address) -> Result<Option<Head>> {
-        let key = records::head_key(address.collection(), address.key());
-        self.get(Table::Heads, &key, |record| records::decode(Table::Heads, &key, record))
-    }
-
-    /// The small frame of a version.
-    pub fn inline(&self, version: Version) -> Result<Option<Bytes>> {
-        let key = version.to_be_bytes();
-        self.get(Table::Inline, &key, |record| records::check(Table::Inline, &key, record).map(Bytes::copy_from_slice))
-    }
-
-    /// Up to `limit` objects of a collection whose keys start with `prefix` and come after `after`,
-    /// in byte order. Deleted ones are passed over.
-    pub fn list(
-        &self,
-        collection: &str,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Head)>> {
-        let first = records::head_key(collection, prefix);
-        let from = match after {
-            // The successor of a key in byte order is the key with a 0 behind it.
-            Some(after) => first.clone().max([&records::head_key(collection, after)[..], &[0]].concat()),
-            None => first.clone(),
-        };
-        let mut out = Vec::new();
-        self.scan(Table::Heads, &from, |key, record| {
-            if out.len() == limit || !key.starts_with(&first) {
-                return Ok(false);
-            }
-            let head: Head = records::decode(Table::Heads, key, record)?;
-            if head.object().is_some() {
-                out.push((records::key_of(key)?, head));
-            }
-            Ok(true)
-        })?;
-        Ok(out)
-    }
-
-    /// Whether a record names this frame file as its own.
-    pub fn owns(&self, frame: FrameId) -> Result<bool> {
-        let found = self.get(Table::Frames, &frame.0, |record| records::address_of(Table::Frames, &frame.0, record))?;
-        Ok(found.is_some())
-    }
-
-    /// Whether this frame file is owed an unlink.
-    pub fn is_discarded(&self, frame: FrameId) -> Result<bool> {
-        Ok(self.get(Table::Discards, &frame.0, |_| Ok(()))?.is_some())
-    }
-
-    /// Up to `limit` frame files that are owed an unlink.
-    pub fn discards(&self, limit: usize) -> Result<Vec<FrameId>> {
-        let mut out = Vec::new();
-        self.scan(Table::Discards, &[], |key, _| {
-            out.extend(key.try_into().ok().map(FrameId));
-            Ok(out.len() < limit)
-        })?;
-        Ok(out)
-    }
-
-    /// Every frame in quarantine.
-    pub fn quarantined(&self) -> Result<Vec<(FrameId, QuarantineRecord)>> {
-        let mut out = Vec::new();
-        self.scan(Table::Quarantine, &[], |key, record| {
-            let record = records::decode(Table::Quarantine, key, record)?;
-            out.extend(key.try_into().ok().map(|frame| (FrameId(frame), record)));
-            Ok(true)
-        })?;
-        Ok(out)
-    }
-
-    /// Objects that are here: each has one small frame or owns one frame file.
-    pub fn object_count(&self) -> Result<u64> {
-        let count = |table| {
-            self.read()?.with(|database| {
-                let read = database.begin_read().map_err(failed)?;
-                read.open_table(rows(table)).map_err(failed)?.len().map_err(failed)
-            })
-        };
-        Ok(count(Table::Inline)? + count(Table::Frames)?)
-    }
-
-    fn meta(&self, name: &[u8]) -> Result<Option<u64>> {
-        self.get(Table::Meta, name, |record| records::decode(Table::Meta, name, record))
-    }
-
-    fn get<T>(&self, table: Table, key: &[u8], value: impl FnOnce(&[u8]) -> Result<T>) -> Result<Option<T>> {
-        self.read()?.with(|database| {
-            let read = database.begin_read().map_err(failed)?;
-            let open = read.open_table(rows(table)).map_err(failed)?;
-            let found = open.get(key).map_err(failed)?;
-            found.map(|guard| value(guard.value())).transpose()
-        })
-    }
-
-    /// Visits rows from a key on, in order, until the visitor says no.
-    fn scan(&self, table: Table, from: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
-        self.read()?.with(|database| {
-            let read = database.begin_read().map_err(failed)?;
-            let open = read.open_table(rows(table)).map_err(failed)?;
-            for row in open.range::<&[u8]>(from..).map_err(failed)? {
-                let (key, record) = row.map_err(failed)?;
-                if !visit(key.value(), record.value())? {
-                    break;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    fn read(&self) -> Result<Opened<'_>> {
-        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        if guard.is_some() {
-            return Ok(Opened(guard));
-        }
-        drop(guard);
-        self.reopen();
-        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let open = guard.is_some();
-        open.then_some(Opened(guard)).ok_or_else(|| Error::unavailable("the store cannot be opened after a disk fault"))
-    }
-
-    /// Goes back to what is durable.
-    fn reopen(&self) {
-        let mut guard = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        // The old one must be gone before the file is opened again.
-        drop(guard.take());
-        *guard = open_database(&self.file, self.options)
-            .inspect_err(|error| tracing::error!(%error, "cannot reopen the store"))
-            .ok();
-    }
+#[derive(Default)]
+struct State {
+    live: Option<Arc<Live>>,
+    /// What to put back before the next opening.
+    durable_header: Option<Vec<u8>>,
 }
 
-/// The database while it is open.
-struct Opened<'a>(RwLockReadGuard<'a, Option<Database>>);
-
-impl Opened<'_> {
-    fn with<T>(&self, run: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
-        self.0.as_ref().map_or_else(|| Err(Error::unavailable("the store is closed")), run)
-    }
+struct Live {
+    database: Database,
+    backend: Arc<Backend>,
 }
 
-fn open_database(file: &Arc<dyn File>, options: StoreOptions) -> Result<Database> {
-    let backend = Backend(Arc::clone(file));
-    let mut builder = Database::builder();
-    builder.set_cache_size(options.cache_bytes);
-    let database = builder.create_with_backend(backend).map_err(failed)?;
-    // Reads may then take every table for granted.
-    let write = database.begin_write().map_err(failed)?;
-    for table in Table::ALL {
-        write.open_table(rows(table)).map_err(failed)?;
-    }
-    write.commit().map_err(failed)?;
-    Ok(database)
-}
+struct OnFile(Arc<Backend>);
 
-fn write(database: &Database, batch: &Batch) -> Result<()> {
-    let mut write = database.begin_write().map_err(failed)?;
-    write.set_durability(Durability::Immediate).map_err(|error| Error::internal("cannot commit").because(error))?;
-    for table in Table::ALL {
-        let mut changes = batch.changes.iter().filter(|(of, _, _)| *of == table).peekable();
-        if changes.peek().is_none() {
-            continue;
-        }
-        let mut open = write.open_table(rows(table)).map_err(failed)?;
-        for (_, key, record) in changes {
-            match record {
-                Some(record) => open.insert(&key[..], &record.0[..]).map_err(failed)?,
-                None => open.remove(&key[..]).map_err(failed)?,
-            };
-        }
-    }
-    write.commit().map_err(failed)
-}
-
-/// A failure of the database in our terms.
-fn failed(error: impl Into<redb::Error>) -> Error {
-    match error.into() {
-        redb::Error::Io(error) => io_error(error, "the store cannot reach its file"),
-        redb::Error::PreviousIo => Error::unavailable("the store is recovering from a disk fault; try again"),
-        error @ redb::Error::Corrupted(_) => Error::corrupt("the store is damaged").because(error),
-        error => Error::internal("the store failed").because(error),
-    }
-}
-
-struct Backend(Arc<dyn File>);
-
-impl fmt::Debug for Backend {
+impl fmt::Debug for OnFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Backend")
+        f.write_str("the store's file")
     }
 }
 
-impl StorageBackend for Backend {
+impl redb::StorageBackend for OnFile {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(out, offset)
+        self.0.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -307,6 +86,221 @@ impl StorageBackend for Backend {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
+        self.0.write(offset, data)
+    }
+}
+
+impl Db {
+    pub(super) fn open(file: Arc<dyn File>, cache_bytes: usize) -> Result<Self> {
+        backend::reset_unfinished(&*file, MAGIC).map_err(disk_error)?;
+        let db =
+            Db { file, cache_bytes, state: Mutex::default(), writer: Mutex::default(), full: AtomicBool::new(false) };
+        db.live()?;
+        Ok(db)
+    }
+
+    /// The open database; opens it again where the last one was given up.
+    fn live(&self) -> Result<Arc<Live>> {
+        let mut state = lock(&self.state);
+        if let Some(live) = &state.live {
+            return Ok(live.clone());
+        }
+        if let Some(header) = &state.durable_header {
+            backend::restore_header(&*self.file, header).map_err(disk_error)?;
+        }
+        let backend = Arc::new(Backend::new(self.file.clone(), state.durable_header.clone()).map_err(disk_error)?);
+        let on_file = OnFile(backend.clone());
+        let opened =
+            shield(|| Ok(redb::Builder::new().set_cache_size(self.cache_bytes).create_with_backend(on_file)?));
+        let database = opened.inspect_err(|_| backend.fence()).map_err(explain)?;
+        let live = Arc::new(Live { database, backend });
+        *state = State { live: Some(live.clone()), durable_header: None };
+        Ok(live)
+    }
+
+    /// Gives up a database that met a fault and opens another; the caller holds `writer`.
+    fn renew(&self, failed: &Arc<Live>) -> Result<()> {
+        let mut state = lock(&self.state);
+        if state.live.as_ref().is_some_and(|live| Arc::ptr_eq(live, failed)) {
+            failed.backend.fence();
+            *state = State { live: None, durable_header: Some(failed.backend.durable_header()) };
+        }
+        drop(state);
+        self.live().map(drop)
+    }
+
+    /// Makes all of the changes durable, or none; after an error none is visible.
+    pub(super) fn commit(&self, ops: &[Op], makes_room: bool) -> Result<()> {
+        let _writer = lock(&self.writer);
+        if self.full.load(Ordering::Relaxed) && !makes_room {
+            self.probe().map_err(disk_error)?;
+        }
+        let mut fresh = false;
+        loop {
+            let live = self.live()?;
+            let before = live.backend.durable_header();
+            let Err(fault) = shield(|| apply(&live.database, ops)) else {
+                self.full.store(false, Ordering::Relaxed);
+                return Ok(());
+            };
+            // The header changes durably at the commit alone; what failed after it was tidying.
+            let landed = live.backend.durable_header() != before;
+            let stale = fault.is_stale();
+            let error = explain(fault);
+            self.full.store(error.kind() == Kind::Unavailable, Ordering::Relaxed);
+            let renewed = self.renew(&live);
+            if landed {
+                return Ok(());
+            }
+            if !stale || fresh {
+                return Err(error);
+            }
+            renewed?;
+            fresh = true;
+        }
+    }
+
+    fn probe(&self) -> io::Result<()> {
+        let length = self.file.len()?;
+        let room = self.file.write_all_at(&vec![0; PROBE_BYTES], length);
+        self.file.set_len(length)?;
+        room
+    }
+
+    /// Runs a read, once more on a reopened database when the first try met a fault of the disk.
+    fn read<T>(&self, read: impl Fn(&ReadTransaction) -> Result<T, Fault>) -> Result<T> {
+        let attempt = |live: &Live| shield(|| read(&live.database.begin_read()?));
+        let live = self.live()?;
+        match attempt(&live) {
+            Err(fault) if fault.is_stale() || fault.is_io() => {
+                let writer = lock(&self.writer);
+                self.renew(&live)?;
+                drop(writer);
+                attempt(&*self.live()?).map_err(explain)
+            }
+            other => other.map_err(explain),
+        }
+    }
+
+    pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.read(|txn| match txn.open_table(definition(table)) {
+            Ok(rows) => Ok(rows.get(key)?.map(|row| row.value().to_vec())),
+            Err(error) => absent(error).map(|()| None),
+        })
+    }
+
+    /// Shows rows from a key on, in order, until `visit` has seen enough.
+    pub(super) fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<()> {
+        let visit = Mutex::new(visit);
+        let seen: Mutex<Option<Vec<u8>>> = Mutex::default();
+        self.read(|txn| {
+            let rows = match txn.open_table(definition(table)) {
+                Ok(rows) => rows,
+                Err(error) => return absent(error),
+            };
+            // A second try goes on where the first one stopped.
+            let start = lock(&seen).as_ref().map_or_else(|| from.to_vec(), |last| [last, &[0][..]].concat());
+            for row in rows.range(start.as_slice()..)? {
+                let (key, value) = row?;
+                if !lock(&visit)(key.value(), value.value()).map_err(Fault::Ours)? {
+                    break;
+                }
+                *lock(&seen) = Some(key.value().to_vec());
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn count(&self, table: Table) -> Result<u64> {
+        self.read(|txn| match txn.open_table(definition(table)) {
+            Ok(rows) => Ok(rows.len()?),
+            Err(error) => absent(error).map(|()| 0),
+        })
+    }
+}
+
+fn apply(database: &Database, ops: &[Op]) -> Result<(), Fault> {
+    let mut txn = database.begin_write()?;
+    txn.set_durability(Durability::Immediate)?;
+    let mut open: BTreeMap<Table, Rows<'_>> = BTreeMap::new();
+    for op in ops {
+        let table = match op {
+            Op::Put(table, ..) | Op::Remove(table, _) => *table,
+            Op::Raise(..) => Table::Meta,
+        };
+        let rows = match open.entry(table) {
+            Entry::Occupied(rows) => rows.into_mut(),
+            Entry::Vacant(place) => place.insert(txn.open_table(definition(table))?),
+        };
+        match op {
+            Op::Put(_, key, row) => drop(rows.insert(key.as_slice(), row.as_slice())?),
+            Op::Remove(_, key) => drop(rows.remove(key.as_slice())?),
+            Op::Raise(key, number) => {
+                let present = rows.get(*key)?.map(|row| row.value().to_vec());
+                let present = present.map(|row| records::decode(table, key, row)).transpose().map_err(Fault::Ours)?;
+                if present < Some(*number) {
+                    rows.insert(*key, records::encode(key, number).as_slice())?;
+                }
+            }
+        }
+    }
+    drop(open);
+    Ok(txn.commit()?)
+}
+
+/// A table that no commit has touched yet is an empty one.
+fn absent(error: redb::TableError) -> Result<(), Fault> {
+    if matches!(error, redb::TableError::TableDoesNotExist(_)) { Ok(()) } else { Err(error.into()) }
+}
+
+enum Fault {
+    Theirs(redb::Error),
+    Ours(Error),
+    /// redb trusts the pages it reads, so damaged ones may make it panic.
+    Panic,
+}
+
+impl<E: Into<redb::Error>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Fault::Theirs(error.into())
+    }
+}
+
+impl Fault {
+    fn is_io(&self) -> bool {
+        matches!(self, Fault::Theirs(redb::Error::Io(_)))
+    }
+
+    /// An earlier fault made the database refuse, before anything of this call was done.
+    fn is_stale(&self) -> bool {
+        matches!(
+            self,
+            Fault::Theirs(redb::Error::PreviousIo | redb::Error::DatabaseClosed | redb::Error::LockPoisoned(_))
+        )
+    }
+}
+
+fn shield<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Fault::Panic))
+}
+
+fn explain(fault: Fault) -> Error {
+    let damaged = "the store's file is damaged; recover the container from its frames and other copies";
+    match fault {
+        Fault::Ours(error) => error,
+        Fault::Panic => Error::corrupt(damaged),
+        Fault::Theirs(redb::Error::Io(error)) => disk_error(error),
+        Fault::Theirs(error @ redb::Error::Corrupted(_)) => Error::corrupt(damaged).because(error),
+        Fault::Theirs(error) => Error::internal("the store cannot do this").because(error),
+    }
+}
+
+fn disk_error(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::unavailable("the disk is full; make room in the data folder's file system").because(error)
+        }
+        io::ErrorKind::InvalidData => Error::corrupt("the store's file is not a store").because(error),
+        _ => Error::internal("the store's file cannot be read or written; check the disk").because(error),
     }
 }

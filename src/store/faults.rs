@@ -59,9 +59,14 @@ impl FaultFs {
         lock(&self.faults).planned.push((op, after, with));
     }
 
-    /// Fails everything that needs room, with "no space left", until told otherwise.
+    /// Fails whatever makes or grows a file, with "no space left", until told otherwise.
     pub fn set_full(&self, full: bool) {
         lock(&self.faults).full = full;
+    }
+
+    /// How many planned faults have not been met yet.
+    pub fn planned(&self) -> usize {
+        lock(&self.faults).planned.len()
     }
 
     fn wrap(&self, inner: Arc<dyn File>) -> Arc<dyn File> {
@@ -71,7 +76,7 @@ impl FaultFs {
 
 fn check(faults: &Mutex<Faults>, op: FaultOp) -> io::Result<()> {
     let mut faults = lock(faults);
-    if faults.full && matches!(op, FaultOp::Create | FaultOp::Write) {
+    if faults.full && op == FaultOp::Create {
         return Err(io::ErrorKind::StorageFull.into());
     }
     let mut due = None;
@@ -129,6 +134,13 @@ impl Fs for FaultFs {
     }
 }
 
+impl FaultFile {
+    fn check_room(&self, length: u64) -> io::Result<()> {
+        let full = lock(&self.faults).full && length > self.inner.len()?;
+        if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
 impl File for FaultFile {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         check(&self.faults, FaultOp::Read)?;
@@ -137,6 +149,7 @@ impl File for FaultFile {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         check(&self.faults, FaultOp::Write)?;
+        self.check_room(offset.saturating_add(bytes.len() as u64))?;
         self.inner.write_all_at(bytes, offset)
     }
 
@@ -146,6 +159,7 @@ impl File for FaultFile {
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         check(&self.faults, FaultOp::Write)?;
+        self.check_room(bytes)?;
         self.inner.set_len(bytes)
     }
 
@@ -177,10 +191,14 @@ mod tests {
     fn a_full_disk_refuses_bytes_until_there_is_room() {
         let fs = FaultFs::new(Arc::new(SimFs::new(0)));
         let file = fs.create(Path::new("/a")).unwrap();
+        file.write_all_at(b"abc", 0).unwrap();
         fs.set_full(true);
-        assert_eq!(file.write_all_at(b"x", 0).unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert!(file.sync_data().is_ok() && fs.create(Path::new("/b")).is_err());
+        assert_eq!(file.write_all_at(b"x", 3).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(file.set_len(4).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert!(fs.create(Path::new("/b")).is_err());
+        file.write_all_at(b"xyz", 0).unwrap();
+        file.set_len(1).unwrap();
         fs.set_full(false);
-        file.write_all_at(b"x", 0).unwrap();
+        file.write_all_at(b"x", 9).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 //! The database is named in `db.rs` alone; everybody else speaks in typed [`Batch`]es and reads.
 //! Tiers and actors may use this module; it knows nothing of sealing, tiers or requests.
 
+mod backend;
 mod batch;
 mod db;
 mod faults;
@@ -11,20 +12,23 @@ mod real;
 mod records;
 mod sim;
 mod sim_disk;
+mod typed;
 
 #[cfg(test)]
-mod tests;
+mod crash_tests;
+#[cfg(test)]
+mod fault_tests;
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use batch::Batch;
-pub use db::{Identity, Store, StoreOptions};
 pub use faults::{FaultFs, FaultOp};
 pub use fs::{File, Fs};
 pub use real::{LockGuard, RealFs};
 pub use records::QuarantineRecord;
 pub use sim::{SimFs, SyncKind};
+pub use typed::{Counts, Identity, Store, StoreOptions, Verification};
 
 use crate::error::Error;
 

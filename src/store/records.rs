@@ -1,139 +1,110 @@
-//! The tables, their keys, and records with a checksum each: a damaged one is an error, never data.
+//! How a row is written: its value, then a checksum over key and value, so that a damaged or
+//! misplaced row is told from a good one whatever the database believes.
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::batch::Table;
 use crate::error::{Error, Result};
 use crate::model::{Address, Version};
 
-/// The number of this format. A store with a higher one was written by a newer version.
-pub const FORMAT: u64 = 1;
-
-/// Keys of the `meta` table.
-pub const FORMAT_KEY: &[u8] = b"format";
-/// The container's identity.
-pub const CONTAINER: &[u8] = b"container";
-/// No version above it has been given out.
-pub const CEILING: &[u8] = b"ceiling";
-
-const CHECKSUM_BYTES: usize = 4;
-
-/// A kind of record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Table {
-    /// `collection 0 key` -> the newest thing known there.
-    Heads,
-    /// Version -> a small frame.
-    Inline,
-    /// Frame id of a file -> whose it is.
-    Frames,
-    /// Frame id of a file that is owed an unlink.
-    Discards,
-    /// Frame id -> why it is in quarantine.
-    Quarantine,
-    /// Single values.
-    Meta,
-}
-
-impl Table {
-    /// Every table.
-    pub const ALL: [Table; 6] =
-        [Table::Heads, Table::Inline, Table::Frames, Table::Discards, Table::Quarantine, Table::Meta];
-
-    /// The table's name in the file.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Table::Heads => "heads",
-            Table::Inline => "inline",
-            Table::Frames => "frames",
-            Table::Discards => "discards",
-            Table::Quarantine => "quarantine",
-            Table::Meta => "meta",
-        }
-    }
-}
-
-/// Why a frame is in quarantine.
+/// Why a frame is not to be read any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuarantineRecord {
-    /// `collection/key` of the object whose bytes it held.
-    pub address: String,
-    /// Of that object.
+    /// The object it held.
+    #[serde(serialize_with = "address_to_text", deserialize_with = "address_from_text")]
+    pub address: Address,
+    /// The version it held.
     pub version: Version,
-    /// What failed.
+    /// What was wrong with it.
     pub why: String,
-    /// Wall-clock milliseconds since 1970 when it was found.
+    /// Wall-clock milliseconds since 1970.
     pub at_ms: u64,
 }
 
-/// Heads sort by collection, then by key; 0 sorts before every byte of a name.
-pub fn head_key(collection: &str, key: &str) -> Vec<u8> {
-    [collection.as_bytes(), &[0], key.as_bytes()].concat()
+fn address_to_text<S: Serializer>(address: &Address, to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.serialize_str(address.as_str())
 }
 
-/// The key part of a head's key.
-pub fn key_of(head_key: &[u8]) -> Result<String> {
-    let key = head_key.iter().position(|byte| *byte == 0).and_then(|zero| head_key.get(zero + 1..));
-    let text = key.and_then(|key| std::str::from_utf8(key).ok());
-    text.map(str::to_owned).ok_or_else(|| damaged(Table::Heads, head_key))
+fn address_from_text<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Address, D::Error> {
+    String::deserialize(from)?.parse().map_err(D::Error::custom)
 }
 
-/// A record of a value.
-pub fn encode(value: &(impl Serialize + ?Sized)) -> Vec<u8> {
-    // Serialising our own plain types into a growing vector cannot fail.
-    checked(postcard::to_stdvec(value).unwrap_or_default())
+const CRC_BYTES: usize = 4;
+
+fn checksum(key: &[u8], value: &[u8]) -> [u8; CRC_BYTES] {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(key);
+    crc.update(value);
+    crc.finalize().to_le_bytes()
 }
 
-/// A record of bytes.
-pub fn checked(mut bytes: Vec<u8>) -> Vec<u8> {
-    let sum = crc32fast::hash(&bytes);
-    bytes.extend_from_slice(&sum.to_le_bytes());
-    bytes
+/// The row of plain bytes.
+pub(super) fn wrap(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
+    let crc = checksum(key, &value);
+    value.extend_from_slice(&crc);
+    value
 }
 
-/// The bytes of a record whose checksum holds.
-pub fn check<'a>(table: Table, key: &[u8], record: &'a [u8]) -> Result<&'a [u8]> {
-    let split = record.len().checked_sub(CHECKSUM_BYTES).and_then(|at| record.split_at_checked(at));
-    let whole = split.filter(|(bytes, sum)| crc32fast::hash(bytes).to_le_bytes() == *sum);
-    whole.map(|(bytes, _)| bytes).ok_or_else(|| damaged(table, key))
+/// The row of a record.
+pub(super) fn encode<T: Serialize + ?Sized>(key: &[u8], record: &T) -> Vec<u8> {
+    // Records are plain structs without maps of unknown length, which postcard can always write;
+    // were that ever wrong, the empty row would fail its check at the first read.
+    wrap(key, postcard::to_stdvec(record).unwrap_or_default())
 }
 
-/// The value of a record.
-pub fn decode<T: DeserializeOwned>(table: Table, key: &[u8], record: &[u8]) -> Result<T> {
-    postcard::from_bytes(check(table, key, record)?).map_err(|error| damaged(table, key).because(error))
+/// The plain bytes of a row, once checked.
+pub(super) fn unwrap(table: Table, key: &[u8], row: Vec<u8>) -> Result<Bytes> {
+    let length = row.len().checked_sub(CRC_BYTES).ok_or_else(|| damaged(table, key))?;
+    let (value, crc) = row.split_at(length);
+    if checksum(key, value) != crc {
+        return Err(damaged(table, key));
+    }
+    let mut value = Bytes::from(row);
+    value.truncate(length);
+    Ok(value)
 }
 
-/// The address in a frame's record.
-pub fn address_of(table: Table, key: &[u8], record: &[u8]) -> Result<Address> {
-    decode::<String>(table, key, record)?.parse()
+/// The record of a row, once checked.
+pub(super) fn decode<T: DeserializeOwned>(table: Table, key: &[u8], row: Vec<u8>) -> Result<T> {
+    let value = unwrap(table, key, row)?;
+    postcard::from_bytes(&value).map_err(|error| damaged(table, key).because(error))
 }
 
-fn damaged(table: Table, key: &[u8]) -> Error {
-    Error::corrupt("a record of the store is damaged").with("table", table.name()).with("key", key.escape_ascii())
+/// The error for a row that fails its check.
+pub(super) fn damaged(table: Table, key: &[u8]) -> Error {
+    Error::corrupt("a record of the store fails its check; restore the object from another copy")
+        .with("table", table.name())
+        .with("key", key.escape_ascii())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
-    fn a_flipped_bit_of_a_record_is_an_error() {
-        let record = encode(&(7_u64, "text"));
-        assert_eq!(decode::<(u64, String)>(Table::Meta, b"k", &record).unwrap(), (7, "text".to_owned()));
-        for bit in 0..record.len() * 8 {
-            let mut bad = record.clone();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            let error = decode::<(u64, String)>(Table::Meta, b"k", &bad).unwrap_err();
-            assert_eq!(error.kind(), crate::Kind::Corrupt);
-        }
-        for cut in 0..record.len() {
-            assert!(check(Table::Meta, b"k", &record[..cut]).is_err());
-        }
+    fn a_row_round_trips_under_its_own_key_only() {
+        let row = encode(b"key", &(7u64, "text"));
+        assert_eq!(decode::<(u64, String)>(Table::Meta, b"key", row.clone()).unwrap(), (7, "text".to_owned()));
+        let error = decode::<(u64, String)>(Table::Meta, b"kez", row).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.context("table"), error.context("key")),
+            (Kind::Corrupt, Some("meta"), Some("kez"))
+        );
     }
 
     #[test]
-    fn head_keys_sort_as_collection_then_key() {
-        assert!(head_key("a", "z") < head_key("a-b", "a"));
-        assert_eq!(key_of(&head_key("a", "x/y")).unwrap(), "x/y");
+    fn any_flipped_bit_and_any_cut_is_noticed() {
+        let row = wrap(b"key", b"some value".to_vec());
+        for bit in 0..row.len() * 8 {
+            let mut bad = row.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(unwrap(Table::Inline, b"key", bad).unwrap_err().kind(), Kind::Corrupt);
+        }
+        for length in 0..row.len() {
+            assert!(unwrap(Table::Inline, b"key", row[..length].to_vec()).is_err());
+        }
     }
 }

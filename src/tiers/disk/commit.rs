@@ -59,18 +59,16 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Makes it so. After an error nothing of the plan is acknowledged; whether it is visible is
-    /// for the store to say, so frames that the store names after all are left in place.
+    /// Makes it so. After an error nothing of the plan is visible.
+    ///
+    /// Its frame files stay all the same: a crash may still bring the failed commit back, and then
+    /// its records name them. The next start removes those that no record names.
     pub fn commit(mut self) -> Result<()> {
         if self.batch.is_empty() {
             return Ok(());
         }
         let result = self.disk.store.commit(&self.batch);
-        for frame in &mut self.frames {
-            if result.is_ok() || self.disk.store.owns(frame.frame).unwrap_or(true) {
-                frame.committed();
-            }
-        }
+        self.frames.iter_mut().for_each(StagedFrame::committed);
         if result.is_ok() {
             self.disk.owed.store(true, Ordering::Release);
         }

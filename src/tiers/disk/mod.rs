@@ -169,12 +169,8 @@ impl DiskTier {
     /// Puts aside a frame that failed its check. The head stays, so that the object is reported as
     /// damaged rather than as never there.
     pub fn quarantine(&self, address: &Address, version: Version, frame: FrameId, why: &Error) -> Result<()> {
-        let record = QuarantineRecord {
-            address: address.to_string(),
-            version,
-            why: why.to_string(),
-            at_ms: self.clock.now_ms(),
-        };
+        let record =
+            QuarantineRecord { address: address.clone(), version, why: why.to_string(), at_ms: self.clock.now_ms() };
         let mut batch = Batch::new();
         batch.quarantine(frame, &record);
         self.store.commit(&batch)?;
@@ -211,7 +207,8 @@ impl DiskTier {
 
     /// What the disk holds.
     pub fn usage(&self) -> Result<DiskUsage> {
-        Ok(DiskUsage { objects: self.store.object_count()?, quarantined: self.store.quarantined()?.len() as u64 })
+        let counts = self.store.counts()?;
+        Ok(DiskUsage { objects: counts.objects(), quarantined: counts.quarantined })
     }
 
     /// A frame is renamed into place before the commit that names it, so a crash in between leaves
@@ -279,6 +276,6 @@ impl Tier for DiskTier {
     }
 
     fn objects(&self) -> Result<u64> {
-        self.store.object_count()
+        Ok(self.store.counts()?.objects())
     }
 }

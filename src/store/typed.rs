@@ -1,0 +1,407 @@
+//! The store in the words of the mesh: heads, small objects, frames, and who this container is.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::batch::{Batch, CEILING_KEY, CONTAINER_KEY, FORMAT_KEY, Table, head_key};
+use super::db::Db;
+use super::fs::File;
+use super::records::{self, QuarantineRecord};
+use crate::error::{Error, Result};
+use crate::model::{Address, ContainerId, FrameId, Head, Rng, Version};
+
+/// Raised whenever an older binary could misread what a newer one wrote.
+const FORMAT: u64 = 1;
+
+/// What a store is opened with.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions {
+    /// Memory for pages of the database.
+    pub cache_bytes: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        StoreOptions { cache_bytes: 64 << 20 }
+    }
+}
+
+/// Who this container is, as its store remembers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Drawn when the store was made.
+    pub container: ContainerId,
+    /// Below this, versions may have been given.
+    pub ceiling: u64,
+}
+
+/// How many rows the store holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Addresses, tombstones among them.
+    pub heads: u64,
+    /// Small objects kept in the store itself.
+    pub inline: u64,
+    /// Frame files owned by heads.
+    pub frames: u64,
+    /// Frame files to be unlinked.
+    pub discards: u64,
+    /// Frames kept for a look only.
+    pub quarantined: u64,
+}
+
+impl Counts {
+    /// Objects that are here: each has one small frame or owns one frame file.
+    pub fn objects(&self) -> u64 {
+        self.inline + self.frames
+    }
+}
+
+/// What a look at every row found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// Rows looked at.
+    pub rows: u64,
+    /// Rows that fail their check, as `table: key`; at most a thousand are named.
+    pub damaged: Vec<String>,
+    /// Rows that fail their check.
+    pub damaged_rows: u64,
+}
+
+/// What was acknowledged, durably. Threads may share it; reads never wait for a commit.
+pub struct Store {
+    db: Db,
+}
+
+impl Store {
+    /// Opens the store in this file, or makes it in an empty one. Nobody else may have it open.
+    pub fn open(file: Arc<dyn File>, options: StoreOptions, rng: &dyn Rng) -> Result<Self> {
+        let store = Store { db: Db::open(file, options.cache_bytes)? };
+        match store.number(FORMAT_KEY)? {
+            None => {
+                let mut batch = Batch::new();
+                batch.put_number(FORMAT_KEY, FORMAT);
+                batch.put_number(CONTAINER_KEY, rng.u64());
+                batch.put_number(CEILING_KEY, 0);
+                store.commit(&batch)?;
+            }
+            Some(FORMAT) => {}
+            Some(other) => {
+                let why = "this store was written by a newer meshstore; start that version or a later one";
+                return Err(Error::invalid(why).with("format", other).with("known_format", FORMAT));
+            }
+        }
+        Ok(store)
+    }
+
+    /// Makes the batch durable, whole; after an error nothing of it is visible.
+    ///
+    /// A crash between an error and the next commit may still show it, as the outcome of a commit
+    /// that a crash interrupts is open: files it names may be unlinked only after a later commit.
+    pub fn commit(&self, batch: &Batch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.db.commit(batch.ops(), batch.removes())
+    }
+
+    /// The newest thing known at the address.
+    pub fn head(&self, address: &Address) -> Result<Option<Head>> {
+        let key = head_key(address.collection(), address.key());
+        let row = self.db.get(Table::Heads, &key)?;
+        row.map(|row| records::decode(Table::Heads, &key, row)).transpose()
+    }
+
+    /// The sealed bytes of a small object.
+    pub fn inline(&self, version: Version) -> Result<Option<Bytes>> {
+        let key = version.to_be_bytes();
+        let row = self.db.get(Table::Inline, &key)?;
+        row.map(|row| records::unwrap(Table::Inline, &key, row)).transpose()
+    }
+
+    /// Up to `limit` objects of a collection whose keys start with `prefix` and come behind
+    /// `after`, by the bytes of their keys. Tombstones are passed over.
+    pub fn list(
+        &self,
+        collection: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Head)>> {
+        let stem = head_key(collection, prefix);
+        let base = head_key(collection, "");
+        let behind = after.map(|after| [&base, after.as_bytes(), &[0]].concat()).unwrap_or_default();
+        let mut found = Vec::new();
+        if limit == 0 {
+            return Ok(found);
+        }
+        self.db.scan(Table::Heads, stem.as_slice().max(&behind), &mut |key, row| {
+            if !key.starts_with(&stem) {
+                return Ok(false);
+            }
+            let head: Head = records::decode(Table::Heads, key, row.to_vec())?;
+            if head.object().is_some() {
+                let name = key.get(base.len()..).and_then(|name| std::str::from_utf8(name).ok());
+                let name = name.ok_or_else(|| records::damaged(Table::Heads, key))?;
+                found.push((name.to_owned(), head));
+            }
+            Ok(found.len() < limit)
+        })?;
+        Ok(found)
+    }
+
+    /// Whether a head owns this frame's file.
+    pub fn owns(&self, frame: FrameId) -> Result<bool> {
+        let row = self.db.get(Table::Frames, &frame.0)?;
+        row.map(|row| records::unwrap(Table::Frames, &frame.0, row)).transpose().map(|owner| owner.is_some())
+    }
+
+    /// Whether this frame's file is to be unlinked.
+    pub fn is_discarded(&self, frame: FrameId) -> Result<bool> {
+        Ok(self.db.get(Table::Discards, &frame.0)?.is_some())
+    }
+
+    /// Up to `limit` frames whose files are to be unlinked.
+    pub fn discards(&self, limit: usize) -> Result<Vec<FrameId>> {
+        let mut found = Vec::new();
+        if limit == 0 {
+            return Ok(found);
+        }
+        self.db.scan(Table::Discards, &[], &mut |key, row| {
+            records::unwrap(Table::Discards, key, row.to_vec())?;
+            found.push(frame_of(Table::Discards, key)?);
+            Ok(found.len() < limit)
+        })?;
+        Ok(found)
+    }
+
+    /// The frames kept for a look only.
+    pub fn quarantined(&self) -> Result<Vec<(FrameId, QuarantineRecord)>> {
+        let mut found = Vec::new();
+        self.db.scan(Table::Quarantine, &[], &mut |key, row| {
+            found.push((frame_of(Table::Quarantine, key)?, records::decode(Table::Quarantine, key, row.to_vec())?));
+            Ok(true)
+        })?;
+        Ok(found)
+    }
+
+    /// Who this container is.
+    pub fn identity(&self) -> Result<Identity> {
+        let need = |key| self.number(key)?.ok_or_else(|| records::damaged(Table::Meta, key));
+        Ok(Identity { container: ContainerId(need(CONTAINER_KEY)?), ceiling: need(CEILING_KEY)? })
+    }
+
+    /// How many rows there are.
+    pub fn counts(&self) -> Result<Counts> {
+        Ok(Counts {
+            heads: self.db.count(Table::Heads)?,
+            inline: self.db.count(Table::Inline)?,
+            frames: self.db.count(Table::Frames)?,
+            discards: self.db.count(Table::Discards)?,
+            quarantined: self.db.count(Table::Quarantine)?,
+        })
+    }
+
+    /// Reads every row and checks it.
+    pub fn verify(&self) -> Result<Verification> {
+        const NAMED_MAX: usize = 1000;
+        let mut found = Verification::default();
+        for table in Table::ALL {
+            self.db.scan(table, &[], &mut |key, row| {
+                found.rows += 1;
+                if records::unwrap(table, key, row.to_vec()).is_err() {
+                    found.damaged_rows += 1;
+                    if found.damaged.len() < NAMED_MAX {
+                        found.damaged.push(format!("{}: {}", table.name(), key.escape_ascii()));
+                    }
+                }
+                Ok(true)
+            })?;
+        }
+        Ok(found)
+    }
+
+    fn number(&self, key: &'static [u8]) -> Result<Option<u64>> {
+        let row = self.db.get(Table::Meta, key)?;
+        row.map(|row| records::decode(Table::Meta, key, row)).transpose()
+    }
+}
+
+fn frame_of(table: Table, key: &[u8]) -> Result<FrameId> {
+    key.try_into().map(FrameId).map_err(|_| records::damaged(table, key))
+}
+
+#[cfg(test)]
+impl Store {
+    pub(super) fn commit_raw(&self, op: super::batch::Op) -> Result<()> {
+        self.db.commit(&[op], false)
+    }
+
+    pub(super) fn scan_raw(&self, table: Table, see: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
+        self.db.scan(table, &[], &mut |key, row| {
+            see(key, row);
+            Ok(true)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::super::batch::Op;
+    use super::super::{Fs, SimFs};
+    use super::*;
+    use crate::error::Kind;
+    use crate::model::{Digest, DigestKind, Dot, Durability, Incarnation, Manifest, NfrSpec, SeededRng, Tombstone};
+
+    const FRAME: FrameId = FrameId([7; 16]);
+
+    fn file() -> Arc<dyn File> {
+        SimFs::new(0).create(Path::new("/store")).unwrap()
+    }
+
+    fn open(file: &Arc<dyn File>, seed: u64) -> Result<Store> {
+        Store::open(file.clone(), StoreOptions { cache_bytes: 1 << 20 }, &SeededRng::new(seed))
+    }
+
+    fn at(text: &str) -> Address {
+        text.parse().unwrap()
+    }
+
+    fn version(time: u64) -> Version {
+        Version { time, container: ContainerId(3) }
+    }
+
+    fn dot(seq: u64) -> Dot {
+        Dot { incarnation: Incarnation(9), seq }
+    }
+
+    fn object(time: u64) -> Head {
+        Head::Object(Manifest {
+            version: version(time),
+            dot: dot(time),
+            replaces: None,
+            size: 5,
+            digest: Digest { kind: DigestKind::Blake3, bytes: [1; 32] },
+            content_type: Some("text/plain".into()),
+            meta: BTreeMap::from([("a".into(), "b".into())]),
+            modified_ms: 12,
+            nfr: NfrSpec::default(),
+            durability: Durability::Disk,
+            seal: None,
+        })
+    }
+
+    fn tombstone(time: u64) -> Head {
+        Head::Deleted(Tombstone { version: version(time), dot: dot(time), replaces: Some(version(1)), deleted_ms: 4 })
+    }
+
+    fn keys(store: &Store, prefix: &str, after: Option<&str>, limit: usize) -> Vec<String> {
+        store.list("c", prefix, after, limit).unwrap().into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[test]
+    fn what_is_put_is_read_back_until_removed_also_after_reopening() {
+        let file = file();
+        let store = open(&file, 1).unwrap();
+        let record = QuarantineRecord { address: at("c/k"), version: version(2), why: "tag".into(), at_ms: 5 };
+        let mut batch = Batch::new();
+        assert!(batch.is_empty());
+        batch.put_head(&at("c/k"), &object(2));
+        batch.put_head(&at("c/gone"), &tombstone(3));
+        batch.put_inline(version(2), Bytes::from_static(b"sealed"));
+        batch.own_frame(FRAME, &at("c/k"));
+        batch.quarantine(FrameId([8; 16]), &record);
+        assert!(batch.bytes() > 6 && !batch.is_empty());
+        store.commit(&batch).unwrap();
+        drop(store);
+
+        let store = open(&file, 2).unwrap();
+        assert_eq!(store.head(&at("c/k")).unwrap(), Some(object(2)));
+        assert_eq!(store.head(&at("c/gone")).unwrap(), Some(tombstone(3)));
+        assert_eq!(store.head(&at("c/none")).unwrap(), None);
+        assert_eq!(store.inline(version(2)).unwrap().unwrap(), b"sealed"[..]);
+        assert!(store.owns(FRAME).unwrap());
+        assert_eq!(store.quarantined().unwrap(), [(FrameId([8; 16]), record)]);
+        assert_eq!(store.counts().unwrap(), Counts { heads: 2, inline: 1, frames: 1, discards: 0, quarantined: 1 });
+
+        let mut batch = Batch::new();
+        batch.remove_head(&at("c/gone"));
+        batch.remove_inline(version(2));
+        batch.discard_frame(FRAME);
+        store.commit(&batch).unwrap();
+        assert_eq!((store.head(&at("c/gone")).unwrap(), store.inline(version(2)).unwrap()), (None, None));
+        assert!(!store.owns(FRAME).unwrap());
+        assert_eq!((store.discards(9).unwrap(), store.discards(0).unwrap()), (vec![FRAME], vec![]));
+        let mut batch = Batch::new();
+        batch.discarded(FRAME);
+        store.commit(&batch).unwrap();
+        assert_eq!(store.discards(9).unwrap(), []);
+    }
+
+    #[test]
+    fn lists_are_in_byte_order_within_collection_prefix_page_and_skip_tombstones() {
+        let store = open(&file(), 1).unwrap();
+        let mut batch = Batch::new();
+        for address in ["b/z", "c/a", "c/a/1", "c/a/2", "c/ab", "c/b", "c/é", "c-d/a", "d/a"] {
+            batch.put_head(&at(address), &object(1));
+        }
+        batch.put_head(&at("c/a/15"), &tombstone(1));
+        store.commit(&batch).unwrap();
+        assert_eq!(keys(&store, "", None, 99), ["a", "a/1", "a/2", "ab", "b", "é"]);
+        assert_eq!(keys(&store, "a/", None, 99), ["a/1", "a/2"]);
+        assert_eq!(keys(&store, "a", Some("a/1"), 99), ["a/2", "ab"]);
+        assert_eq!(keys(&store, "", Some("a/1"), 2), ["a/2", "ab"]);
+        assert_eq!(keys(&store, "a/", Some("A"), 1), ["a/1"]);
+        assert_eq!(keys(&store, "a/", Some("b"), 9), [""; 0]);
+        assert_eq!(keys(&store, "", None, 0), [""; 0]);
+    }
+
+    #[test]
+    fn an_identity_is_drawn_once_and_its_ceiling_never_sinks() {
+        let file = file();
+        let store = open(&file, 1).unwrap();
+        let first = store.identity().unwrap();
+        assert_eq!(first.ceiling, 0);
+        for (raise, reads) in [(50, 50), (20, 50), (51, 51)] {
+            let mut batch = Batch::new();
+            batch.raise_ceiling(raise);
+            store.commit(&batch).unwrap();
+            assert_eq!(store.identity().unwrap().ceiling, reads);
+        }
+        drop(store);
+        assert_eq!(open(&file, 2).unwrap().identity().unwrap(), Identity { ceiling: 51, ..first });
+        assert_ne!(open(&self::file(), 2).unwrap().identity().unwrap().container, first.container);
+    }
+
+    #[test]
+    fn a_store_of_a_newer_format_is_refused() {
+        let file = file();
+        let store = open(&file, 1).unwrap();
+        let mut batch = Batch::new();
+        batch.put_number(FORMAT_KEY, FORMAT + 1);
+        store.commit(&batch).unwrap();
+        drop(store);
+        let error = open(&file, 1).err().unwrap();
+        assert_eq!((error.kind(), error.context("format")), (Kind::Invalid, Some("2")));
+    }
+
+    #[test]
+    fn a_damaged_row_is_named_and_spares_the_others() {
+        let store = open(&file(), 1).unwrap();
+        let mut batch = Batch::new();
+        batch.put_head(&at("c/bad"), &object(1));
+        batch.put_head(&at("c/good"), &object(1));
+        store.commit(&batch).unwrap();
+        store.commit_raw(Op::Put(Table::Heads, head_key("c", "bad"), vec![0; 90])).unwrap();
+        let error = store.head(&at("c/bad")).unwrap_err();
+        assert_eq!((error.kind(), error.context("key")), (Kind::Corrupt, Some("c\\x00bad")));
+        assert!(store.head(&at("c/good")).unwrap().is_some());
+        assert_eq!(store.list("c", "", None, 9).unwrap_err().kind(), Kind::Corrupt);
+        let found = store.verify().unwrap();
+        assert_eq!((found.rows, found.damaged_rows, found.damaged), (5, 1, vec!["heads: c\\x00bad".to_owned()]));
+    }
+}

@@ -108,7 +108,8 @@ fn a_large_objects_frame_its_folder_and_its_record_are_synced_in_this_order_befo
     let (_, frame) = after(&calls, written, "sync of the frame", |call| call.is_sync_of("/staging/"));
     let is_rename = |call: &Call| call.name.starts_with("rename") && call.text.contains("/frames/");
     let (_, named) = after(&calls, frame, "rename of the frame", is_rename);
-    let (_, folder) = after(&calls, named, "sync of the frame's folder", |call| call.is_sync_of("/data/frames/"));
+    let is_folder_sync = |call: &Call| call.is_sync_of("/data/frames/") && !call.text.contains(".frame");
+    let (_, folder) = after(&calls, named, "sync of the frame's folder", is_folder_sync);
     // A record that is durable before its frame would name bytes that a power cut took.
     let (record, _) = after(&calls, folder, "write of the record", |call| call.is_write_of("/store.redb"));
     let written = last_write(&calls, "/store.redb").max(record);

@@ -416,9 +416,9 @@ impl Connection {
         }
     }
 
-    /// Reads the next bytes of a body; 0 at the end of the connection.
-    pub fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(into)
+    /// Reads the next bytes of a body.
+    pub fn read_exact(&mut self, into: &mut [u8]) -> io::Result<()> {
+        self.stream.read_exact(into)
     }
 }
 

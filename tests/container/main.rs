@@ -6,3 +6,4 @@ mod doors;
 mod durability;
 mod harness;
 mod kill;
+mod streaming;

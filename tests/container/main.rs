@@ -1,6 +1,6 @@
 //! A container as its users meet it: a process of its own with an HTTP door and a command line.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod doors;
 mod durability;

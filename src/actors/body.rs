@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, Result};
 use crate::limits::{BODY_WINDOW_PIECES, CHUNK_BYTES};
@@ -16,6 +16,8 @@ pub struct Body {
     stream: Option<mpsc::Receiver<Result<Bytes>>>,
     /// What is left of the last piece received.
     rest: Bytes,
+    /// Told when the first piece is wanted.
+    wanted: Option<oneshot::Sender<()>>,
 }
 
 /// The door's end of a streamed [`Body`].
@@ -24,20 +26,22 @@ pub struct Body {
 #[derive(Debug)]
 pub struct BodySender {
     pieces: mpsc::Sender<Result<Bytes>>,
+    wanted: Option<oneshot::Receiver<()>>,
     finished: bool,
 }
 
 impl Body {
     /// A body that is already here.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Body { whole: Some(bytes.into()), stream: None, rest: Bytes::new() }
+        Body { whole: Some(bytes.into()), stream: None, rest: Bytes::new(), wanted: None }
     }
 
     /// A body that arrives piece by piece; the sender waits while the window is full.
     pub fn streamed() -> (BodySender, Body) {
         let (pieces, stream) = mpsc::channel(BODY_WINDOW_PIECES);
-        let body = Body { whole: None, stream: Some(stream), rest: Bytes::new() };
-        (BodySender { pieces, finished: false }, body)
+        let (tell, wanted) = oneshot::channel();
+        let body = Body { whole: None, stream: Some(stream), rest: Bytes::new(), wanted: Some(tell) };
+        (BodySender { pieces, wanted: Some(wanted), finished: false }, body)
     }
 
     /// The next chunk: [`CHUNK_BYTES`] long unless it is the last, never empty; `None` at the end.
@@ -83,6 +87,10 @@ impl Body {
     /// The next piece from the door; `None` at the end of the body.
     async fn receive(&mut self) -> Result<Option<Bytes>> {
         let Some(stream) = &mut self.stream else { return Ok(None) };
+        if let Some(tell) = self.wanted.take() {
+            // A sender that is gone has left its reason in the stream.
+            let _ = tell.send(());
+        }
         let piece = stream.recv().await.transpose()?;
         if piece.is_none() {
             self.stream = None;
@@ -92,6 +100,14 @@ impl Body {
 }
 
 impl BodySender {
+    /// Waits until the push takes its first piece, or is over. Until then it has no permit for the
+    /// bytes of its body, so nothing of it should be read into memory.
+    pub async fn wanted(&mut self) {
+        if let Some(wanted) = self.wanted.take() {
+            let _ = wanted.await;
+        }
+    }
+
     /// Hands over the next piece; an error when the push has already failed and no more is wanted.
     pub async fn send(&mut self, piece: Bytes) -> Result<()> {
         self.pieces.send(Ok(piece)).await.map_err(|_| Error::unavailable("the push was given up by its receiver"))
@@ -205,6 +221,25 @@ mod tests {
             sizes.push(chunk.len());
         }
         assert_eq!(sizes, [CHUNK_BYTES, CHUNK_BYTES, 17]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_wanted_before_the_push_asks_for_it() {
+        let (mut early, _body) = Body::streamed();
+        let waited = tokio::time::timeout(std::time::Duration::ZERO, early.wanted()).await;
+        assert!(waited.is_err());
+        let (mut sender, mut body) = Body::streamed();
+        let feed = async {
+            sender.wanted().await;
+            sender.send(Bytes::from_static(b"here")).await.unwrap();
+            sender.finish();
+        };
+        let (chunk, ()) = tokio::join!(body.next_chunk(), feed);
+        assert_eq!(chunk.unwrap().unwrap(), "here");
+        // A push that is over wants nothing more, and its sender must not wait for ever.
+        let (mut late, body) = Body::streamed();
+        drop(body);
+        late.wanted().await;
     }
 
     #[tokio::test]

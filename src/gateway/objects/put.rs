@@ -28,9 +28,8 @@ use crate::model::Address;
 /// Bodies up to this length are read whole before the core hears of them.
 const WHOLE_BYTES_MAX: u64 = 64 << 10;
 
-/// Pieces of an upload's first chunk: until the core takes them, it has not admitted the push, and
-/// an upload that only waits should hold little. From then on pieces are whole chunks, which the
-/// core takes over without a copy.
+/// Pieces of an upload's first chunk: a short upload should hold little. From then on pieces are
+/// whole chunks, which the core takes over without a copy.
 const FIRST_PIECE_BYTES: usize = 64 << 10;
 
 #[derive(Serialize)]
@@ -104,6 +103,8 @@ async fn streamed(door: &Shared, push: Push, payload: Payload) -> Result<Pushed>
 async fn feed(door: &Shared, mut payload: Payload, mut sender: BodySender, deadline: Duration) -> Result<()> {
     // Each buffer has just the size of its piece: pieces may stay in memory for long, and a buffer
     // that grew by doubling would keep up to twice its bytes there.
+    // How long that may take is the push's business: it knows what it waits for.
+    sender.wanted().await;
     let mut gathered = BytesMut::new();
     let (mut received, mut sent) = (0u64, 0);
     while let Some(mut piece) = next_piece(&mut payload, door.options.idle_timeout).await? {

@@ -9,6 +9,7 @@ pub mod config;
 pub mod error;
 pub mod limits;
 pub mod model;
+pub mod sys;
 pub mod telemetry;
 
 // Layer 1: mechanisms that know nothing of each other (tiers may use the store).

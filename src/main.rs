@@ -4,9 +4,10 @@
 use std::process::ExitCode;
 
 use meshstore::cli::{self, Command};
-use meshstore::{Error, Result, node, telemetry};
+use meshstore::{Error, Result, node, sys, telemetry};
 
 fn main() -> ExitCode {
+    sys::give_back_large_buffers();
     match run(cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => cli::fail(&error),

@@ -155,40 +155,43 @@ impl<'a> Intake<'a> {
     /// Keeps a chunk for level 1. Without room the copy is given up; if it was to be the only one,
     /// the object turns to the disk with all that has been kept so far.
     async fn keep(&mut self, chunk: &Bytes) -> Result<()> {
-        let Some((pieces, room)) = &mut self.held else { return Ok(()) };
+        if self.held.is_none() {
+            return Ok(());
+        }
+        if self.has_room().await? {
+            self.held.iter_mut().for_each(|(pieces, _)| pieces.push(chunk.clone()));
+            return Ok(());
+        }
+        let kept = self.held.take().map(|(pieces, _)| pieces).unwrap_or_default();
+        match self.plan.durability {
+            Durability::Ram => self.turn_to_disk(kept, chunk).await,
+            Durability::Disk => Ok(()),
+        }
+    }
+
+    /// Whether level 1 has room for all that is known to come, after asking for what is missing.
+    async fn has_room(&mut self) -> Result<bool> {
+        let Some((_, room)) = &mut self.held else { return Ok(false) };
         let budget = self.crew.keeper.memory().usage().budget;
         // One object may take a quarter of level 1, or half if memory is all it asks for.
         let share = if self.plan.durability == Durability::Ram { budget / 2 } else { budget / 4 };
         let expected = self.push.size.unwrap_or(self.size).max(self.size);
         let needed = MemoryTier::cost(&self.push.address, expected);
         let missing = needed.saturating_sub(room.as_ref().map_or(0, Reservation::bytes));
-        let granted = if needed > share {
-            None
-        } else if missing == 0 {
-            return {
-                pieces.push(chunk.clone());
-                Ok(())
-            };
-        } else {
-            reserve(self.crew, missing, self.push.deadline).await.or_else(|error| match self.plan.durability {
-                Durability::Disk => Ok(None),
-                Durability::Ram => Err(error),
-            })?
+        if needed > share || missing == 0 {
+            return Ok(needed <= share);
+        }
+        let more = match reserve(self.crew, missing, self.push.deadline).await {
+            // The disk is what was asked for; a copy in memory is only welcome.
+            Err(_) if self.plan.durability == Durability::Disk => None,
+            granted => granted?,
         };
-        if let Some(more) = granted {
-            match room {
-                Some(room) => room.absorb(more),
-                None => *room = Some(more),
-            }
-            pieces.push(chunk.clone());
-            return Ok(());
+        match (more, room) {
+            (None, _) => return Ok(false),
+            (Some(more), Some(room)) => room.absorb(more),
+            (more, room) => *room = more,
         }
-        let kept = std::mem::take(pieces);
-        self.held = None;
-        if self.plan.durability == Durability::Ram {
-            self.turn_to_disk(kept, chunk).await?;
-        }
-        Ok(())
+        Ok(true)
     }
 
     async fn turn_to_disk(&mut self, kept: Vec<Bytes>, chunk: &Bytes) -> Result<()> {

@@ -18,8 +18,5 @@ mod reply;
 mod route;
 mod server;
 
-#[cfg(test)]
-mod tests;
-
 pub use self::core::Core;
 pub use server::{Door, GatewayOptions, serve};

@@ -33,7 +33,7 @@ const LAYERS: [(&str, u8); 20] = [
 const SIDEWAYS: [(&str, &str); 1] = [("tiers", "store")];
 
 /// Third-party names and the only places that may know them.
-const FENCES: [(&str, &[&str]); 25] = [
+const FENCES: [(&str, &[&str]); 28] = [
     ("actix::", &["src/actors/runtime.rs"]),
     ("actix_web::", &["src/gateway/"]),
     ("async_nats::", &["src/bus/nats.rs"]),
@@ -60,12 +60,19 @@ const FENCES: [(&str, &[&str]); 25] = [
     ("SystemTime::now", &["src/model/time.rs"]),
     ("Instant::now", &["src/actors/runtime.rs", "src/node/demo/", "src/cli/"]),
     ("std::fs", &["src/store/real.rs", "src/node/", "src/cli/"]),
+    ("tokio::fs", &[]),
+    ("std::env", &["src/node/", "src/cli/"]),
+    ("thread::sleep", &[]),
 ];
+
+/// Dependencies that any module may name: they carry bytes, words and waiting, and decide nothing.
+const FREE: [&str; 7] = ["tokio", "futures-util", "bytes", "serde", "serde_json", "tracing", "zeroize"];
 
 /// What is wrong with one file.
 fn faults(path: &str, source: &str) -> Vec<String> {
     let inside = path.strip_prefix("src/").unwrap();
     let module = inside.split('/').next().unwrap().trim_end_matches(".rs");
+    let depth = inside.trim_end_matches(".rs").trim_end_matches("/mod").split('/').count();
     let mut out = Vec::new();
     for (number, line) in production(path, source) {
         let mut complain = |what: String| out.push(format!("{path}:{number}: {what}"));
@@ -79,14 +86,20 @@ fn faults(path: &str, source: &str) -> Vec<String> {
                 complain(format!("`{module}` may not use `{name}`"));
             }
         }
+        // From a module this deep, as many `super` lead to the crate's root, past the check above.
+        if mentions(line, &"super::".repeat(depth)) {
+            complain("`super` leaves the top-level module; name it by `crate::`".to_owned());
+        }
+        if mentions(line, "std::{") {
+            complain("write one `use std::module` a line".to_owned());
+        }
         for (name, places) in FENCES {
             if mentions(line, name) && !places.iter().any(|place| path.starts_with(place)) {
                 complain(format!("`{name}` outside its fence"));
             }
         }
-        if path != "src/sys.rs"
-            && (mentions(line, "unsafe {") || mentions(line, "unsafe fn") || mentions(line, "unsafe impl"))
-        {
+        let unsafe_code = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait", "unsafe extern"];
+        if path != "src/sys.rs" && unsafe_code.iter().any(|code| mentions(line, code)) {
             complain("unsafe code".to_owned());
         }
     }
@@ -104,25 +117,62 @@ fn allowed(module: &str, used: &str) -> bool {
     other < own || own == 0 && other == 0 || SIDEWAYS.contains(&(module, used))
 }
 
+/// Whether a line names this path. `use actix;` names `actix::` as well.
 fn mentions(line: &str, name: &str) -> bool {
-    line.match_indices(name).any(|(at, _)| {
-        let before = line[..at].chars().next_back();
-        !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
-    })
+    let named = |name: &str, ends: &[char]| {
+        line.match_indices(name).any(|(at, _)| {
+            let before = line[..at].chars().next_back();
+            let after = line[at + name.len()..].chars().next();
+            !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+                && (ends.is_empty() || after.is_some_and(|c| ends.contains(&c)))
+        })
+    };
+    let imports = ["use ", "pub use ", "extern crate "].iter().any(|word| line.trim_start().starts_with(word));
+    named(name, &[]) || imports && name.strip_suffix("::").is_some_and(|name| named(name, &[';', ' ']))
 }
 
-/// The numbered lines of a file that are neither comments nor tests.
-fn production<'a>(path: &str, source: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
-    let is_test = ["/tests.rs", "/tests/", "_tests.rs", "conformance.rs", "simulation.rs", "client/fake.rs"]
-        .iter()
-        .any(|name| path.contains(name));
-    let end = if is_test { 0 } else { usize::MAX };
-    let lines = source.lines().take_while(|line| line.trim() != "mod tests {");
-    lines
-        .enumerate()
-        .map(|(at, line)| (at + 1, line))
-        .filter(|(_, line)| !line.trim_start().starts_with("//"))
-        .take(end)
+/// The numbered lines of a file that are neither comments nor in a module for tests alone.
+fn production<'a>(path: &str, source: &'a str) -> Vec<(usize, &'a str)> {
+    let mut out = Vec::new();
+    let mut lines = source.lines().enumerate().peekable();
+    while let Some((at, line)) = lines.next() {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let inline = lines.peek().is_some_and(|(_, next)| next.contains("mod ") && next.ends_with('{'));
+        if line.trim() == "#[cfg(test)]" && inline {
+            // The sources are formatted: a module ends where its own indentation closes a brace.
+            let end = format!("{indent}}}");
+            assert!(lines.any(|(_, line)| line == end), "{path}:{}: a module for tests without an end", at + 1);
+        } else if !line.trim_start().starts_with("//") {
+            out.push((at + 1, line));
+        }
+    }
+    out
+}
+
+/// The files that a `#[cfg(test)] mod name;` names: compiled for tests alone.
+fn test_files(path: &str, source: &str) -> Vec<String> {
+    let folder = match path.strip_suffix("/mod.rs").or(path.strip_suffix("/lib.rs")) {
+        Some(folder) => folder,
+        None => path.trim_end_matches(".rs"),
+    };
+    let lines: Vec<&str> = source.lines().map(str::trim).collect();
+    let names = lines
+        .windows(2)
+        .filter(|pair| pair[0] == "#[cfg(test)]")
+        .filter_map(|pair| pair[1].strip_suffix(';')?.rsplit_once("mod ").map(|(_, name)| name));
+    names.map(|name| format!("{folder}/{name}")).collect()
+}
+
+/// Every file of the library and the binary that is not for tests alone.
+fn shipped() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    assert!(files.len() > 50, "the reader found only {} files", files.len());
+    let tests: Vec<String> = files.iter().flat_map(|(path, source)| test_files(path, source)).collect();
+    files.retain(|(path, _)| {
+        !tests.iter().any(|test| path.strip_prefix(test.as_str()).is_some_and(|rest| rest.starts_with(['.', '/'])))
+    });
+    files
 }
 
 fn sources(folder: &Path, out: &mut Vec<(String, String)>) {
@@ -139,11 +189,27 @@ fn sources(folder: &Path, out: &mut Vec<(String, String)>) {
 
 #[test]
 fn every_arrow_points_down_and_every_crate_is_inside_its_fence() {
-    let mut files = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
-    assert!(files.len() > 50, "the reader found only {} files", files.len());
-    let faults: Vec<String> = files.iter().flat_map(|(path, source)| faults(path, source)).collect();
+    let faults: Vec<String> = shipped().iter().flat_map(|(path, source)| faults(path, source)).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_dependency_is_fenced_or_free_and_some_source_names_it() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let shipped = shipped();
+    for name in manifest["dependencies"].as_table().unwrap().keys() {
+        let path = format!("{}::", name.replace('-', "_"));
+        let fence = FENCES.iter().find(|(fenced, _)| *fenced == path);
+        assert!(
+            fence.is_some() != FREE.contains(&name.as_str()),
+            "say in tests/architecture.rs where `{name}` may be named: in FENCES, or everywhere in FREE"
+        );
+        // Were it named nowhere, the dependency could go, or the reader would not see it.
+        let seen =
+            shipped.iter().any(|(file, source)| production(file, source).iter().any(|(_, l)| mentions(l, &path)));
+        assert!(seen, "`{name}` is a dependency that no source names");
+    }
 }
 
 #[test]
@@ -154,9 +220,13 @@ fn a_planted_wrong_arrow_is_seen() {
         ("src/gateway/server.rs", "use crate::cli::Cli;"),
         ("src/actors/push.rs", "use crate::node;"),
         ("src/tiers/tier.rs", "use crate::{nfr, store};"),
+        ("src/tiers/tier.rs", "use super::super::nfr::Keyring;"),
+        ("src/tiers/mod.rs", "use super::nfr::Keyring;"),
+        ("src/newcomer/mod.rs", "use crate::error::Error;"),
     ] {
-        assert_eq!(faults(path, &format!("//! x\n{line}\n")).len(), 1 + usize::from(line.contains('{')), "{line}");
+        assert_eq!(faults(path, &format!("//! x\n{line}\n")).len(), 1 + usize::from(line.contains("::{")), "{line}");
     }
+    assert!(faults("src/tiers/eviction/lru.rs", "use super::super::Tier;").is_empty());
     assert!(faults("src/tiers/disk/mod.rs", "use crate::store::Store;\nuse crate::error::Error;\n").is_empty());
 }
 
@@ -167,10 +237,24 @@ fn a_planted_crate_outside_its_fence_is_seen() {
         ("src/actors/runtime.rs", "use actix_web::App;"),
         ("src/tiers/keeper.rs", "let db = redb::Database::create(path);"),
         ("src/actors/push.rs", "std::fs::write(path, bytes)?;"),
+        ("src/actors/push.rs", "use std::{fs, io};"),
+        ("src/actors/pull.rs", "let now = std::time::Instant::now();"),
+        ("src/actors/disk.rs", "use actix;"),
+        ("src/store/db.rs", "pub use actix as runtime;"),
         ("src/tiers/memory.rs", "unsafe { x() }"),
     ] {
         assert_eq!(faults(path, line).len(), 1, "{line}");
     }
     assert!(faults("src/actors/runtime.rs", "use actix::Actor;").is_empty());
     assert!(faults("src/tiers/keeper.rs", "// redb::Database is not named here\n").is_empty());
+}
+
+#[test]
+fn only_what_is_for_tests_alone_is_passed_over() {
+    let source = "#[cfg(test)]\nmod tests {\n    use redb::Database;\n}\nuse redb::Table;\n";
+    assert_eq!(faults("src/tiers/keeper.rs", source), ["src/tiers/keeper.rs:5: `redb::` outside its fence"]);
+    let source = "mod keeper;\n#[cfg(test)]\nmod conformance;\n";
+    assert_eq!(test_files("src/tiers/mod.rs", source), ["src/tiers/conformance"]);
+    assert_eq!(test_files("src/lib.rs", source), ["src/conformance"]);
+    assert_eq!(test_files("src/tiers/disk.rs", source), ["src/tiers/disk/conformance"]);
 }

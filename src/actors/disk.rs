@@ -1,6 +1,6 @@
 //! The disk actor: the one queue through which changes become durable, in groups.
 //!
-//! Owns: the commit queue and its thread. Asked by: container, memory. Bound: `COMMIT_QUEUE_MAX`;
+//! Owns: the commit queue and its thread. Asked by: container, memory. Bound: `ACTOR_QUEUE_MAX`;
 //! callers wait. A new life starts a new thread; the keeper lets only one commit run at a time, so the
 //! old one may finish its queue beside it.
 

@@ -67,3 +67,6 @@ pub const COLLECT_PERIOD: Duration = Duration::from_millis(500);
 
 /// How long a read waits for room in memory for what it has read.
 pub const PROMOTION_WAIT_MAX: Duration = Duration::from_millis(20);
+
+/// How long replaced and deleted versions stay readable when the collection names no time.
+pub const RETENTION_S_DEFAULT: u64 = 24 * 3600;

@@ -29,21 +29,27 @@ impl fmt::Debug for FrameId {
 }
 
 /// Where a copy rests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Level 1: plain bytes in memory.
     Ram,
     /// Level 2: sealed bytes on a local disk.
     Disk,
+    /// Level 3: the same sealed bytes in the cloud.
+    Cloud,
 }
 
 impl Level {
+    /// Every level, fastest first.
+    pub const ALL: [Level; 3] = [Level::Ram, Level::Disk, Level::Cloud];
+
     /// The level's name on every door.
     pub const fn name(self) -> &'static str {
         match self {
             Level::Ram => "ram",
             Level::Disk => "disk",
+            Level::Cloud => "cloud",
         }
     }
 }

@@ -18,7 +18,7 @@ pub use digest::{Digest, DigestKind};
 pub use dot::{Dot, Incarnation};
 pub use manifest::{FrameId, Head, Level, Manifest, Seal, Tombstone, WrappedKey};
 pub use nfr::{Compression, Encryption, NfrOverride, NfrSpec};
-pub use policy::{CollectionPolicy, Durability, EvictionKind};
+pub use policy::{CollectionPolicy, Durability, EvictionKind, Quota, SyncRule, Visibility};
 pub use random::{Rng, SeededRng};
 pub use range::ByteRange;
 pub use time::{Clock, ManualClock, SystemClock};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::error::{Error, Kind, Result};
 use crate::limits::COLLECTIONS_MAX;
-use crate::model::{Clock, CollectionPolicy, Name};
+use crate::model::{Clock, CollectionPolicy, Level, Name, SyncRule};
 use crate::store::{Batch, CollectionRecord, Store};
 use crate::tiers::{Rulebook, Rules};
 
@@ -155,7 +155,11 @@ impl Rulebook for Collections {
     fn rules(&self, collection: &str) -> Option<Rules> {
         let known = self.read();
         let policy = &known.get(collection)?.as_ref()?.policy;
-        Some(Rules { retention_ms: policy.retention_s.saturating_mul(1000), quota: policy.quota })
+        Some(Rules {
+            retention_ms: policy.retention_s.saturating_mul(1000),
+            quota: policy.quota,
+            cloud: policy.allows(Level::Cloud) && policy.sync != SyncRule::Never,
+        })
     }
 }
 
@@ -214,7 +218,7 @@ mod tests {
         drop(all);
         let again = open(&file);
         assert_eq!(again.need(&name("meteo")).unwrap().policy, policy);
-        assert_eq!(again.rules("meteo"), Some(Rules { retention_ms: 7000, quota: Quota::default() }));
+        assert_eq!(again.rules("meteo"), Some(Rules { retention_ms: 7000, quota: Quota::default(), cloud: true }));
         assert_eq!(again.rules("other"), None);
     }
 

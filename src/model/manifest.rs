@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::cloud::Receipt;
 use super::digest::Digest;
 use super::dot::Dot;
 use super::nfr::NfrSpec;
@@ -84,6 +85,35 @@ pub struct Seal {
     pub key: Option<WrappedKey>,
     /// Whether the frame rests inside the store rather than in a file of its own.
     pub inline: bool,
+    /// Which levels hold the frame.
+    pub rest: Rest,
+}
+
+/// Which of the levels that keep sealed bytes hold a frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rest {
+    /// The local disk alone.
+    #[default]
+    Disk,
+    /// The disk and the cloud, as this receipt says.
+    Both(Receipt),
+    /// The cloud alone.
+    Cloud(Receipt),
+}
+
+impl Rest {
+    /// Whether the local disk holds it.
+    pub fn on_disk(&self) -> bool {
+        !matches!(self, Rest::Cloud(_))
+    }
+
+    /// What the cloud has answered for it.
+    pub fn receipt(&self) -> Option<&Receipt> {
+        match self {
+            Rest::Disk => None,
+            Rest::Both(receipt) | Rest::Cloud(receipt) => Some(receipt),
+        }
+    }
 }
 
 /// What is known of one version of one object.
@@ -116,6 +146,14 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The fastest level that holds its sealed bytes.
+    pub fn level(&self) -> Level {
+        match &self.seal {
+            Some(seal) if !seal.rest.on_disk() => Level::Cloud,
+            _ => Level::Disk,
+        }
+    }
+
     /// Whether it has ended by itself.
     pub fn is_expired(&self, now_ms: u64) -> bool {
         self.expires_ms.is_some_and(|end| end <= now_ms)

@@ -33,6 +33,15 @@ impl Usage {
     }
 }
 
+/// What a collection holds durably, and what it owes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// Its current objects.
+    pub usage: Usage,
+    /// Objects that the cloud is still to get, with their sealed bytes.
+    pub owed: Usage,
+}
+
 impl Quota {
     /// Whether a collection may grow to `after`. What was over its quota before may still shrink.
     pub fn check(&self, after: Usage) -> Result<()> {

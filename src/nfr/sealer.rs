@@ -8,7 +8,7 @@ use super::engine::{Cipher, DataKey, TAG_BYTES};
 use super::frame::{Footer, HEADER_BYTES, Header, PREFIX_BYTES, Prefix, associated};
 use crate::error::{Error, Result};
 use crate::limits::CHUNK_BYTES;
-use crate::model::{Chunks, Digest, Encryption, FrameId, NfrSpec, Rng, Seal};
+use crate::model::{Chunks, Digest, Encryption, FrameId, NfrSpec, Rest, Rng, Seal};
 
 /// Bytes of the check value of a chunk that is not encrypted.
 pub const CHECK_BYTES: usize = 32;
@@ -157,6 +157,7 @@ impl FrameBuilder {
             footer: footer_hash(&sealer.head, &footer),
             key: None,
             inline: false,
+            rest: Rest::Disk,
         };
         FinishedFrame { footer: footer.into(), seal, size: self.size, blake3 }
     }

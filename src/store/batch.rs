@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::records::{self, CollectionRecord, Ending, QuarantineRecord};
-use crate::model::{Address, FrameId, Head, Incarnation, Manifest, Name, Usage, Version};
+use super::records::{self, Chore, CollectionRecord, Ending, Owed, QuarantineRecord};
+use crate::model::{Address, FrameId, Head, Holding, Incarnation, Manifest, Name, Version};
 
 /// The tables of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,12 +24,16 @@ pub(super) enum Table {
     Deadlines,
     /// Name: the collection's policy.
     Collections,
+    /// Version: the object that the cloud is to get at it.
+    Owed,
+    /// Version: what the cloud is to forget of it.
+    Chores,
     /// What holds for the whole store.
     Meta,
 }
 
 impl Table {
-    pub(super) const ALL: [Table; 9] = [
+    pub(super) const ALL: [Table; 11] = [
         Table::Heads,
         Table::Inline,
         Table::Frames,
@@ -38,6 +42,8 @@ impl Table {
         Table::Versions,
         Table::Deadlines,
         Table::Collections,
+        Table::Owed,
+        Table::Chores,
         Table::Meta,
     ];
 
@@ -51,6 +57,8 @@ impl Table {
             Table::Versions => "versions",
             Table::Deadlines => "deadlines",
             Table::Collections => "collections",
+            Table::Owed => "owed",
+            Table::Chores => "chores",
             Table::Meta => "meta",
         }
     }
@@ -86,13 +94,13 @@ fn deadline_key(at_ms: u64, what: &Ending) -> Vec<u8> {
 
 /// Meta: sealed bytes on disk.
 pub(super) const SEALED_KEY: &[u8] = b"sealed";
-/// Meta: before a collection's name, what it holds.
-pub(super) const USAGE_PREFIX: &[u8] = b"usage:";
+/// Meta: before a collection's name, what it holds and owes.
+pub(super) const HOLDING_PREFIX: &[u8] = b"holding:";
 /// Meta: before an incarnation, how far its changes are here.
 pub(super) const SEEN_PREFIX: &[u8] = b"seen:";
 
-fn usage_key(collection: &str) -> Vec<u8> {
-    [USAGE_PREFIX, collection.as_bytes()].concat()
+fn holding_key(collection: &str) -> Vec<u8> {
+    [HOLDING_PREFIX, collection.as_bytes()].concat()
 }
 
 fn seen_key(incarnation: Incarnation) -> Vec<u8> {
@@ -224,14 +232,38 @@ impl Batch {
     /// Forgets the collection's policy and what it held.
     pub fn remove_collection(&mut self, name: &Name) {
         self.remove(Table::Collections, name.as_str().as_bytes().to_vec());
-        self.remove(Table::Meta, usage_key(name.as_str()));
+        self.remove(Table::Meta, holding_key(name.as_str()));
     }
 
-    /// What the collection's durable objects come to.
-    pub fn put_usage(&mut self, collection: &str, usage: Usage) {
-        let key = usage_key(collection);
-        let row = records::encode(&key, &usage);
+    /// What the collection's durable objects come to, and what it owes.
+    pub fn put_holding(&mut self, collection: &str, holding: Holding) {
+        let key = holding_key(collection);
+        let row = records::encode(&key, &holding);
         self.put(Table::Meta, key, row);
+    }
+
+    /// Notes that the cloud is to get this version.
+    pub fn owe(&mut self, version: Version, owed: &Owed) {
+        let key = version.to_be_bytes().to_vec();
+        let row = records::encode(&key, owed);
+        self.put(Table::Owed, key, row);
+    }
+
+    /// Notes that the cloud has it, or is not to get it any more.
+    pub fn settle(&mut self, version: Version) {
+        self.remove(Table::Owed, version.to_be_bytes().to_vec());
+    }
+
+    /// Notes what the cloud is to forget of this version.
+    pub fn put_chore(&mut self, version: Version, chore: &Chore) {
+        let key = version.to_be_bytes().to_vec();
+        let row = records::encode(&key, chore);
+        self.put(Table::Chores, key, row);
+    }
+
+    /// Notes that the cloud has forgotten it.
+    pub fn end_chore(&mut self, version: Version) {
+        self.remove(Table::Chores, version.to_be_bytes().to_vec());
     }
 
     /// What all sealed bytes on disk come to.

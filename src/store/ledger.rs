@@ -1,12 +1,15 @@
-//! What the store knows beside objects: old versions, what ends by itself, collections and what they hold.
+//! What the store knows beside objects: old versions, what ends by itself, collections and what they hold
+//! and owe.
 
 use std::collections::BTreeMap;
 
-use super::batch::{SEALED_KEY, SEEN_PREFIX, Table, USAGE_PREFIX, version_key};
-use super::records::{self, CollectionRecord, Ending};
+use serde::de::DeserializeOwned;
+
+use super::batch::{HOLDING_PREFIX, SEALED_KEY, SEEN_PREFIX, Table, head_key, version_key};
+use super::records::{self, Chore, CollectionRecord, Ending, Owed};
 use super::typed::Store;
 use crate::error::Result;
-use crate::model::{Address, Incarnation, Manifest, Usage, Version};
+use crate::model::{Address, Head, Holding, Incarnation, Manifest, Rest, Version};
 
 impl Store {
     /// An old version that is still kept.
@@ -56,13 +59,13 @@ impl Store {
         Ok(found)
     }
 
-    /// What the durable objects of each collection come to.
-    pub fn usages(&self) -> Result<BTreeMap<String, Usage>> {
+    /// What each collection holds durably, and what it owes.
+    pub fn holdings(&self) -> Result<BTreeMap<String, Holding>> {
         let mut found = BTreeMap::new();
-        self.db.scan(Table::Meta, USAGE_PREFIX, &mut |key, row| {
-            let Some(name) = key.strip_prefix(USAGE_PREFIX) else { return Ok(false) };
-            let usage = records::decode(Table::Meta, key, row.to_vec())?;
-            found.insert(String::from_utf8_lossy(name).into_owned(), usage);
+        self.db.scan(Table::Meta, HOLDING_PREFIX, &mut |key, row| {
+            let Some(name) = key.strip_prefix(HOLDING_PREFIX) else { return Ok(false) };
+            let holding = records::decode(Table::Meta, key, row.to_vec())?;
+            found.insert(String::from_utf8_lossy(name).into_owned(), holding);
             Ok(true)
         })?;
         Ok(found)
@@ -84,5 +87,88 @@ impl Store {
     /// Sealed bytes on disk, as last committed.
     pub fn sealed_bytes(&self) -> Result<u64> {
         Ok(self.number(SEALED_KEY)?.unwrap_or_default())
+    }
+
+    /// Whether the cloud is to get this version.
+    pub fn owed(&self, version: Version) -> Result<Option<Owed>> {
+        let key = version.to_be_bytes();
+        let row = self.db.get(Table::Owed, &key)?;
+        row.map(|row| records::decode(Table::Owed, &key, row)).transpose()
+    }
+
+    /// Up to `limit` versions behind `after` that the cloud is to get and `wanted` takes, oldest first.
+    pub fn owed_page(
+        &self,
+        after: Option<Version>,
+        limit: usize,
+        wanted: &dyn Fn(Version, &Owed) -> bool,
+    ) -> Result<Vec<(Version, Owed)>> {
+        self.debts(Table::Owed, after, limit, wanted)
+    }
+
+    /// What the cloud is to forget of this version.
+    pub fn chore(&self, version: Version) -> Result<Option<Chore>> {
+        let key = version.to_be_bytes();
+        let row = self.db.get(Table::Chores, &key)?;
+        row.map(|row| records::decode(Table::Chores, &key, row)).transpose()
+    }
+
+    /// Up to `limit` things that the cloud is to forget and `wanted` takes, oldest first.
+    pub fn chores(&self, limit: usize, wanted: &dyn Fn(Version, &Chore) -> bool) -> Result<Vec<(Version, Chore)>> {
+        self.debts(Table::Chores, None, limit, wanted)
+    }
+
+    fn debts<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        after: Option<Version>,
+        limit: usize,
+        wanted: &dyn Fn(Version, &T) -> bool,
+    ) -> Result<Vec<(Version, T)>> {
+        let from = after.map(|after| [&after.to_be_bytes()[..], &[0]].concat()).unwrap_or_default();
+        let mut found = Vec::new();
+        if limit == 0 {
+            return Ok(found);
+        }
+        self.db.scan(table, &from, &mut |key, row| {
+            let version = key.try_into().map(Version::from_be_bytes).map_err(|_| records::damaged(table, key))?;
+            // A damaged row must not hold up the others; `verify` names it.
+            if let Ok(debt) = records::decode(table, key, row.to_vec())
+                && wanted(version, &debt)
+            {
+                found.push((version, debt));
+            }
+            Ok(found.len() < limit)
+        })?;
+        Ok(found)
+    }
+
+    /// A stretch of the objects of all collections that lie on disk and in the cloud: up to `limit` of those
+    /// that `wanted` takes, among the next `scan` behind `after`. Says where to go on; `None` at the end.
+    pub fn both_levels(
+        &self,
+        after: Option<&Address>,
+        limit: usize,
+        scan: usize,
+        wanted: &dyn Fn(&Manifest) -> bool,
+    ) -> Result<(Vec<(Address, Manifest)>, Option<Address>)> {
+        let from = after.map(|after| [&head_key(after.collection(), after.key())[..], &[0]].concat());
+        let (mut found, mut seen, mut last) = (Vec::new(), 0, None);
+        self.db.scan(Table::Heads, &from.unwrap_or_default(), &mut |key, row| {
+            let text = String::from_utf8_lossy(key).replacen('\0', "/", 1);
+            let address: Address = text.parse().map_err(|_| records::damaged(Table::Heads, key))?;
+            seen += 1;
+            // A damaged row must not hold up the others; `verify` names it.
+            if let Ok(Head::Object(manifest)) = records::decode(Table::Heads, key, row.to_vec())
+                && manifest.seal.as_ref().is_some_and(|seal| matches!(seal.rest, Rest::Both(_)))
+                && wanted(&manifest)
+            {
+                found.push((address.clone(), manifest));
+            }
+            let more = seen < scan && found.len() < limit;
+            last = (!more).then_some(address);
+            Ok(more)
+        })?;
+        Ok((found, last))
     }
 }

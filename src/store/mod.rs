@@ -27,7 +27,7 @@ pub use batch::Batch;
 pub use faults::{FaultFs, FaultOp};
 pub use fs::{File, Fs};
 pub use real::{LockGuard, RealFs};
-pub use records::{CollectionRecord, Ending, QuarantineRecord};
+pub use records::{Chore, CollectionRecord, Ending, Owed, QuarantineRecord};
 pub use sim::{SimFs, SyncKind};
 pub use typed::{Counts, Identity, Listing, Store, StoreOptions, Verification};
 

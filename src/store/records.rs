@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::batch::Table;
 use crate::error::{Error, Result};
-use crate::model::{Address, CollectionPolicy, Version};
+use crate::model::{Address, CollectionPolicy, FrameId, Version};
 
 /// Why a frame is not to be read any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,28 @@ pub enum Ending {
     Life(#[serde(serialize_with = "address_to_text", deserialize_with = "address_from_text")] Address, Version),
     /// Everybody has heard of a delete.
     Tombstone(#[serde(serialize_with = "address_to_text", deserialize_with = "address_from_text")] Address, Version),
+}
+
+/// A copy that the cloud is to get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    /// The object, at the version that the row is named by.
+    #[serde(serialize_with = "address_to_text", deserialize_with = "address_from_text")]
+    pub address: Address,
+    /// Sealed bytes.
+    pub bytes: u64,
+    /// Whether an attempt was made: then the cloud may hold something for which there is no receipt.
+    pub begun: bool,
+}
+
+/// What the cloud is to forget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chore {
+    /// The object whose head goes, at the version that the row is named by and below.
+    #[serde(serialize_with = "address_to_text", deserialize_with = "address_from_text")]
+    pub address: Address,
+    /// The frame that goes with it; without one the frame stays for the readers of an old version.
+    pub frame: Option<FrameId>,
 }
 
 fn address_to_text<S: Serializer>(address: &Address, to: S) -> std::result::Result<S::Ok, S::Error> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::*;
 use crate::Kind;
 use crate::model::{Address, Clock, ContainerId, Dot, Durability, FrameId, Incarnation, Manifest, ManualClock};
-use crate::model::{Digest, DigestKind, NfrSpec, Seal, SeededRng, Version};
+use crate::model::{Digest, DigestKind, NfrSpec, Rest, Seal, SeededRng, Version};
 use crate::store::{FaultFs, FaultOp, Fs, RealFs, SimFs, Store, StoreOptions};
 
 fn address(key: &str) -> Address {
@@ -25,7 +25,8 @@ fn copy(time: u64, len: usize) -> TierCopy {
     let bytes = Bytes::from(vec![time as u8; len]);
     let mut frame = [0; 16];
     frame[..8].copy_from_slice(&crate::model::Rng::u64(&SeededRng::new(time)).to_be_bytes());
-    let seal = Seal { frame: FrameId(frame), bytes: len as u64, footer: [0; 32], key: None, inline: false };
+    let seal =
+        Seal { frame: FrameId(frame), bytes: len as u64, footer: [0; 32], key: None, inline: false, rest: Rest::Disk };
     let manifest = Manifest {
         version: version(time),
         dot: Dot { incarnation: Incarnation(1), seq: time },

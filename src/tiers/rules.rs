@@ -9,6 +9,8 @@ pub struct Rules {
     pub retention_ms: u64,
     /// How much the collection may hold.
     pub quota: Quota,
+    /// Whether the cloud is to get its objects.
+    pub cloud: bool,
 }
 
 /// Knows the rules of every collection.

@@ -1,29 +1,51 @@
 //! One atomic step of level 2: records, frames taken into ownership, frames let go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 
 use super::{DiskTier, StagedFrame};
 use crate::error::{Error, Result};
-use crate::model::{Address, Head, Manifest, Tombstone, Version};
-use crate::store::{Batch, Ending};
+use crate::model::{Address, Head, Manifest, Tombstone, Usage, Version};
+use crate::store::{Batch, Ending, Owed};
 
 /// Changes that will become visible and durable together, or not at all.
 pub struct Plan<'a> {
-    disk: &'a DiskTier,
-    batch: Batch,
+    pub(super) disk: &'a DiskTier,
+    pub(super) batch: Batch,
     /// What this plan already decided about an address; later changes of the plan build on it.
     heads: HashMap<Address, Head>,
+    /// What this plan already decided about what is owed for a version.
+    pub(super) owed: HashMap<Version, Option<Owed>>,
+    /// What each collection owes less and owes more with this plan.
+    pub(super) owing: BTreeMap<String, (Usage, Usage)>,
     frames: Vec<StagedFrame>,
     /// Sealed bytes that come and go with this plan.
-    gained: u64,
+    pub(super) gained: u64,
     lost: u64,
+}
+
+/// What becomes of a version that is stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fate {
+    /// Until when the version that it replaces stays readable.
+    pub keep_until: Option<u64>,
+    /// Whether the cloud is to get it.
+    pub owes: bool,
 }
 
 impl<'a> Plan<'a> {
     /// An empty plan.
     pub fn new(disk: &'a DiskTier) -> Self {
-        Plan { disk, batch: Batch::new(), heads: HashMap::new(), frames: Vec::new(), gained: 0, lost: 0 }
+        Plan {
+            disk,
+            batch: Batch::new(),
+            heads: HashMap::new(),
+            owed: HashMap::new(),
+            owing: BTreeMap::new(),
+            frames: Vec::new(),
+            gained: 0,
+            lost: 0,
+        }
     }
 
     /// What an address will hold once the changes so far are committed.
@@ -34,23 +56,13 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The address will hold this object, whose seal describes the frame. What it held before stays
-    /// readable as an old version until then, if a time is given.
-    pub fn store(
-        &mut self,
-        address: &Address,
-        manifest: Manifest,
-        mut frame: StagedFrame,
-        keep_until: Option<u64>,
-    ) -> Result<()> {
-        self.let_go(address, keep_until)?;
-        self.gained += manifest.seal.as_ref().map_or(0, |seal| seal.bytes);
-        match frame.inline.take() {
-            Some(bytes) => self.batch.put_inline(manifest.version, bytes),
-            None => {
-                self.batch.own_frame(frame.frame, address);
-                self.frames.push(frame);
-            }
+    /// The address will hold this object, whose seal describes the frame.
+    pub fn store(&mut self, address: &Address, manifest: Manifest, frame: StagedFrame, fate: Fate) -> Result<()> {
+        self.let_go(address, fate.keep_until, !fate.owes)?;
+        let bytes = manifest.seal.as_ref().map_or(0, |seal| seal.bytes);
+        self.take_in(address, manifest.version, bytes, frame);
+        if fate.owes {
+            self.owe(manifest.version, Owed { address: address.clone(), bytes, begun: false });
         }
         if let Some(end) = manifest.expires_ms {
             self.batch.end_at(end, &Ending::Life(address.clone(), manifest.version));
@@ -67,7 +79,7 @@ impl<'a> Plan<'a> {
         keep_until: Option<u64>,
         forget_at: u64,
     ) -> Result<()> {
-        self.let_go(address, keep_until)?;
+        self.let_go(address, keep_until, true)?;
         self.batch.end_at(forget_at, &Ending::Tombstone(address.clone(), tombstone.version));
         self.put_head(address, Head::Deleted(tombstone));
         Ok(())
@@ -75,7 +87,7 @@ impl<'a> Plan<'a> {
 
     /// The address will be unknown: no object, no tombstone.
     pub fn forget(&mut self, address: &Address) -> Result<()> {
-        self.let_go(address, None)?;
+        self.let_go(address, None, true)?;
         self.batch.remove_head(address);
         Ok(())
     }
@@ -84,7 +96,7 @@ impl<'a> Plan<'a> {
     pub fn drop_version(&mut self, address: &Address, version: Version) -> Result<()> {
         if let Some(old) = self.disk.store.old_version(address, version)? {
             self.batch.forget_version(address, version);
-            self.drop_bytes(address, &old)?;
+            self.drop_copies(address, &old)?;
         }
         Ok(())
     }
@@ -118,21 +130,52 @@ impl<'a> Plan<'a> {
         result
     }
 
-    fn put_head(&mut self, address: &Address, head: Head) {
+    /// The disk will hold these bytes.
+    pub(super) fn take_in(&mut self, address: &Address, version: Version, bytes: u64, mut frame: StagedFrame) {
+        self.gained += bytes;
+        match frame.inline.take() {
+            Some(inline) => self.batch.put_inline(version, inline),
+            None => {
+                self.batch.own_frame(frame.frame, address);
+                self.frames.push(frame);
+            }
+        }
+    }
+
+    pub(super) fn put_head(&mut self, address: &Address, head: Head) {
         self.batch.put_head(address, &head);
         self.heads.insert(address.clone(), head);
     }
 
-    /// What the address holds so far becomes an old version, or its bytes are dropped with this commit.
-    fn let_go(&mut self, address: &Address, keep_until: Option<u64>) -> Result<()> {
+    /// What the address holds so far becomes an old version, or its copies are dropped with this commit.
+    /// `unheaded`: nothing newer will come to the cloud in its place.
+    fn let_go(&mut self, address: &Address, keep_until: Option<u64>, unheaded: bool) -> Result<()> {
         let Some(Head::Object(old)) = self.head(address)? else { return Ok(()) };
-        let Some(end) = keep_until else { return self.drop_bytes(address, &old) };
+        self.owe_no_more(address, &old)?;
+        let Some(end) = keep_until else { return self.drop_copies(address, &old) };
+        if unheaded && old.seal.as_ref().is_some_and(|seal| seal.rest.receipt().is_some()) {
+            self.unhead(address, &old);
+        }
         self.batch.retain_version(address, &old);
         self.batch.end_at(end, &Ending::Version(address.clone(), old.version));
         Ok(())
     }
 
-    fn drop_bytes(&mut self, address: &Address, old: &Manifest) -> Result<()> {
+    /// Neither disk nor cloud will hold this version.
+    fn drop_copies(&mut self, address: &Address, old: &Manifest) -> Result<()> {
+        let seal =
+            old.seal.as_ref().ok_or_else(|| Error::corrupt("a record names no frame").with("address", address))?;
+        if seal.rest.on_disk() {
+            self.drop_bytes(address, old)?;
+        }
+        if seal.rest.receipt().is_some() {
+            self.clear(address, old);
+        }
+        Ok(())
+    }
+
+    /// The disk will not hold the bytes of this version any more.
+    pub(super) fn drop_bytes(&mut self, address: &Address, old: &Manifest) -> Result<()> {
         let seal =
             old.seal.as_ref().ok_or_else(|| Error::corrupt("a record names no frame").with("address", address))?;
         self.lost += seal.bytes;

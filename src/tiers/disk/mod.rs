@@ -13,6 +13,7 @@
 
 mod commit;
 mod layout;
+mod owing;
 mod staging;
 
 use std::ops::Range;
@@ -21,14 +22,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-pub(super) use commit::Plan;
+pub(super) use commit::{Fate, Plan};
 use layout::Layout;
 pub use staging::{StagedFrame, Staging};
 
 use super::{Source, Tier, TierCopy};
 use crate::error::{Error, Result};
 use crate::limits::CHUNK_BYTES;
-use crate::model::{Address, Clock, FrameId, Head, Level, Seal, Version};
+use crate::model::{Address, Clock, FrameId, Head, Level, Manifest, Seal, Version};
 use crate::store::{Batch, File, Fs, QuarantineRecord, Store};
 
 /// Discarded frames that one round of [`DiskTier::collect`] unlinks.
@@ -158,12 +159,17 @@ impl DiskTier {
 
     /// Why a frame that a head named is not where it should be.
     fn missing(&self, address: &Address, version: Version, frame: FrameId) -> Error {
+        // A frame that went to the cloud meanwhile is not missed here.
+        let still = |manifest: &Manifest| {
+            let on_disk = manifest.seal.as_ref().is_none_or(|seal| seal.rest.on_disk());
+            manifest.version == version && on_disk
+        };
         let still_named = match self.store.head(address) {
-            Ok(head) => head.is_some_and(|head| head.version() == version),
+            Ok(head) => head.as_ref().and_then(Head::object).is_some_and(still),
             Err(error) => return error,
         };
         let still_named = match self.store.old_version(address, version) {
-            Ok(old) => still_named || old.is_some(),
+            Ok(old) => still_named || old.as_ref().is_some_and(still),
             Err(error) => return error,
         };
         if still_named {
@@ -262,7 +268,7 @@ impl Tier for DiskTier {
         }
         let frame = staging.finish()?;
         seal.inline = frame.is_inline();
-        plan.store(address, manifest, frame, None)?;
+        plan.store(address, manifest, frame, Fate::default())?;
         plan.commit()?;
         Ok(true)
     }

@@ -6,6 +6,7 @@
 //! ([`Keeper::hold`]).
 
 mod change;
+mod journal;
 mod read;
 mod sweep;
 mod tally;
@@ -17,7 +18,7 @@ pub use change::{Binding, Change, Draft, Job, Located, Outcome, Show};
 pub use sweep::Swept;
 use tally::{Ledger, Tally};
 
-use super::disk::Plan;
+use super::disk::{Fate, Plan};
 use super::memory::Reservation;
 use super::rules::{Rulebook, Rules};
 use super::sequencer::Stamp;
@@ -50,7 +51,7 @@ impl Keeper {
         sequencer: Sequencer,
         rulebook: Arc<dyn Rulebook>,
     ) -> Result<Self> {
-        let ledger = Ledger::new(disk.store().usages()?);
+        let ledger = Ledger::new(disk.store().holdings()?);
         let seen = disk.store().seen()?;
         Ok(Keeper { memory, disk, sequencer, rulebook, ledger, seen, order: Mutex::default() })
     }
@@ -67,12 +68,12 @@ impl Keeper {
 
     /// What a collection holds at the moment, on disk and in memory alone.
     pub fn usage_of(&self, collection: &str) -> Usage {
-        self.ledger.of(collection).plus(self.memory.dirty_of(collection))
+        self.ledger.of(collection).usage.plus(self.memory.dirty_of(collection))
     }
 
     /// What all collections hold durably.
     pub fn usage(&self) -> Usage {
-        self.ledger.total()
+        self.ledger.total().usage
     }
 
     /// Acknowledges an object in memory alone. Returns its manifest and whether it was created.
@@ -133,10 +134,11 @@ impl Keeper {
     }
 
     /// Makes a plan durable, with what it changes in the books. The caller holds `order`.
-    fn seal(&self, mut plan: Plan<'_>, tally: Tally<'_>) -> Result<()> {
+    fn seal(&self, mut plan: Plan<'_>, mut tally: Tally<'_>) -> Result<()> {
         if plan.is_empty() {
             return Ok(());
         }
+        tally.owe(&plan);
         tally.write(plan.batch());
         let last = self.sequencer.last();
         plan.batch().put_seen(last.incarnation, last.seq);
@@ -167,7 +169,8 @@ impl Keeper {
                 seal.inline = frame.is_inline();
                 seal.key = bind(address, stamp.version, draft.size, &seal)?;
                 let manifest = draft.manifest(stamp, known.version, Durability::Disk, Some(seal));
-                plan.store(address, manifest.clone(), frame, until(&rules, &known, stamp.now_ms))?;
+                let fate = Fate { keep_until: until(&rules, &known, stamp.now_ms), owes: rules.cloud };
+                plan.store(address, manifest.clone(), frame, fate)?;
                 tally.replace(collection, known.durable, usage);
                 Ok(Outcome::Stored { manifest: Arc::new(manifest), created: known.live.is_none() })
             }
@@ -179,7 +182,9 @@ impl Keeper {
                     seal.inline = frame.is_inline();
                 }
                 let rules = self.rulebook.rules(collection).unwrap_or_default();
-                plan.store(address, (*manifest).clone(), frame, until(&rules, &known, self.sequencer.now_ms()))?;
+                let keep_until = until(&rules, &known, self.sequencer.now_ms());
+                let fate = Fate { keep_until, owes: rules.cloud };
+                plan.store(address, (*manifest).clone(), frame, fate)?;
                 tally.replace(collection, known.durable, Usage::of(manifest.size));
                 Ok(Outcome::Stored { manifest: Arc::new(*manifest), created: false })
             }

@@ -1,33 +1,37 @@
-//! What collections hold durably, kept in step with the commits that change it.
+//! What collections hold durably and owe, kept in step with the commits that change it.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use crate::model::Usage;
+use crate::model::{Holding, Usage};
 use crate::store::Batch;
+use crate::tiers::disk::Plan;
 use crate::tiers::locked;
 
-/// What each collection holds durably, as last committed.
+/// What each collection holds durably and owes, as last committed.
 #[derive(Default)]
-pub(super) struct Ledger(Mutex<BTreeMap<String, Usage>>);
+pub(super) struct Ledger(Mutex<BTreeMap<String, Holding>>);
 
 /// What it will hold once the changes of one group are committed.
 pub(super) struct Tally<'a> {
     ledger: &'a Ledger,
-    changed: BTreeMap<String, Usage>,
+    changed: BTreeMap<String, Holding>,
 }
 
 impl Ledger {
-    pub(super) fn new(usages: BTreeMap<String, Usage>) -> Self {
-        Ledger(Mutex::new(usages))
+    pub(super) fn new(holdings: BTreeMap<String, Holding>) -> Self {
+        Ledger(Mutex::new(holdings))
     }
 
-    pub(super) fn of(&self, collection: &str) -> Usage {
+    pub(super) fn of(&self, collection: &str) -> Holding {
         locked(&self.0).get(collection).copied().unwrap_or_default()
     }
 
-    pub(super) fn total(&self) -> Usage {
-        locked(&self.0).values().fold(Usage::default(), |sum, usage| sum.plus(*usage))
+    pub(super) fn total(&self) -> Holding {
+        locked(&self.0).values().fold(Holding::default(), |sum, of| Holding {
+            usage: sum.usage.plus(of.usage),
+            owed: sum.owed.plus(of.owed),
+        })
     }
 
     pub(super) fn tally(&self) -> Tally<'_> {
@@ -40,19 +44,32 @@ impl Ledger {
 }
 
 impl Tally<'_> {
+    fn holding(&mut self, collection: &str) -> &mut Holding {
+        let ledger = self.ledger;
+        self.changed.entry(collection.to_owned()).or_insert_with(|| ledger.of(collection))
+    }
+
     pub(super) fn of(&self, collection: &str) -> Usage {
-        self.changed.get(collection).copied().unwrap_or_else(|| self.ledger.of(collection))
+        self.changed.get(collection).copied().unwrap_or_else(|| self.ledger.of(collection)).usage
     }
 
     /// An object of a collection gives way to another; nothing is a usage of nothing.
     pub(super) fn replace(&mut self, collection: &str, old: Usage, new: Usage) {
-        let after = self.of(collection).minus(old).plus(new);
-        self.changed.insert(collection.to_owned(), after);
+        let holding = self.holding(collection);
+        holding.usage = holding.usage.minus(old).plus(new);
+    }
+
+    /// Takes over what a plan owes.
+    pub(super) fn owe(&mut self, plan: &Plan<'_>) {
+        for (collection, less, more) in plan.owing() {
+            let holding = self.holding(collection);
+            holding.owed = holding.owed.plus(more).minus(less);
+        }
     }
 
     /// Adds the new sums to the commit.
     pub(super) fn write(&self, batch: &mut Batch) {
-        self.changed.iter().for_each(|(collection, usage)| batch.put_usage(collection, *usage));
+        self.changed.iter().for_each(|(collection, holding)| batch.put_holding(collection, *holding));
     }
 
     /// The commit is durable.

@@ -1,0 +1,98 @@
+//! What the container owes to the cloud, and what it may let go of once that is paid.
+//!
+//! Each step is one commit of its own, in the order of all other changes: a crash at any instant finds
+//! either the debt or the receipt.
+
+use super::Keeper;
+use crate::error::Result;
+use crate::model::{Address, Receipt, Usage, Version};
+use crate::store::{Chore, Owed};
+use crate::tiers::StagedFrame;
+use crate::tiers::disk::Plan;
+use crate::tiers::locked;
+
+impl Keeper {
+    /// What a collection owes: objects that the cloud is still to get, and their sealed bytes.
+    pub fn owed_of(&self, collection: &str) -> Usage {
+        self.ledger.of(collection).owed
+    }
+
+    /// What all collections owe.
+    pub fn owed(&self) -> Usage {
+        self.ledger.total().owed
+    }
+
+    /// A page of what is owed, oldest first.
+    pub fn owed_page(
+        &self,
+        after: Option<Version>,
+        limit: usize,
+        wanted: &dyn Fn(Version, &Owed) -> bool,
+    ) -> Result<Vec<(Version, Owed)>> {
+        self.disk.store().owed_page(after, limit, wanted)
+    }
+
+    /// What the cloud is to forget, oldest first.
+    pub fn chores(&self, limit: usize, wanted: &dyn Fn(Version, &Chore) -> bool) -> Result<Vec<(Version, Chore)>> {
+        self.disk.store().chores(limit, wanted)
+    }
+
+    /// Marks uploads that are about to begin. Returns those that are still owed.
+    pub fn begin_uploads(&self, versions: &[Version]) -> Result<Vec<Version>> {
+        self.in_order(|plan| {
+            let mut begun = Vec::with_capacity(versions.len());
+            for version in versions {
+                if plan.begin(*version)? {
+                    begun.push(*version);
+                }
+            }
+            Ok(begun)
+        })
+    }
+
+    /// Takes in receipts. What was replaced meanwhile has been noted to be cleared away.
+    pub fn pay(&self, receipts: &[(Version, Receipt)]) -> Result<()> {
+        self.in_order(|plan| receipts.iter().try_for_each(|(version, receipt)| plan.pay(*version, receipt).map(|_| ())))
+    }
+
+    /// The cloud has forgotten these. One that has grown meanwhile stays.
+    pub fn end_chores(&self, done: &[(Version, Chore)]) -> Result<()> {
+        self.in_order(|plan| {
+            for (version, chore) in done {
+                if self.disk.store().chore(*version)?.as_ref() == Some(chore) {
+                    plan.batch().end_chore(*version);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The disk lets go of versions whose receipts have just been checked. Returns how many left.
+    pub fn release(&self, checked: &[(Address, Version)]) -> Result<usize> {
+        self.in_order(|plan| {
+            let mut left = 0;
+            for (address, version) in checked {
+                left += usize::from(plan.release(address, *version)?);
+            }
+            Ok(left)
+        })
+    }
+
+    /// The disk gets back a version that the cloud alone had. Returns whether it is still the newest.
+    pub fn readmit(&self, address: &Address, version: Version, frame: StagedFrame) -> Result<bool> {
+        self.in_order(|plan| plan.readmit(address, version, frame))
+    }
+
+    /// The cloud has lost this version, or something else under its name: it is owed again.
+    pub fn owe_again(&self, address: &Address, version: Version) -> Result<bool> {
+        self.in_order(|plan| plan.owe_again(address, version))
+    }
+
+    fn in_order<T>(&self, work: impl FnOnce(&mut Plan<'_>) -> Result<T>) -> Result<T> {
+        let _order = locked(&self.order);
+        let mut plan = Plan::new(&self.disk);
+        let done = work(&mut plan)?;
+        self.seal(plan, self.ledger.tally())?;
+        Ok(done)
+    }
+}

@@ -62,6 +62,7 @@ async fn look_up(crew: &Crew, address: &Address) -> Result<Option<(Manifest, Fra
     let (keeper, address) = (Arc::clone(&crew.keeper), address.clone());
     let found = blocking(move || {
         let Some(Head::Object(manifest)) = keeper.disk().head(&address)? else {
+            keeper.disk().count_read(false);
             return Err(Error::not_found("there is no such object").with("address", &address));
         };
         let seal = manifest
@@ -69,7 +70,10 @@ async fn look_up(crew: &Crew, address: &Address) -> Result<Option<(Manifest, Fra
             .as_ref()
             .ok_or_else(|| Error::corrupt("a record names no frame").with("address", &address))?;
         match keeper.disk().reader(&address, manifest.version, seal) {
-            Ok(frame) => Ok(Some((manifest, frame))),
+            Ok(frame) => {
+                keeper.disk().count_read(true);
+                Ok(Some((manifest, frame)))
+            }
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -15,7 +15,7 @@ use futures_util::future::{Either, LocalBoxFuture};
 use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
 use super::server::Shared;
-use super::{health, problem};
+use super::{admin, health, problem};
 use crate::error::{Error, Result};
 use crate::model::Address;
 
@@ -30,6 +30,7 @@ enum Work {
     Read(Address),
     Delete(Address),
     List(crate::model::Name),
+    Admin(admin::Task),
 }
 
 /// Answers a request, without waiting where that is possible.
@@ -64,6 +65,7 @@ fn plan(door: &Shared, request: &HttpRequest) -> Result<Work, HttpResponse> {
         Target::Ready if reads(method) => {
             Err(health::ready(door.core.ready()).unwrap_or_else(|error| problem::of(&error, None)))
         }
+        Target::Admin(rest) => admin::plan(method, rest).map(Work::Admin),
         Target::Collection(_) | Target::Health | Target::Ready => {
             Err(problem::wrong_method(method.as_str(), "GET, HEAD"))
         }
@@ -105,6 +107,7 @@ async fn perform(door: &Shared, request: &HttpRequest, payload: Payload, work: W
         Work::Read(address) => (get::from_anywhere(door, head, address.clone()).await, Some(address)),
         Work::Delete(address) => (delete::delete(door, head, address.clone()).await, Some(address)),
         Work::List(collection) => (list::list(door, head, collection).await, None),
+        Work::Admin(task) => (admin::perform(door, head, payload, task).await, None),
     };
     result.unwrap_or_else(|error| problem::of(&error, address.as_ref().map(Address::as_str)))
 }

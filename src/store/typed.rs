@@ -71,7 +71,7 @@ pub struct Verification {
 
 /// What was acknowledged, durably. Threads may share it; reads never wait for a commit.
 pub struct Store {
-    db: Db,
+    pub(super) db: Db,
 }
 
 impl Store {

@@ -67,6 +67,9 @@ pub struct MemoryTier {
 struct Counters {
     hits: AtomicU64,
     misses: AtomicU64,
+    evictions: AtomicU64,
+    /// Plain bytes of dirty entries; changed under an entry's lock only.
+    dirty_bytes: AtomicU64,
 }
 
 /// How full a tier is and how it served.
@@ -80,6 +83,10 @@ pub struct MemoryUsage {
     pub budget: u64,
     /// Entries whose only copy is here.
     pub dirty: u64,
+    /// Plain bytes of these.
+    pub dirty_bytes: u64,
+    /// Entries that left to make room, or because somebody asked for it.
+    pub evictions: u64,
     /// Reads that were answered.
     pub hits: u64,
     /// Reads that were not.
@@ -206,10 +213,14 @@ impl MemoryTier {
         }
         if let Some(old) = old {
             self.used.fetch_sub(old.cost, Ordering::AcqRel);
+            self.undirty(old);
         }
         guard.fetch_add(1, Ordering::AcqRel);
         let cost = room.spend();
         self.mark(address, dirty);
+        if dirty {
+            self.counters.dirty_bytes.fetch_add(manifest.size, Ordering::Relaxed);
+        }
         self.notes.push(Note::Inserted(address.clone(), cost));
         entry.insert(Arc::new(Resident { manifest: Arc::clone(&manifest), chunks, dirty, cost }));
         Some(manifest)
@@ -222,7 +233,7 @@ impl MemoryTier {
             Entry::Occupied(old) => {
                 self.guard(address).fetch_add(1, Ordering::AcqRel);
                 if old.get().manifest.version < version {
-                    self.release(old.get().cost, address);
+                    self.release(old.get(), address);
                     old.remove();
                 }
             }
@@ -234,19 +245,24 @@ impl MemoryTier {
 
     /// Lets the entry go unless it is dirty. Returns whether it left.
     pub fn evict_clean(&self, address: &Address) -> bool {
-        self.remove_if(address, |resident| !resident.dirty)
+        self.evicted(self.remove_if(address, |resident| !resident.dirty))
     }
 
     /// Takes note that the dirty entry of this version is on disk now, and lets it go.
     pub fn settle(&self, address: &Address, version: Version) -> bool {
-        self.remove_if(address, |resident| resident.manifest.version == version)
+        self.evicted(self.remove_if(address, |resident| resident.manifest.version == version))
+    }
+
+    fn evicted(&self, left: bool) -> bool {
+        self.counters.evictions.fetch_add(u64::from(left), Ordering::Relaxed);
+        left
     }
 
     fn remove_if(&self, address: &Address, condition: impl FnOnce(&Resident) -> bool) -> bool {
         let removed = self.index.remove_if(address, |_, resident| {
             let leaves = condition(resident);
             if leaves {
-                self.release(resident.cost, address);
+                self.release(resident, address);
             }
             leaves
         });
@@ -274,6 +290,25 @@ impl MemoryTier {
         let page: Vec<Address> = page.take(limit).cloned().collect();
         drop(set);
         page.into_iter().filter_map(|address| self.peek(&address).map(|resident| (address, resident))).collect()
+    }
+
+    /// Up to `limit` entries whose addresses start with `prefix` and come after `after`, by the bytes
+    /// of collection and key. Looks at every entry: for whoever inspects, not for serving.
+    pub fn page(&self, prefix: &str, after: Option<&Address>, limit: usize) -> Vec<(Address, Arc<Resident>)> {
+        let place = |address: &Address| (address.collection().to_owned(), address.key().to_owned());
+        let after = after.map(place);
+        let mut page = std::collections::BTreeMap::new();
+        for entry in self.index.iter().filter(|entry| entry.key().as_str().starts_with(prefix)) {
+            let at = place(entry.key());
+            if after.as_ref().is_some_and(|after| at <= *after) {
+                continue;
+            }
+            page.insert(at, (entry.key().clone(), Arc::clone(&entry)));
+            if page.len() > limit {
+                page.pop_last();
+            }
+        }
+        page.into_values().collect()
     }
 
     /// Every dirty address: what a drain must write.
@@ -310,6 +345,8 @@ impl MemoryTier {
             bytes: self.used.load(Ordering::Acquire),
             budget: self.budget,
             dirty: locked(&self.dirty).len() as u64,
+            dirty_bytes: self.counters.dirty_bytes.load(Ordering::Relaxed),
+            evictions: self.counters.evictions.load(Ordering::Relaxed),
             hits: self.counters.hits.load(Ordering::Relaxed),
             misses: self.counters.misses.load(Ordering::Relaxed),
         }
@@ -331,10 +368,17 @@ impl MemoryTier {
     }
 
     /// Takes an entry out of the books; called under the entry's lock.
-    fn release(&self, cost: u64, address: &Address) {
-        self.used.fetch_sub(cost, Ordering::AcqRel);
+    fn release(&self, resident: &Resident, address: &Address) {
+        self.used.fetch_sub(resident.cost, Ordering::AcqRel);
+        self.undirty(resident);
         self.mark(address, false);
         self.notes.push(Note::Removed(address.clone()));
+    }
+
+    fn undirty(&self, resident: &Resident) {
+        if resident.dirty {
+            self.counters.dirty_bytes.fetch_sub(resident.manifest.size, Ordering::Relaxed);
+        }
     }
 }
 
@@ -473,8 +517,10 @@ mod tests {
         assert!(!memory.evict_clean(&address("a")));
         assert_eq!(memory.dirty(), [address("a")]);
         assert!(!memory.settle(&address("a"), manifest(2).version), "another version was written");
+        assert_eq!((memory.usage().dirty_bytes, memory.usage().evictions), (4, 0));
         assert!(memory.settle(&address("a"), manifest(1).version));
         assert_eq!((memory.usage().bytes, memory.usage().dirty), (0, 0));
+        assert_eq!((memory.usage().dirty_bytes, memory.usage().evictions), (0, 1));
     }
 
     #[test]

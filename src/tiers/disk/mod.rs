@@ -17,7 +17,7 @@ mod staging;
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -42,6 +42,8 @@ pub struct DiskTier {
     layout: Arc<Layout>,
     /// Whether a commit may have left frames to unlink.
     owed: AtomicBool,
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 /// What opening found left over from the last life.
@@ -62,6 +64,12 @@ pub struct DiskUsage {
     pub objects: u64,
     /// Objects whose bytes failed their check.
     pub quarantined: u64,
+    /// Frames that wait to be unlinked.
+    pub discards: u64,
+    /// Reads that were answered.
+    pub hits: u64,
+    /// Reads that were not.
+    pub misses: u64,
 }
 
 /// The sealed bytes of one version: readable to the end, whatever happens to the object meanwhile.
@@ -107,7 +115,8 @@ impl DiskTier {
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Recovery)> {
         let layout = Arc::new(Layout::create(Arc::clone(&fs), layout_root)?);
-        let disk = DiskTier { fs, store, clock, layout, owed: AtomicBool::new(true) };
+        let owed = AtomicBool::new(true);
+        let disk = DiskTier { fs, store, clock, layout, owed, hits: AtomicU64::new(0), misses: AtomicU64::new(0) };
         let unfinished = disk.layout.clear_staging()?;
         let orphans = disk.remove_orphans()?;
         let discarded = disk.collect()?;
@@ -208,7 +217,19 @@ impl DiskTier {
     /// What the disk holds.
     pub fn usage(&self) -> Result<DiskUsage> {
         let counts = self.store.counts()?;
-        Ok(DiskUsage { objects: counts.objects(), quarantined: counts.quarantined })
+        Ok(DiskUsage {
+            objects: counts.objects(),
+            quarantined: counts.quarantined,
+            discards: counts.discards,
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Counts a read that looked here.
+    pub fn count_read(&self, hit: bool) {
+        let counter = if hit { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A frame is renamed into place before the commit that names it, so a crash in between leaves

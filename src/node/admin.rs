@@ -168,7 +168,7 @@ fn disk(keeper: &Keeper) -> Result<TierReport> {
     Ok(TierReport {
         level: Level::Disk.name(),
         objects: usage.objects,
-        bytes: keeper.disk().store().sealed_bytes()?,
+        bytes: usage.bytes,
         budget: None,
         fill: None,
         hits: usage.hits,

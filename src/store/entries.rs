@@ -26,16 +26,6 @@ impl Store {
         Ok(found)
     }
 
-    /// Sealed bytes of all current objects. Reads every record.
-    pub fn sealed_bytes(&self) -> Result<u64> {
-        let mut sum = 0u64;
-        self.each(Vec::new(), |_, _, manifest| {
-            sum = sum.saturating_add(manifest.seal.map_or(0, |seal| seal.bytes));
-            true
-        })?;
-        Ok(sum)
-    }
-
     fn each(&self, from: Vec<u8>, mut visit: impl FnMut(&[u8], Address, Manifest) -> bool + Send) -> Result<()> {
         self.db.scan(Table::Heads, &from, &mut |key, row| {
             let head: Head = records::decode(Table::Heads, key, row.to_vec())?;

@@ -196,6 +196,8 @@ fn a_drained_container_is_read_and_not_changed_until_it_is_started_anew() {
     process.request("GET", "/readyz", &[], b"").expect_problem(503, "unavailable");
     process.put("drain/later", b"x").expect_problem(503, "unavailable");
     process.request("DELETE", &object("drain/durable"), &[], b"").expect_problem(503, "unavailable");
+    process.request("PUT", "/v1/collections/drain", &[], b"").expect_problem(503, "unavailable");
+    process.request("DELETE", "/v1/collections/none", &[], b"").expect_problem(503, "unavailable");
     assert_eq!(process.get("drain/only").expect(200).body, b"in memory alone");
     assert_eq!(process.get("drain/durable").expect(200).body, b"durable");
     // Asked again it has nothing left to do.

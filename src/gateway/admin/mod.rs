@@ -80,6 +80,8 @@ pub(super) enum Task {
 const LATER: [&str; 6] = ["sites", "peers", "keys", "scrub", "repair", "recover"];
 
 /// What a request to a path below `/v1/admin/` asks for, or (as `Err`) its answer.
+// As in `route.rs`: an early answer is an answer.
+#[allow(clippy::result_large_err)]
 pub(super) fn plan(method: &Method, rest: &str) -> Result<Task, HttpResponse> {
     let refuse = |error: Error| problem::of(&error, None);
     let task = match rest {

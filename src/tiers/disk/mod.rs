@@ -42,6 +42,8 @@ pub struct DiskTier {
     layout: Arc<Layout>,
     /// Whether a commit may have left frames to unlink.
     owed: AtomicBool,
+    /// Sealed bytes of objects and of old versions, as last committed.
+    sealed: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -60,8 +62,10 @@ pub struct Recovery {
 /// What the disk holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskUsage {
-    /// Live objects.
+    /// Objects, old versions among them.
     pub objects: u64,
+    /// Their sealed bytes.
+    pub bytes: u64,
     /// Objects whose bytes failed their check.
     pub quarantined: u64,
     /// Frames that wait to be unlinked.
@@ -115,8 +119,9 @@ impl DiskTier {
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Recovery)> {
         let layout = Arc::new(Layout::create(Arc::clone(&fs), layout_root)?);
-        let owed = AtomicBool::new(true);
-        let disk = DiskTier { fs, store, clock, layout, owed, hits: AtomicU64::new(0), misses: AtomicU64::new(0) };
+        let sealed = AtomicU64::new(store.sealed_bytes()?);
+        let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
+        let disk = DiskTier { fs, store, clock, layout, owed: AtomicBool::new(true), sealed, hits, misses };
         let unfinished = disk.layout.clear_staging()?;
         let orphans = disk.remove_orphans()?;
         let discarded = disk.collect()?;
@@ -164,6 +169,10 @@ impl DiskTier {
     fn missing(&self, address: &Address, version: Version, frame: FrameId) -> Error {
         let still_named = match self.store.head(address) {
             Ok(head) => head.is_some_and(|head| head.version() == version),
+            Err(error) => return error,
+        };
+        let still_named = match self.store.old_version(address, version) {
+            Ok(old) => still_named || old.is_some(),
             Err(error) => return error,
         };
         if still_named {
@@ -219,6 +228,7 @@ impl DiskTier {
         let counts = self.store.counts()?;
         Ok(DiskUsage {
             objects: counts.objects(),
+            bytes: self.sealed.load(Ordering::Acquire),
             quarantined: counts.quarantined,
             discards: counts.discards,
             hits: self.hits.load(Ordering::Relaxed),
@@ -273,7 +283,7 @@ impl Tier for DiskTier {
         }
         let frame = staging.finish()?;
         seal.inline = frame.is_inline();
-        plan.store(address, manifest, frame)?;
+        plan.store(address, manifest, frame, None)?;
         plan.commit()?;
         Ok(true)
     }

@@ -96,3 +96,46 @@ pub const SESSION_POLL: Duration = Duration::from_millis(20);
 
 /// Longest policy that a door reads.
 pub const POLICY_BYTES_MAX: usize = 64 << 10;
+
+/// Share of the disk's budget beyond which what is owed to the cloud is paid without being asked for.
+pub const OWED_HIGH_PERCENT: u64 = 80;
+
+/// Share of the disk's budget down to which it is then paid.
+pub const OWED_LOW_PERCENT: u64 = 60;
+
+/// Share of the disk's budget beyond which objects that the cloud has leave the disk.
+pub const DISK_HIGH_PERCENT: u64 = 90;
+
+/// Share of the disk's budget down to which they leave.
+pub const DISK_LOW_PERCENT: u64 = 80;
+
+/// Debts to the cloud that one round pays, or objects that one round lets go of.
+pub const SYNC_ROUND_MAX: usize = 64;
+
+/// Transfers of one round at the same time.
+pub const SYNC_FLYING: usize = 4;
+
+/// Objects that one step of the search for what may leave the disk looks at.
+pub const SYNC_SCAN_MAX: usize = 2_000;
+
+/// How often the watermarks are looked at.
+pub const SYNC_PERIOD: Duration = Duration::from_millis(500);
+
+/// How long the cloud is left alone after a failure, at first.
+pub const SYNC_PAUSE_FIRST: Duration = Duration::from_secs(1);
+
+/// How long it is left alone at most.
+pub const SYNC_PAUSE_LONGEST: Duration = Duration::from_secs(60);
+
+/// Versions that cannot be sent and are remembered as such.
+pub const SYNC_SKIPPED_MAX: usize = 10_000;
+
+/// Disk reads that are remembered when objects are chosen to leave the disk, twice over.
+pub const RECENT_READS_MAX: usize = 8_192;
+
+/// Largest frame that a read of the whole object brings back from the cloud to the disk first; what is
+/// larger is read where it is.
+pub const CLOUD_FETCH_BYTES_MAX: u64 = 64 << 20;
+
+/// Room on the disk that a body of unknown length asks for at a time.
+pub const DISK_GRANT_BYTES: u64 = 64 << 20;

@@ -9,6 +9,7 @@ use super::body::Body;
 use super::cpu::blocking;
 use super::disk::DiskActor;
 use super::eviction::EvictionActor;
+use super::fetch::Fetches;
 use super::handle::Permits;
 use super::memory::MemoryActor;
 use super::nfr::NfrActor;
@@ -16,10 +17,11 @@ use super::pull::fetch;
 use super::push::store;
 use super::request::{Delete, Deleted, Pull, Pulled, Push, Pushed};
 use super::runtime::{Answer, Ask, Link, Serves};
+use super::sync::{Recent, SyncActor};
 use crate::control::Collections;
 use crate::error::{Error, Result};
 use crate::model::{CollectionPolicy, Durability, Level, Name, NfrSpec};
-use crate::tiers::{Change, Job, Keeper, Outcome};
+use crate::tiers::{Change, CloudTier, Job, Keeper, Outcome};
 
 /// The actors that a request is worked on with.
 #[derive(Clone)]
@@ -30,6 +32,12 @@ pub struct Crew {
     pub(super) eviction: Link<EvictionActor>,
     pub(super) disk: Link<DiskActor>,
     pub(super) nfr: Link<NfrActor>,
+    pub(super) sync: Link<SyncActor>,
+    pub(super) cloud: Option<CloudTier>,
+    pub(super) fetches: Fetches,
+    pub(super) recent: Arc<Recent>,
+    /// Sealed bytes that the disk should hold at most.
+    pub(super) disk_budget: u64,
     pub(super) object_bytes_max: u64,
 }
 

@@ -12,6 +12,9 @@
 //! | `Learn` | clockwork | eviction | nothing | `ACTOR_QUEUE_MAX` |
 //! | `Persist` | container, memory | disk | what became of it | `ACTOR_QUEUE_MAX` |
 //! | `Quarantine` | container | disk | nothing | `ACTOR_QUEUE_MAX` |
+//! | `Flush` `EvictDisk` | handle | sync | objects and bytes | `ACTOR_QUEUE_MAX` |
+//! | `FreeDisk` | container | sync | nothing | `ACTOR_QUEUE_MAX` |
+//! | `Tick` | clockwork | sync | nothing | `ACTOR_QUEUE_MAX` |
 //! | `Collect` `Sweep` | clockwork | disk | how many | `ACTOR_QUEUE_MAX` |
 //!
 //! Asks never run in a circle: [`CONVERSATION`] says who asks whom, and a test walks it.
@@ -23,6 +26,7 @@ mod cpu;
 mod crew;
 mod disk;
 mod eviction;
+mod fetch;
 mod handle;
 mod memory;
 mod nfr;
@@ -31,6 +35,7 @@ mod push;
 mod release;
 mod request;
 mod runtime;
+mod sync;
 mod window;
 
 pub use body::{Body, BodySender, PullBody};
@@ -42,13 +47,15 @@ pub use request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push
 pub use runtime::{ActorHealth, LastError};
 
 /// Who asks whom, by the actors' names.
-pub const CONVERSATION: [(&str, &str); 9] = [
+pub const CONVERSATION: [(&str, &str); 11] = [
     ("handle", "container"),
     ("handle", "memory"),
     ("container", "nfr"),
     ("container", "memory"),
     ("container", "eviction"),
     ("container", "disk"),
+    ("container", "sync"),
+    ("handle", "sync"),
     ("memory", "nfr"),
     ("memory", "eviction"),
     ("memory", "disk"),
@@ -73,6 +80,7 @@ mod tests {
             ("eviction", include_str!("eviction.rs")),
             ("disk", include_str!("disk.rs")),
             ("nfr", include_str!("nfr.rs")),
+            ("sync", include_str!("sync/mod.rs")),
         ];
         for (actor, source) in sources {
             for (name, kind) in [
@@ -80,6 +88,7 @@ mod tests {
                 ("eviction", "EvictionActor"),
                 ("disk", "DiskActor"),
                 ("nfr", "NfrActor"),
+                ("sync", "SyncActor"),
                 ("container", "ContainerActor"),
             ] {
                 let asks = source.contains(&format!("Link<{kind}>"));

@@ -209,10 +209,9 @@ pub async fn opener(
     stages: Arc<Stages>,
     address: Address,
     manifest: Arc<crate::model::Manifest>,
-    frame: crate::tiers::FrameReader,
+    frame: Arc<dyn crate::tiers::Source>,
 ) -> Result<Arc<nfr::Opener>> {
     blocking(move || {
-        use crate::tiers::Source;
         let seal = manifest
             .seal
             .as_ref()

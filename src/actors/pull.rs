@@ -1,4 +1,5 @@
-//! One pull that memory cannot answer: checked and opened chunk by chunk, and perhaps promoted.
+//! One pull that memory cannot answer: from the disk or from the cloud, checked and opened chunk by chunk,
+//! and perhaps promoted.
 //!
 //! The first chunk is checked before anything is answered, so that its damage is an error rather than
 //! a broken body. Damage further on ends the body with an error, never as if it were complete.
@@ -23,7 +24,9 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, PROMOTION_WAIT_MAX};
 use crate::model::{Address, ByteRange, Chunks, Level, Manifest, Version};
 use crate::nfr::Opener;
-use crate::tiers::{FrameReader, Located, MemoryTier, Reservation, Resident, Source as _, Ticket};
+use crate::tiers::{Located, MemoryTier, Reservation, Resident, Source, Ticket};
+
+const LATE: &str = "the object could not be read in time";
 
 /// An object may be replaced while it is being looked up; so often is it looked up anew.
 const LOOKUPS_MAX: usize = 8;
@@ -40,37 +43,75 @@ pub fn from_memory(pull: &Pull, resident: &Resident) -> Result<Pulled> {
     Ok(Pulled { manifest: Arc::clone(&resident.manifest), level: Level::Ram, range, body })
 }
 
-/// Answers a pull from disk.
+/// Answers a pull from disk or cloud.
 pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
     let stages = crew.nfr.ask(HandOutStages).await?;
+    let (mut permits, mut level) = (Some(permits), Level::Disk);
     for _ in 0..LOOKUPS_MAX {
         let ticket = crew.keeper.memory().ticket(&pull.address);
         let (manifest, frame) = match look_up(&crew, &pull).await? {
-            Source::Memory(resident) => return from_memory(&pull, &resident),
-            Source::Frame(manifest, frame) => (manifest, frame),
-            Source::Replaced => continue,
+            Found::Memory(resident) => return from_memory(&pull, &resident),
+            Found::Frame(manifest, frame) => (manifest, frame),
+            Found::Replaced => continue,
         };
         let range = resolve(pull.range, manifest.size)?;
+        let whole = range == (0..manifest.size) && pull.version.is_none();
+        if !frame.local && whole && level == Level::Disk {
+            // Back to the disk first, so that the next reader finds it there; once is enough to try.
+            level = Level::Cloud;
+            if within(pull.deadline, LATE, bring(&crew, &pull.address, &manifest)).await? {
+                continue;
+            }
+        }
         let promotes = pull.version.is_none() && allows_ram(&crew, &pull.address);
-        let reading = Reading { crew, stages, address: pull.address.clone(), manifest, frame, ticket, promotes };
-        return within(pull.deadline, "the object could not be read in time", reading.start(range, permits)).await;
+        let reading = Reading {
+            crew: crew.clone(),
+            stages: Arc::clone(&stages),
+            address: pull.address.clone(),
+            level: if frame.local { level } else { Level::Cloud },
+            manifest,
+            frame,
+            ticket,
+            promotes,
+        };
+        let outcome = within(pull.deadline, LATE, reading.clone().start(range, &mut permits)).await;
+        match outcome {
+            Err(error) if error.kind() == Kind::Corrupt && reading.turn_to_the_cloud().await => {}
+            outcome => return outcome,
+        }
     }
     Err(Error::busy("the object is being replaced all the time; try again").with("address", pull.address))
 }
 
 /// Where the bytes of a pull come from.
-enum Source {
+enum Found {
     Memory(Arc<Resident>),
-    Frame(Arc<Manifest>, FrameReader),
+    Frame(Arc<Manifest>, Frame),
     /// It was replaced while it was looked up.
     Replaced,
 }
 
-async fn look_up(crew: &Crew, pull: &Pull) -> Result<Source> {
+/// Sealed bytes, here or in the cloud.
+#[derive(Clone)]
+struct Frame {
+    bytes: Arc<dyn Source>,
+    /// Whether reading them takes no network.
+    local: bool,
+}
+
+/// Brings an object from the cloud to the disk. Returns whether it is there now.
+async fn bring(crew: &Crew, address: &Address, manifest: &Arc<Manifest>) -> Result<bool> {
+    let Some(cloud) = &crew.cloud else { return Ok(false) };
+    let room = crew.disk_budget.saturating_sub(crew.keeper.disk().sealed_bytes());
+    Ok(crew.fetches.bring(&crew.keeper, cloud, room, address, manifest).await)
+}
+
+async fn look_up(crew: &Crew, pull: &Pull) -> Result<Found> {
     let (keeper, address, version) = (Arc::clone(&crew.keeper), pull.address.clone(), pull.version);
+    let (cloud, recent) = (crew.cloud.clone(), Arc::clone(&crew.recent));
     let found = blocking(move || {
         let manifest = match keeper.find(&address, version)? {
-            Some(Located::Ram(resident)) => return Ok(Source::Memory(resident)),
+            Some(Located::Ram(resident)) => return Ok(Found::Memory(resident)),
             Some(Located::Disk(manifest)) => manifest,
             None => {
                 keeper.disk().count_read(false);
@@ -81,12 +122,19 @@ async fn look_up(crew: &Crew, pull: &Pull) -> Result<Source> {
             .seal
             .as_ref()
             .ok_or_else(|| Error::corrupt("a record names no frame").with("address", &address))?;
+        keeper.disk().count_read(seal.rest.on_disk());
+        if !seal.rest.on_disk() {
+            let cloud = cloud.ok_or_else(|| {
+                let why = "the object is in the cloud alone, and this container has no cloud tier; set cloud.url again";
+                Error::unavailable(why).with("address", &address)
+            })?;
+            let frame = Frame { bytes: Arc::new(cloud.read(seal)), local: false };
+            return Ok(Found::Frame(manifest, frame));
+        }
+        recent.note(seal.frame);
         match keeper.disk().reader(&address, manifest.version, seal) {
-            Ok(frame) => {
-                keeper.disk().count_read(true);
-                Ok(Source::Frame(manifest, frame))
-            }
-            Err(error) if error.kind() == Kind::NotFound => Ok(Source::Replaced),
+            Ok(frame) => Ok(Found::Frame(manifest, Frame { bytes: Arc::new(frame), local: true })),
+            Err(error) if error.kind() == Kind::NotFound => Ok(Found::Replaced),
             Err(error) => Err(error),
         }
     });
@@ -110,22 +158,26 @@ fn allows_ram(crew: &Crew, address: &Address) -> bool {
     collection.is_none_or(|collection| collection.policy.allows(Level::Ram))
 }
 
-/// One object being read from disk.
+/// One object being read from disk, or from the cloud.
+#[derive(Clone)]
 struct Reading {
     crew: Crew,
     stages: Arc<Stages>,
     address: Address,
     manifest: Arc<Manifest>,
-    frame: FrameReader,
+    frame: Frame,
+    /// Where the bytes come from, as the answer says.
+    level: Level,
     ticket: Ticket,
     /// Whether it may enter memory at all.
     promotes: bool,
 }
 
 impl Reading {
-    async fn start(self, range: Range<u64>, permits: Permits) -> Result<Pulled> {
+    /// The permits are taken by a body that is streamed.
+    async fn start(self, range: Range<u64>, permits: &mut Option<Permits>) -> Result<Pulled> {
         let opened =
-            opener(Arc::clone(&self.stages), self.address.clone(), Arc::clone(&self.manifest), self.frame.clone());
+            opener(Arc::clone(&self.stages), self.address.clone(), Arc::clone(&self.manifest), Arc::clone(&self.frame.bytes));
         let opener = match opened.await {
             Ok(opener) => opener,
             Err(error) => return Err(self.report(error).await),
@@ -141,7 +193,7 @@ impl Reading {
             Ok(first) => first,
             Err(error) => return Err(self.report(error).await),
         };
-        let (manifest, level) = (Arc::clone(&self.manifest), Level::Disk);
+        let (manifest, level) = (Arc::clone(&self.manifest), self.level);
         let Some(first) = first else {
             self.promote(promotion, Vec::new());
             return Ok(Pulled { manifest, level, range, body: PullBody::ready([]) });
@@ -152,6 +204,7 @@ impl Reading {
             self.promote(promotion, vec![first]);
             return Ok(Pulled { manifest, level, range, body });
         }
+        let permits = permits.take();
         let (send, rest) = mpsc::channel(1);
         let body = PullBody::streamed([cut.apply(0, &first)], rest);
         tokio::spawn(self.stream(Streaming { opener, window, todo, first, cut, send, promotion, permits }));
@@ -159,8 +212,22 @@ impl Reading {
     }
 
     fn open_later(&self, opener: &Arc<Opener>, index: u32) -> tokio::sync::oneshot::Receiver<Result<Bytes>> {
-        let (opener, frame) = (Arc::clone(opener), self.frame.clone());
-        self.stages.cpu.run(move || opener.open(index, &frame.read(opener.extent(index))?))
+        let (opener, bytes, cpu) = (Arc::clone(opener), Arc::clone(&self.frame.bytes), self.stages.cpu.clone());
+        if self.frame.local {
+            return cpu.run(move || opener.open(index, &bytes.read(opener.extent(index))?));
+        }
+        // The network is waited for on a thread that may wait, not on a worker.
+        let (done, outcome) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
+            let extent = opener.extent(index);
+            let opened = match blocking(move || bytes.read(extent)).await {
+                Ok(sealed) => cpu.wait(move || opener.open(index, &sealed)).await,
+                Err(error) => Err(error),
+            };
+            // Whoever wanted it may have gone.
+            let _ = done.send(opened);
+        });
+        outcome
     }
 
     async fn stream(self, streaming: Streaming) {
@@ -215,9 +282,33 @@ impl Reading {
         }
     }
 
+    /// Whether the damaged copy on the disk could be given up for one in the cloud.
+    async fn turn_to_the_cloud(&self) -> bool {
+        let Some(cloud) = self.crew.cloud.clone().filter(|_| self.frame.local) else { return false };
+        let (keeper, address, manifest) =
+            (Arc::clone(&self.crew.keeper), self.address.clone(), Arc::clone(&self.manifest));
+        let given_up = blocking(move || {
+            let Some(seal) = &manifest.seal else { return Ok(false) };
+            let Some(receipt) = seal.rest.receipt() else { return Ok(false) };
+            Ok(cloud.check(seal.frame, receipt)? && keeper.release(&[(address, manifest.version)])? > 0)
+        });
+        match given_up.await {
+            Ok(given_up) => {
+                if given_up {
+                    tracing::warn!(address = %self.address, "a damaged copy was given up for the one in the cloud");
+                }
+                given_up
+            }
+            Err(error) => {
+                tracing::error!(address = %self.address, %error, "a damaged copy cannot be replaced from the cloud");
+                false
+            }
+        }
+    }
+
     /// Damage is put aside before it is reported.
     async fn report(&self, error: Error) -> Error {
-        if let (Kind::Corrupt, Some(seal)) = (error.kind(), &self.manifest.seal) {
+        if let (Kind::Corrupt, true, Some(seal)) = (error.kind(), self.frame.local, &self.manifest.seal) {
             let quarantine = Quarantine {
                 address: self.address.clone(),
                 version: self.manifest.version,
@@ -241,7 +332,7 @@ struct Streaming {
     cut: Cut,
     send: mpsc::Sender<Result<Bytes>>,
     promotion: Option<Reservation>,
-    permits: Permits,
+    permits: Option<Permits>,
 }
 
 /// Cuts chunks to the range that was asked for.

@@ -17,9 +17,10 @@ use super::handle::Permits;
 use super::memory::Admit;
 use super::nfr::{HandOutStages, Sealed, SealingStream, Stages, seal_small};
 use super::request::{Push, Pushed};
+use super::sync::FreeDisk;
 use super::window::Window;
 use crate::error::{Error, Kind, Result};
-use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, INLINE_FRAME_BYTES_MAX};
+use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, DISK_GRANT_BYTES, INLINE_FRAME_BYTES_MAX};
 use crate::model::{Chunks, Condition, Digest, DigestKind, Durability};
 use crate::nfr::{ChunkHash, PlainDigest, combine, hash_chunk};
 use crate::tiers::{Change, Draft, Job, MemoryTier, Outcome, Reservation, Show};
@@ -50,6 +51,8 @@ struct Intake<'a> {
     push: &'a Push,
     stages: Arc<Stages>,
     size: u64,
+    /// Bytes for which the disk was asked.
+    granted: u64,
     /// The copy for level 1, while there is room for it.
     held: Option<(Vec<Bytes>, Option<Reservation>)>,
     /// The way to the disk, if the object goes there.
@@ -71,6 +74,7 @@ impl<'a> Intake<'a> {
             push,
             stages,
             size: 0,
+            granted: 0,
             held: plan.in_ram.then(|| (Vec::new(), None)),
             stream: None,
             hashes: Vec::new(),
@@ -130,6 +134,9 @@ impl<'a> Intake<'a> {
         self.keep(&chunk).await?;
         if self.plan.durability == Durability::Disk && self.stream.is_none() {
             self.start_stream(&chunk).await?;
+        }
+        if self.stream.is_some() {
+            self.ask_disk().await?;
         }
         match &mut self.stream {
             Some(stream) => stream.feed(chunk, last).await,
@@ -211,6 +218,22 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
+    /// Asks for room on the disk for what is known to come; a body without a length asks again and again.
+    async fn ask_disk(&mut self) -> Result<()> {
+        let wanted = match self.push.size {
+            Some(size) => size.max(self.size),
+            None if self.size > self.granted => self.size + DISK_GRANT_BYTES,
+            None => self.granted,
+        };
+        let more = wanted.saturating_sub(self.granted);
+        if more > 0 && self.crew.keeper.disk().sealed_bytes().saturating_add(wanted) > self.crew.disk_budget {
+            let room = self.crew.sync.ask(FreeDisk { bytes: wanted });
+            within(self.push.deadline, "the disk made no room in time", room).await?;
+        }
+        self.granted = wanted;
+        Ok(())
+    }
+
     async fn start_stream(&mut self, first: &Bytes) -> Result<()> {
         let disk = self.crew.keeper.disk();
         self.stream = Some(SealingStream::start(Arc::clone(&self.stages), disk, self.plan.nfr, first).await?);
@@ -226,6 +249,7 @@ impl<'a> Intake<'a> {
             self.keep(chunk).await?;
         }
         self.check_size()?;
+        self.ask_disk().await?;
         let plain = only.map_or_else(Chunks::default, Chunks::from);
         let sealed = seal_small(&self.stages, self.crew.keeper.disk(), self.plan.nfr, &plain)?;
         self.commit(sealed).await

@@ -98,6 +98,11 @@ impl VersionClock {
         self.ceiling = self.ceiling.max(ceiling);
     }
 
+    /// No version above this has been given.
+    pub fn last(&self) -> Version {
+        Version { time: self.last, container: self.container }
+    }
+
     /// The next version, greater than all before it; `None` until a higher ceiling is durable.
     pub fn next(&mut self, now_ms: u64) -> Option<Version> {
         let time = (self.last + 1).max(now_ms << 16);

@@ -150,7 +150,7 @@ impl Store {
         after: Option<&Address>,
         limit: usize,
         scan: usize,
-        wanted: &dyn Fn(&Manifest) -> bool,
+        wanted: &dyn Fn(&Address, &Manifest) -> bool,
     ) -> Result<(Vec<(Address, Manifest)>, Option<Address>)> {
         let from = after.map(|after| [&head_key(after.collection(), after.key())[..], &[0]].concat());
         let (mut found, mut seen, mut last) = (Vec::new(), 0, None);
@@ -161,7 +161,7 @@ impl Store {
             // A damaged row must not hold up the others; `verify` names it.
             if let Ok(Head::Object(manifest)) = records::decode(Table::Heads, key, row.to_vec())
                 && manifest.seal.as_ref().is_some_and(|seal| matches!(seal.rest, Rest::Both(_)))
-                && wanted(&manifest)
+                && wanted(&address, &manifest)
             {
                 found.push((address.clone(), manifest));
             }

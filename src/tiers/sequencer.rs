@@ -55,6 +55,11 @@ impl Sequencer {
         Dot { incarnation: self.incarnation, seq: locked(&self.state).seq }
     }
 
+    /// The greatest version given so far.
+    pub fn last_version(&self) -> Version {
+        locked(&self.state).versions.last()
+    }
+
     /// The next stamp; `None` until a higher ceiling is durable.
     pub fn stamp(&self) -> Option<Stamp> {
         let now_ms = self.clock.now_ms();

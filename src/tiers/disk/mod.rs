@@ -17,7 +17,7 @@ mod owing;
 mod staging;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -26,7 +26,7 @@ pub(super) use commit::{Fate, Plan};
 use layout::Layout;
 pub use staging::{StagedFrame, Staging};
 
-use super::{Source, Tier, TierCopy};
+use super::{Source, Tier, TierCopy, locked};
 use crate::error::{Error, Result};
 use crate::limits::CHUNK_BYTES;
 use crate::model::{Address, Clock, FrameId, Head, Level, Manifest, Seal, Version};
@@ -43,6 +43,7 @@ pub struct DiskTier {
     layout: Arc<Layout>,
     /// Whether a commit may have left frames to unlink.
     owed: AtomicBool,
+    collecting: Mutex<()>,
     /// Sealed bytes of objects and of old versions, as last committed.
     sealed: AtomicU64,
     hits: AtomicU64,
@@ -122,7 +123,7 @@ impl DiskTier {
         let layout = Arc::new(Layout::create(Arc::clone(&fs), layout_root)?);
         let sealed = AtomicU64::new(store.sealed_bytes()?);
         let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
-        let disk = DiskTier { fs, store, clock, layout, owed: AtomicBool::new(true), sealed, hits, misses };
+        let disk = DiskTier { fs, store, clock, layout, owed: AtomicBool::new(true), collecting: Mutex::default(), sealed, hits, misses };
         let unfinished = disk.layout.clear_staging()?;
         let orphans = disk.remove_orphans()?;
         let discarded = disk.collect()?;
@@ -208,8 +209,15 @@ impl DiskTier {
         self.store.commit(&batch)
     }
 
+    /// Sealed bytes of objects and of old versions, as last committed.
+    pub fn sealed_bytes(&self) -> u64 {
+        self.sealed.load(Ordering::Acquire)
+    }
+
     /// Unlinks discarded frames. Returns how many; fewer than are owed when there are very many.
     pub fn collect(&self) -> Result<usize> {
+        // One at a time, so that whoever waits for the turn finds what was owed before unlinked.
+        let _turn = locked(&self.collecting);
         if !self.owed.swap(false, Ordering::AcqRel) {
             return Ok(0);
         }

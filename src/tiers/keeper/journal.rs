@@ -12,6 +12,11 @@ use crate::tiers::disk::Plan;
 use crate::tiers::locked;
 
 impl Keeper {
+    /// The greatest version given so far.
+    pub fn last_version(&self) -> Version {
+        self.sequencer.last_version()
+    }
+
     /// What a collection owes: objects that the cloud is still to get, and their sealed bytes.
     pub fn owed_of(&self, collection: &str) -> Usage {
         self.ledger.of(collection).owed
@@ -38,15 +43,18 @@ impl Keeper {
     }
 
     /// Marks uploads that are about to begin. Returns those that are still owed.
-    pub fn begin_uploads(&self, versions: &[Version]) -> Result<Vec<Version>> {
+    pub fn begin_uploads(&self, mut page: Vec<(Version, Owed)>) -> Result<Vec<(Version, Owed)>> {
+        if page.is_empty() {
+            return Ok(page);
+        }
         self.in_order(|plan| {
-            let mut begun = Vec::with_capacity(versions.len());
-            for version in versions {
-                if plan.begin(*version)? {
-                    begun.push(*version);
-                }
+            let mut owed = Vec::with_capacity(page.len());
+            for (version, _) in &page {
+                owed.push(plan.begin(*version)?);
             }
-            Ok(begun)
+            let mut owed = owed.into_iter();
+            page.retain(|_| owed.next() == Some(true));
+            Ok(page)
         })
     }
 
@@ -69,13 +77,16 @@ impl Keeper {
 
     /// The disk lets go of versions whose receipts have just been checked. Returns how many left.
     pub fn release(&self, checked: &[(Address, Version)]) -> Result<usize> {
-        self.in_order(|plan| {
+        let left = self.in_order(|plan| {
             let mut left = 0;
             for (address, version) in checked {
                 left += usize::from(plan.release(address, *version)?);
             }
             Ok(left)
-        })
+        })?;
+        // Their files go at once: a frame may come back under the same name.
+        self.disk.collect()?;
+        Ok(left)
     }
 
     /// The disk gets back a version that the cloud alone had. Returns whether it is still the newest.

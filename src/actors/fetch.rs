@@ -1,0 +1,84 @@
+//! Brings objects back from the cloud to the disk: many readers of one object share one transfer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+
+use super::cpu::blocking;
+use crate::error::{Error, Result};
+use crate::limits::{CHUNK_BYTES, CLOUD_FETCH_BYTES_MAX};
+use crate::model::{Address, FrameId, Manifest};
+use crate::tiers::{CloudTier, Keeper, Source};
+
+type Flight = Shared<BoxFuture<'static, bool>>;
+
+/// Transfers that are under way.
+#[derive(Clone, Default)]
+pub struct Fetches(Arc<Mutex<HashMap<FrameId, Flight>>>);
+
+impl Fetches {
+    /// Brings an object to the disk, if there is room for it without sending others away. Returns whether
+    /// it is there now; otherwise it can still be read where it is.
+    pub async fn bring(
+        &self,
+        keeper: &Arc<Keeper>,
+        cloud: &CloudTier,
+        room: u64,
+        address: &Address,
+        manifest: &Arc<Manifest>,
+    ) -> bool {
+        let Some(seal) = manifest.seal.as_ref().filter(|seal| seal.bytes <= room.min(CLOUD_FETCH_BYTES_MAX)) else {
+            return false;
+        };
+        let frame = seal.frame;
+        let flight = {
+            let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            under_way.entry(frame).or_insert_with(|| self.start(keeper, cloud, frame, address, manifest)).clone()
+        };
+        flight.await
+    }
+
+    /// It goes on also when those who wait for it have gone: what has been moved is of use to the next.
+    fn start(
+        &self,
+        keeper: &Arc<Keeper>,
+        cloud: &CloudTier,
+        frame: FrameId,
+        address: &Address,
+        manifest: &Arc<Manifest>,
+    ) -> Flight {
+        let (all, keeper, cloud) = (self.clone(), Arc::clone(keeper), cloud.clone());
+        let (address, manifest) = (address.clone(), Arc::clone(manifest));
+        let moved = tokio::spawn(async move {
+            let at = address.clone();
+            let moved = blocking(move || copy(&keeper, &cloud, &address, &manifest)).await;
+            all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&frame);
+            moved.unwrap_or_else(|error| {
+                tracing::warn!(address = %at, %error, "an object cannot be brought back to the disk");
+                false
+            })
+        });
+        moved.map(|moved| moved.unwrap_or(false)).boxed().shared()
+    }
+}
+
+/// Copies a frame from the cloud to the disk. What it holds is checked when it is read.
+fn copy(keeper: &Keeper, cloud: &CloudTier, address: &Address, manifest: &Manifest) -> Result<bool> {
+    let seal =
+        manifest.seal.as_ref().ok_or_else(|| Error::corrupt("a record names no frame").with("address", address))?;
+    // The frame's file of before is still to be unlinked: a new one of that name would go with it.
+    if keeper.disk().store().is_discarded(seal.frame)? {
+        return Ok(false);
+    }
+    let source = cloud.read(seal);
+    let mut staging = keeper.disk().stage(seal.frame);
+    let mut at = 0;
+    while at < source.len() {
+        let next = (at + CHUNK_BYTES as u64).min(source.len());
+        staging.write(&source.read(at..next)?)?;
+        at = next;
+    }
+    keeper.readmit(address, manifest.version, staging.finish()?)
+}

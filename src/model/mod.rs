@@ -2,6 +2,7 @@
 
 mod address;
 mod chunks;
+mod cloud;
 mod digest;
 mod dot;
 mod manifest;
@@ -14,6 +15,7 @@ mod version;
 
 pub use address::{Address, Name};
 pub use chunks::Chunks;
+pub use cloud::{CloudUrl, Receipt};
 pub use digest::{Digest, DigestKind};
 pub use dot::{Dot, Incarnation};
 pub use manifest::{FrameId, Head, Level, Manifest, Seal, Tombstone, WrappedKey};
@@ -21,5 +23,5 @@ pub use nfr::{Compression, Encryption, NfrOverride, NfrSpec};
 pub use policy::{CollectionPolicy, Durability, EvictionKind, Quota, SyncRule, Visibility};
 pub use random::{Rng, SeededRng};
 pub use range::ByteRange;
-pub use time::{Clock, ManualClock, SystemClock};
+pub use time::{Clock, ManualClock, SystemClock, SystemTimer, Timer};
 pub use version::{ContainerId, Version, VersionClock};

@@ -3,6 +3,7 @@
 mod address;
 mod chunks;
 mod cloud;
+mod condition;
 mod digest;
 mod dot;
 mod manifest;
@@ -10,12 +11,15 @@ mod nfr;
 mod policy;
 mod random;
 mod range;
+mod session;
 mod time;
+mod usage;
 mod version;
 
 pub use address::{Address, Name};
 pub use chunks::Chunks;
 pub use cloud::{CloudUrl, Receipt};
+pub use condition::Condition;
 pub use digest::{Digest, DigestKind};
 pub use dot::{Dot, Incarnation};
 pub use manifest::{FrameId, Head, Level, Manifest, Seal, Tombstone, WrappedKey};
@@ -24,4 +28,6 @@ pub use policy::{CollectionPolicy, Durability, EvictionKind, Quota, SyncRule, Vi
 pub use random::{Rng, SeededRng};
 pub use range::ByteRange;
 pub use time::{Clock, ManualClock, SystemClock, SystemTimer, Timer};
+pub use session::Session;
+pub use usage::Usage;
 pub use version::{ContainerId, Version, VersionClock};

@@ -68,15 +68,6 @@ pub const COLLECT_PERIOD: Duration = Duration::from_millis(500);
 /// How long a read waits for room in memory for what it has read.
 pub const PROMOTION_WAIT_MAX: Duration = Duration::from_millis(20);
 
-/// How long one small call to the cloud may take: a question, a head, a range.
-pub const CLOUD_CALL_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long one part of an upload may be on its way.
-pub const CLOUD_PART_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// How long the cloud may take to put the parts of an upload together and make them durable.
-pub const CLOUD_COMPLETE_TIMEOUT: Duration = Duration::from_secs(600);
-
 /// How often a call to the cloud is made before its failure is told.
 pub const CLOUD_ATTEMPTS_MAX: u32 = 4;
 

@@ -124,8 +124,23 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_its_text() {
         let bad = [
-            "", "~", "~/cloud", "/", "..", "a\0b", "ftp://x", "http://x/y", "://", "file://", "file://host/x",
-            "file:/x", "file:///", "file:///a%20b", "file:///a#b", "s3:bucket", "S3://bucket",
+            "",
+            "~",
+            "~/cloud",
+            "/",
+            "..",
+            "a\0b",
+            "ftp://x",
+            "http://x/y",
+            "://",
+            "file://",
+            "file://host/x",
+            "file:/x",
+            "file:///",
+            "file:///a%20b",
+            "file:///a#b",
+            "s3:bucket",
+            "S3://bucket",
         ];
         for text in bad {
             let error = text.parse::<CloudUrl>().unwrap_err();

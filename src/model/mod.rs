@@ -27,7 +27,7 @@ pub use nfr::{Compression, Encryption, NfrOverride, NfrSpec};
 pub use policy::{CollectionPolicy, Durability, EvictionKind, Quota, SyncRule, Visibility};
 pub use random::{Rng, SeededRng};
 pub use range::ByteRange;
-pub use time::{Clock, ManualClock, SystemClock, SystemTimer, Timer};
 pub use session::Session;
+pub use time::{Clock, ManualClock, SystemClock, SystemTimer, Timer};
 pub use usage::Usage;
 pub use version::{ContainerId, Version, VersionClock};

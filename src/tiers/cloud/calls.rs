@@ -1,129 +1,110 @@
-//! How the cloud is called: from a blocking thread, within a time limit, and again after a while
-//! where the failure may pass. What the store says becomes one of our errors here and nowhere else.
+//! How the cloud is called: from a blocking thread, a few calls at once, each within a time limit,
+//! and again after a while where the failure may pass.
+//!
+//! The calls run on a runtime of their own, so that a folder that hangs takes no thread of anybody
+//! else, and callers that fill a pool of blocking threads still get their answers.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 
-use crate::error::Error;
-use crate::limits::{CLOUD_ATTEMPTS_MAX, CLOUD_BACKOFF_FIRST, CLOUD_BACKOFF_LONGEST, CLOUD_CALL_TIMEOUT};
+use super::trouble::Trouble;
+use crate::error::{Error, Result as Done};
+use crate::limits::{CLOUD_ATTEMPTS_MAX, CLOUD_BACKOFF_FIRST, CLOUD_BACKOFF_LONGEST};
 use crate::model::{Clock, Rng, Timer};
 
 /// What level 3 is given from outside.
 #[derive(Clone)]
 pub struct CloudParts {
-    /// Where the store's futures run.
-    pub runtime: Handle,
     /// Dates receipts.
     pub clock: Arc<dyn Clock>,
     /// Ends what takes too long, and spaces attempts.
     pub timer: Arc<dyn Timer>,
     /// Spreads the attempts of several callers.
     pub rng: Arc<dyn Rng>,
+    /// Calls that are on their way at once.
+    pub concurrency: usize,
+    /// How long a small call may take: a question, a head, a range.
+    pub timeout: Duration,
+    /// How long one part of an upload, or putting its parts together, may take.
+    pub upload_timeout: Duration,
 }
 
-/// Why a call did not succeed.
-#[derive(Debug)]
-pub enum Trouble {
-    /// It may pass: the call is made again.
-    Passing(Error),
-    /// It will not pass by itself.
-    Lasting(Error),
-    /// There is nothing of this name.
-    Missing(Error),
+/// The one who calls.
+pub struct Calls {
+    pub parts: CloudParts,
+    pub turns: Semaphore,
+    /// Here until the end.
+    runtime: Option<Runtime>,
 }
 
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Error {
-        match trouble {
-            Trouble::Passing(error) | Trouble::Lasting(error) | Trouble::Missing(error) => error,
-        }
-    }
-}
-
-impl Trouble {
-    /// An error of the store in our terms; `what` says what could not be done.
-    pub fn of_store(error: object_store::Error, what: &'static str) -> Self {
-        use object_store::Error as Store;
-        match error {
-            Store::NotFound { .. } => {
-                Trouble::Missing(Error::unavailable(format!("{what}: it is not in the cloud any more")).because(error))
-            }
-            Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
-                let why = format!("{what}: the cloud refuses access; mend the credentials or the permissions");
-                Trouble::Lasting(Error::unavailable(why).because(error))
-            }
-            Store::Generic { .. } | Store::JoinError { .. } => match io_kind(&error) {
-                Some(kind) => Trouble::of_io(kind, what, error),
-                None => Trouble::passing(what, error),
-            },
-            _ => Trouble::Lasting(Error::internal(format!("{what}: the cloud cannot do this")).because(error)),
-        }
+impl Calls {
+    pub fn new(parts: CloudParts) -> Done<Self> {
+        let runtime = Builder::new_multi_thread()
+            .thread_name("cloud")
+            .worker_threads(1)
+            // One more than calls: for tidying up after an upload that was given up.
+            .max_blocking_threads(parts.concurrency + 1)
+            .enable_all()
+            .build()
+            .map_err(|error| Error::unavailable("cannot start the threads of level 3").because(error))?;
+        Ok(Calls { turns: Semaphore::new(parts.concurrency), parts, runtime: Some(runtime) })
     }
 
-    /// An error of the folder's file system in our terms.
-    pub fn of_io(kind: io::ErrorKind, what: &'static str, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
-        use io::ErrorKind as Io;
-        let why = match kind {
-            Io::StorageFull | Io::QuotaExceeded => "the cloud folder is full; free some space",
-            Io::ReadOnlyFilesystem | Io::PermissionDenied | Io::NotADirectory => {
-                "the cloud folder is not writable; mend it or name another in cloud.url"
-            }
-            _ => return Trouble::passing(what, cause),
-        };
-        Trouble::Lasting(Error::unavailable(format!("{what}: {why}")).because(cause))
+    pub fn runtime(&self) -> Result<&Runtime, Trouble> {
+        self.runtime.as_ref().ok_or_else(|| Trouble::Lasting(Error::internal("level 3 has ended")))
     }
 
-    fn passing(what: &'static str, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
-        let why = format!("{what}: the cloud cannot be reached or fails; it can be tried again later");
-        Trouble::Passing(Error::unavailable(why).because(cause))
-    }
-}
-
-/// The file system's own word on the failure, however deep it lies.
-fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.filter_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind).next()
-}
-
-impl CloudParts {
     /// Makes one small call.
-    pub(super) fn call<T>(
+    pub fn call<T>(
         &self,
         what: &'static str,
         call: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, Trouble> {
-        self.call_within(CLOUD_CALL_TIMEOUT, what, call)
+        self.call_within(self.parts.timeout, what, call)
     }
 
-    /// Makes one call that may take this long.
-    pub(super) fn call_within<T>(
+    /// Makes one call that may take this long, once it is its turn.
+    pub fn call_within<T>(
         &self,
         limit: Duration,
         what: &'static str,
         call: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, Trouble> {
-        let outcome = self.runtime.block_on(async {
+        let timer = &self.parts.timer;
+        self.runtime()?.block_on(async {
+            let turn = self.turns.acquire();
+            let Either::Left((_turn, _)) = select(Box::pin(turn), timer.after(limit)).await else {
+                let why = format!("{what}: too many calls to the cloud are on their way; try again later");
+                return Err(Trouble::Passing(Error::busy(why).with("cloud.concurrency", self.parts.concurrency)));
+            };
             // First the call: one that is done when its time ends is done.
-            match select(Box::pin(call), self.timer.after(limit)).await {
-                Either::Left((outcome, _)) => Some(outcome),
-                Either::Right(_) => None,
+            match select(Box::pin(call), timer.after(limit)).await {
+                Either::Left((outcome, _)) => outcome.map_err(|error| Trouble::of_store(error, what)),
+                Either::Right(_) => {
+                    let why = format!("{what}: the cloud did not answer in time; it can be tried again later");
+                    Err(Trouble::Passing(Error::unavailable(why).with("limit_ms", limit.as_millis())))
+                }
             }
-        });
-        match outcome {
-            Some(outcome) => outcome.map_err(|error| Trouble::of_store(error, what)),
-            None => {
-                let why = format!("{what}: the cloud did not answer in time; it can be tried again later");
-                Err(Trouble::Passing(Error::unavailable(why).with("limit_ms", limit.as_millis())))
-            }
-        }
+        })
+    }
+
+    /// Does something with the folder beneath the store, which may hang like a call.
+    pub fn on_disk(
+        &self,
+        what: &'static str,
+        work: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> Result<(), Trouble> {
+        let work = self.runtime()?.spawn_blocking(work);
+        self.call(what, async { Ok(work.await?) })?.map_err(|error| Trouble::of_io(error.kind(), what, error))
     }
 
     /// Works on something until it succeeds, fails for good, or has failed too often.
-    pub(super) fn patiently<T>(&self, mut work: impl FnMut() -> Result<T, Trouble>) -> Result<T, Trouble> {
+    pub fn patiently<T>(&self, mut work: impl FnMut() -> Result<T, Trouble>) -> Result<T, Trouble> {
         let mut backoff = CLOUD_BACKOFF_FIRST;
         for _ in 1..CLOUD_ATTEMPTS_MAX {
             match work() {
@@ -131,10 +112,19 @@ impl CloudParts {
                 done => return done,
             }
             let half = backoff.as_millis() as u64 / 2;
-            let delay = Duration::from_millis(half + self.rng.below(2 * half + 1));
-            self.runtime.block_on(self.timer.after(delay));
+            let delay = Duration::from_millis(half + self.parts.rng.below(2 * half + 1));
+            self.runtime()?.block_on(self.parts.timer.after(delay));
             backoff = (backoff * 2).min(CLOUD_BACKOFF_LONGEST);
         }
         work()
+    }
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        // It may be the end of an asynchronous task, which cannot wait; what hangs is left behind.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }

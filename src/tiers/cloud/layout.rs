@@ -86,11 +86,8 @@ mod tests {
         let mut bytes = Vec::new();
         let mut rest = name;
         while let Some(first) = rest.chars().next() {
-            let (byte, len) = if first == '=' {
-                (u8::from_str_radix(&rest[1..3], 16).unwrap(), 3)
-            } else {
-                (first as u8, 1)
-            };
+            let (byte, len) =
+                if first == '=' { (u8::from_str_radix(&rest[1..3], 16).unwrap(), 3) } else { (first as u8, 1) };
             bytes.push(byte);
             rest = &rest[len..];
         }
@@ -101,10 +98,39 @@ mod tests {
     fn hard_keys_have_names_of_their_own() {
         let long = "k".repeat(1024);
         let keys = [
-            "a", "A", "a/b", "a=2fb", "a%2fb", "a%2Fb", "a b", "a+b", "...", "..a", "a..", "a/.../b", "%2e%2e", "é",
-            "e\u{301}", "É", "日本語/データ", "a#1", "a~", "a\\b", "C:", "con", "*?\"<>|", "a/b#1",
-            &long, &long[1..], &long.replacen('k', "K", 1), &"é".repeat(512), &"/x".repeat(512)[1..],
-            &"%".repeat(1024), &"=".repeat(1024), &"k".repeat(200), &"k".repeat(201),
+            "a",
+            "A",
+            "a/b",
+            "a=2fb",
+            "a%2fb",
+            "a%2Fb",
+            "a b",
+            "a+b",
+            "...",
+            "..a",
+            "a..",
+            "a/.../b",
+            "%2e%2e",
+            "é",
+            "e\u{301}",
+            "É",
+            "日本語/データ",
+            "a#1",
+            "a~",
+            "a\\b",
+            "C:",
+            "con",
+            "*?\"<>|",
+            "a/b#1",
+            &long,
+            &long[1..],
+            &long.replacen('k', "K", 1),
+            &"é".repeat(512),
+            &"/x".repeat(512)[1..],
+            &"%".repeat(1024),
+            &"=".repeat(1024),
+            &"k".repeat(200),
+            &"k".repeat(201),
         ];
         let names: Vec<String> = keys.iter().map(|key| escape(key)).collect();
         // Apart even where case is folded.

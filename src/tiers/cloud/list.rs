@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
-use super::calls::Trouble;
+use super::trouble::Trouble;
 use super::{CloudTier, layout};
 use crate::error::{Error, Result};
 use crate::model::{Address, FrameId, Manifest};
@@ -28,10 +28,7 @@ impl CloudTier {
             if layout::parse_head(path).is_none() {
                 return Ok(());
             }
-            let read = self.parts.patiently(|| {
-                let store = self.place.store()?;
-                self.read_head(store.as_ref(), path)
-            });
+            let read = self.calls.patiently(|| self.read_head(path));
             match read {
                 Ok((address, manifest)) if layout::head(&address, manifest.version) == *path => {
                     visit(CloudHead::Object(address, Box::new(manifest)))
@@ -74,15 +71,14 @@ impl CloudTier {
     }
 
     fn each(&self, folder: &str, visit: &mut dyn FnMut(ObjectMeta) -> Result<()>) -> Result<()> {
-        let store = self.parts.patiently(|| self.place.store())?;
         let mut listing = {
             // A listing of a folder looks at its birth whether a runtime will read it.
-            let _entered = self.parts.runtime.enter();
-            store.list(Some(&Path::from(folder)))
+            let _entered = self.calls.runtime()?.enter();
+            self.place.store.list(Some(&Path::from(folder)))
         };
         loop {
             let next = async { listing.next().await.transpose() };
-            match self.parts.call("cannot list the cloud", next)? {
+            match self.calls.call("cannot list the cloud", next)? {
                 Some(meta) => visit(meta)?,
                 None => return Ok(()),
             }

@@ -1,8 +1,7 @@
 //! Level 3: the same sealed frames in a cloud, and heads that say whose they are.
 //!
-//! Every method blocks its thread while the store's futures run on the given runtime: call them from
-//! blocking threads (`spawn_blocking`), never from a worker of that runtime, where they panic. A call
-//! also needs a blocking thread beneath it, so let far fewer run at once than the runtime has of them.
+//! Every method but `open` and `read` blocks its thread: call them from blocking threads
+//! (`spawn_blocking`), never from a worker of a runtime, where they panic.
 //!
 //! ```text
 //! frames/ab/abcdef….frame                    one frame, named by its id, as on disk
@@ -19,6 +18,7 @@ mod layout;
 mod list;
 mod place;
 mod reader;
+mod trouble;
 mod upload;
 
 #[cfg(test)]
@@ -30,13 +30,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStoreExt};
 
+use calls::Calls;
 pub use calls::CloudParts;
-use calls::Trouble;
 pub use list::CloudHead;
 use place::Place;
 pub use reader::CloudReader;
+use trouble::Trouble;
 
 use super::{Source, Tier, TierCopy};
 use crate::error::{Error, Result};
@@ -50,13 +51,14 @@ const LOOKUPS_MAX: usize = 8;
 #[derive(Clone)]
 pub struct CloudTier {
     place: Arc<Place>,
-    parts: CloudParts,
+    calls: Arc<Calls>,
 }
 
 impl CloudTier {
-    /// Level 3 at this place. Nothing is touched before the first use.
-    pub fn open(url: &CloudUrl, parts: CloudParts) -> Self {
-        CloudTier { place: Arc::new(Place::at(url)), parts }
+    /// Level 3 at this place. A folder must be writable now; an outage later fails the calls alone.
+    pub fn open(url: &CloudUrl, parts: CloudParts) -> Result<Self> {
+        let place = Place::open(url, parts.rng.as_ref())?;
+        Ok(CloudTier { place: Arc::new(place), calls: Arc::new(Calls::new(parts)?) })
     }
 
     /// Sends a sealed object, frame first, then head. When it returns, both are durable. A head that
@@ -78,16 +80,15 @@ impl CloudTier {
         }
         let bytes = head::encode(address, &manifest)?;
         let path = layout::head(address, manifest.version);
-        let described = self.parts.patiently(|| {
-            let store = self.place.store()?;
-            let versions = self.versions(store.as_ref(), address)?;
+        let described = self.calls.patiently(|| {
+            let versions = self.versions(address)?;
             if versions.last().is_some_and(|newest| *newest > manifest.version) {
                 return Ok(false);
             }
-            self.parts.call("cannot write a head to the cloud", store.put(&path, bytes.clone().into()))?;
-            self.place.settle(&path)?;
+            self.calls.call("cannot write a head to the cloud", self.place.store.put(&path, bytes.clone().into()))?;
+            self.place.settle(&self.calls, &path)?;
             for older in versions.into_iter().filter(|version| *version < manifest.version) {
-                self.delete(store.as_ref(), &layout::head(address, older))?;
+                self.delete(&layout::head(address, older))?;
             }
             Ok(true)
         });
@@ -130,15 +131,16 @@ impl CloudTier {
 
     /// The manifest of the newest version in the cloud.
     pub fn head(&self, address: &Address) -> Result<Option<Manifest>> {
-        let found = self.parts.patiently(|| {
+        let found = self.calls.patiently(|| {
             for _ in 0..LOOKUPS_MAX {
-                let store = self.place.store()?;
-                let Some(newest) = self.versions(store.as_ref(), address)?.pop() else { return Ok(None) };
-                match self.read_head(store.as_ref(), &layout::head(address, newest)) {
+                let Some(newest) = self.versions(address)?.pop() else { return Ok(None) };
+                match self.read_head(&layout::head(address, newest)) {
                     Ok((found, manifest)) if found == *address && manifest.version == newest => {
                         return Ok(Some(manifest));
                     }
-                    Ok(_) => return Err(Trouble::Lasting(Error::corrupt("a head in the cloud is not where it belongs"))),
+                    Ok(_) => {
+                        return Err(Trouble::Lasting(Error::corrupt("a head in the cloud is not where it belongs")));
+                    }
                     // Replaced an instant ago.
                     Err(Trouble::Missing(_)) => {}
                     Err(trouble) => return Err(trouble),
@@ -152,9 +154,8 @@ impl CloudTier {
     /// Removes the heads of an object up to this version, if it is the newest. Returns whether it was.
     pub fn forget(&self, address: &Address, version: Version) -> Result<bool> {
         let mut was_newest = false;
-        let forgotten = self.parts.patiently(|| {
-            let store = self.place.store()?;
-            let versions = self.versions(store.as_ref(), address)?;
+        let forgotten = self.calls.patiently(|| {
+            let versions = self.versions(address)?;
             if versions.last() != Some(&version) {
                 // An attempt whose answer was lost may have removed it.
                 return Ok(was_newest);
@@ -162,7 +163,7 @@ impl CloudTier {
             was_newest = true;
             // From the oldest: half-way through, the newest is still the head.
             for version in versions {
-                self.delete(store.as_ref(), &layout::head(address, version))?;
+                self.delete(&layout::head(address, version))?;
             }
             Ok(true)
         });
@@ -172,10 +173,10 @@ impl CloudTier {
     /// Removes a frame; that it is gone already is fine.
     pub fn remove(&self, frame: FrameId) -> Result<()> {
         let path = layout::frame(frame);
-        let removed = self.parts.patiently(|| {
-            let store = self.place.store()?;
-            self.place.clear(&path);
-            self.delete(store.as_ref(), &path)
+        let removed = self.calls.patiently(|| {
+            self.delete(&path)?;
+            self.place.clear(&self.calls, &path);
+            Ok(())
         });
         removed.map_err(|trouble| Error::from(trouble).with("frame", frame))
     }
@@ -187,23 +188,25 @@ impl CloudTier {
                 .with("frame", seal.frame));
         }
         let path = layout::frame(seal.frame);
-        let sent = self.parts.patiently(|| {
-            let store = self.place.store()?;
-            self.place.clear(&path);
-            let sent = upload::send(&self.parts, store.as_ref(), &path, source)?;
-            self.place.settle(&path)?;
+        let sent = self.calls.patiently(|| {
+            let sent = upload::send(&self.calls, self.place.store.as_ref(), &path, source)?;
+            self.place.settle(&self.calls, &path)?;
+            self.place.clear(&self.calls, &path);
             Ok(sent)
         });
         let sent = sent.map_err(|trouble| Error::from(trouble).with("address", address).with("frame", seal.frame))?;
-        Ok(Receipt { bytes: seal.bytes, etag: sent.e_tag, version: sent.version, at_ms: self.parts.clock.now_ms() })
+        Ok(Receipt {
+            bytes: seal.bytes,
+            etag: sent.e_tag,
+            version: sent.version,
+            at_ms: self.calls.parts.clock.now_ms(),
+        })
     }
 
     /// What the cloud says of a name; `None` when there is nothing.
     fn stored(&self, path: &Path) -> Result<Option<ObjectMeta>> {
-        let asked = self.parts.patiently(|| {
-            let store = self.place.store()?;
-            self.parts.call("cannot ask the cloud for a frame", store.head(path))
-        });
+        let asked =
+            self.calls.patiently(|| self.calls.call("cannot ask the cloud for a frame", self.place.store.head(path)));
         match asked {
             Ok(meta) => Ok(Some(meta)),
             Err(Trouble::Missing(_)) => Ok(None),
@@ -212,27 +215,31 @@ impl CloudTier {
     }
 
     /// The versions that have a head, oldest first; more than one only while they are being replaced.
-    fn versions(&self, store: &dyn ObjectStore, address: &Address) -> Result<Vec<Version>, Trouble> {
+    fn versions(&self, address: &Address) -> Result<Vec<Version>, Trouble> {
         let folder = layout::heads(address);
-        let listed = self.parts.call("cannot look for heads in the cloud", store.list_with_delimiter(Some(&folder)))?;
-        let mut versions: Vec<_> = listed.objects.iter().filter_map(|meta| layout::parse_head(&meta.location)).collect();
+        let listed = self
+            .calls
+            .call("cannot look for heads in the cloud", self.place.store.list_with_delimiter(Some(&folder)))?;
+        let mut versions: Vec<_> =
+            listed.objects.iter().filter_map(|meta| layout::parse_head(&meta.location)).collect();
         versions.sort_unstable();
         Ok(versions)
     }
 
-    fn read_head(&self, store: &dyn ObjectStore, path: &Path) -> Result<(Address, Manifest), Trouble> {
-        let bytes = self.parts.call("cannot read a head from the cloud", async {
-            let found = store.get(path).await?;
+    fn read_head(&self, path: &Path) -> Result<(Address, Manifest), Trouble> {
+        let bytes = self.calls.call("cannot read a head from the cloud", async {
+            let found = self.place.store.get(path).await?;
             if found.meta.size > CLOUD_HEAD_BYTES_MAX { Ok(None) } else { found.bytes().await.map(Some) }
         })?;
-        let bytes = bytes.ok_or_else(|| Trouble::Lasting(Error::corrupt("a head in the cloud is too large to be one")))?;
+        let bytes =
+            bytes.ok_or_else(|| Trouble::Lasting(Error::corrupt("a head in the cloud is too large to be one")))?;
         head::decode(&bytes).map_err(|error| Trouble::Lasting(error.with("head", path)))
     }
 
     /// Removes a name, durably; that it is gone already is fine.
-    fn delete(&self, store: &dyn ObjectStore, path: &Path) -> Result<(), Trouble> {
-        match self.parts.call("cannot remove from the cloud", store.delete(path)) {
-            Ok(()) | Err(Trouble::Missing(_)) => self.place.settle(path),
+    fn delete(&self, path: &Path) -> Result<(), Trouble> {
+        match self.calls.call("cannot remove from the cloud", self.place.store.delete(path)) {
+            Ok(()) | Err(Trouble::Missing(_)) => self.place.settle(&self.calls, path),
             Err(trouble) => Err(trouble),
         }
     }

@@ -7,7 +7,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::CloudTier;
-use super::calls::Trouble;
+use super::trouble::Trouble;
 use crate::error::{Error, Result};
 use crate::limits::CLOUD_READ_BYTES_MAX;
 use crate::tiers::Source;
@@ -27,9 +27,10 @@ impl CloudReader {
 
     fn piece(&self, range: Range<u64>) -> Result<Bytes> {
         let cloud = &self.cloud;
-        let got = cloud.parts.patiently(|| {
-            let store = cloud.place.store()?;
-            cloud.parts.call("cannot read a frame from the cloud", store.get_range(&self.path, range.clone()))
+        let got = cloud.calls.patiently(|| {
+            cloud
+                .calls
+                .call("cannot read a frame from the cloud", cloud.place.store.get_range(&self.path, range.clone()))
         });
         match got {
             Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),

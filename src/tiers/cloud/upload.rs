@@ -6,40 +6,34 @@ use futures_util::stream::FuturesUnordered;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutResult};
 
-use super::calls::{CloudParts, Trouble};
+use super::calls::Calls;
+use super::trouble::Trouble;
 use crate::error::Error;
-use crate::limits::{
-    CLOUD_COMPLETE_TIMEOUT, CLOUD_PART_BYTES_MIN, CLOUD_PART_TIMEOUT, CLOUD_PARTS_FLYING, CLOUD_PARTS_MAX,
-};
+use crate::limits::{CLOUD_PART_BYTES_MIN, CLOUD_PARTS_FLYING, CLOUD_PARTS_MAX};
 use crate::tiers::Source;
 
 const SEND: &str = "cannot send a frame to the cloud";
 
 /// Sends all of a source to this name. One attempt: the parts of a torn upload are given up.
-pub fn send(
-    parts: &CloudParts,
-    store: &dyn ObjectStore,
-    path: &Path,
-    source: &dyn Source,
-) -> Result<PutResult, Trouble> {
+pub fn send(calls: &Calls, store: &dyn ObjectStore, path: &Path, source: &dyn Source) -> Result<PutResult, Trouble> {
     let len = source.len();
     let part_bytes = len.div_ceil(CLOUD_PARTS_MAX).max(CLOUD_PART_BYTES_MIN);
     if len <= part_bytes {
         let whole = read(source, 0, len)?;
-        return parts.call_within(CLOUD_PART_TIMEOUT, SEND, store.put(path, whole.into()));
+        return calls.call_within(calls.parts.upload_timeout, SEND, store.put(path, whole.into()));
     }
-    let mut upload = parts.call(SEND, store.put_multipart(path))?;
-    let sent = send_parts(parts, upload.as_mut(), source, part_bytes)
-        .and_then(|()| parts.call_within(CLOUD_COMPLETE_TIMEOUT, SEND, upload.complete()));
+    let mut upload = calls.call(SEND, store.put_multipart(path))?;
+    let sent = send_parts(calls, upload.as_mut(), source, part_bytes)
+        .and_then(|()| calls.call_within(calls.parts.upload_timeout, SEND, upload.complete()));
     if sent.is_err() {
         // What a cloud keeps of it all the same, its own rules for unfinished uploads remove.
-        let _ = parts.call("cannot give up an upload", upload.abort());
+        let _ = calls.call("cannot give up an upload", upload.abort());
     }
     sent
 }
 
 fn send_parts(
-    parts: &CloudParts,
+    calls: &Calls,
     upload: &mut dyn MultipartUpload,
     source: &dyn Source,
     part_bytes: u64,
@@ -55,7 +49,7 @@ fn send_parts(
             at = end;
             continue;
         }
-        parts.call_within(CLOUD_PART_TIMEOUT, SEND, async { flying.next().await.unwrap_or(Ok(())) })?;
+        calls.call_within(calls.parts.upload_timeout, SEND, async { flying.next().await.unwrap_or(Ok(())) })?;
     }
     Ok(())
 }

@@ -139,7 +139,12 @@ fn a_torn_upload_is_never_visible_and_its_leftovers_go() {
     std::fs::write(&torn, "half of it").unwrap();
     let seen = || {
         let mut frames = Vec::new();
-        rig.cloud.frames(&mut |frame, bytes| Ok(frames.push((frame, bytes)))).unwrap();
+        rig.cloud
+            .frames(&mut |frame, bytes| {
+                frames.push((frame, bytes));
+                Ok(())
+            })
+            .unwrap();
         frames
     };
     assert_eq!(seen(), []);
@@ -213,7 +218,12 @@ fn a_restart_finds_everything() {
     listed.unwrap();
     assert_eq!(found, keys.iter().cloned().zip(100..).collect());
     let mut frames = 0;
-    rig.cloud.frames(&mut |_, _| Ok(frames += 1)).unwrap();
+    rig.cloud
+        .frames(&mut |_, _| {
+            frames += 1;
+            Ok(())
+        })
+        .unwrap();
     assert_eq!(frames, 40, "older frames stay until their owner removes them");
 }
 

@@ -16,3 +16,21 @@ pub fn give_back_large_buffers() {
         libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES_MIN);
     }
 }
+
+/// Bytes that this process may still write to the file system of a folder; `None` where it does not say.
+pub fn free_bytes(folder: &std::path::Path) -> Option<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
+    let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    #[allow(unsafe_code)]
+    // SAFETY: the path ends in a NUL, and the result is read only after the call filled it in.
+    let found = unsafe {
+        if libc::statvfs(path.as_ptr(), found.as_mut_ptr()) != 0 {
+            return None;
+        }
+        found.assume_init()
+    };
+    // The types differ between platforms.
+    #[allow(clippy::unnecessary_cast)]
+    Some((found.f_bavail as u64).saturating_mul(found.f_frsize as u64))
+}

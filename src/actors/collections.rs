@@ -16,6 +16,8 @@ pub struct CollectionView {
     pub collection: Arc<Collection>,
     /// Its current objects.
     pub usage: Usage,
+    /// Those that the cloud is still to get, with their sealed bytes.
+    pub owed: Usage,
 }
 
 impl Handle {
@@ -60,7 +62,8 @@ impl Handle {
     }
 
     fn view(&self, collection: Arc<Collection>) -> CollectionView {
-        let usage = self.0.crew.keeper.usage_of(collection.name.as_str());
-        CollectionView { collection, usage }
+        let keeper = &self.0.crew.keeper;
+        let (usage, owed) = (keeper.usage_of(collection.name.as_str()), keeper.owed_of(collection.name.as_str()));
+        CollectionView { collection, usage, owed }
     }
 }

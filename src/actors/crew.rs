@@ -6,16 +6,18 @@ use super::container::{ContainerActor, Crew};
 use super::cpu::CpuPool;
 use super::disk::{Collect, DiskActor, Sweep};
 use super::eviction::{EvictionActor, Learn};
+use super::fetch::Fetches;
 use super::handle::{Bounds, Handle};
 use super::memory::MemoryActor;
 use super::nfr::{NfrActor, Stages};
 use super::runtime::ActorRuntime;
+use super::sync::{Recent, SyncActor, Tick};
 use crate::control::Collections;
 use crate::error::Result;
-use crate::limits::{ACTOR_QUEUE_MAX, COLLECT_PERIOD, LEARN_PERIOD, SWEEP_PERIOD};
+use crate::limits::{ACTOR_QUEUE_MAX, COLLECT_PERIOD, LEARN_PERIOD, SWEEP_PERIOD, SYNC_PERIOD};
 use crate::model::{EvictionKind, Rng};
 use crate::nfr::Keyring;
-use crate::tiers::Keeper;
+use crate::tiers::{CloudTier, Keeper};
 
 /// What the crew of a container is told.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +28,8 @@ pub struct CrewOptions {
     pub eviction: EvictionKind,
     /// Largest object in plain bytes.
     pub object_bytes_max: u64,
+    /// Sealed bytes that the disk should hold at most.
+    pub disk_budget: u64,
     /// What bounds the container as a whole.
     pub bounds: Bounds,
 }
@@ -44,6 +48,7 @@ impl Actors {
         keeper: Arc<Keeper>,
         collections: Arc<Collections>,
         keyring: Keyring,
+        cloud: Option<CloudTier>,
         rng: Arc<dyn Rng>,
         options: CrewOptions,
     ) -> Result<Self> {
@@ -66,7 +71,26 @@ impl Actors {
             runtime.supervise(&front, "memory", ACTOR_QUEUE_MAX, move || life.clone())
         };
         let object_bytes_max = options.object_bytes_max;
-        let crew = Crew { keeper, collections, memory, eviction, disk, nfr, object_bytes_max };
+        let (recent, disk_budget) = (Arc::<Recent>::default(), options.disk_budget);
+        let sync = {
+            let life = SyncActor::new(Arc::clone(&keeper), cloud.clone(), disk_budget, Arc::clone(&recent));
+            runtime.supervise(&back, "sync", ACTOR_QUEUE_MAX, move || life.clone())
+        };
+        let fetches = Fetches::default();
+        let crew = Crew {
+            keeper,
+            collections,
+            memory,
+            eviction,
+            disk,
+            nfr,
+            sync,
+            cloud,
+            fetches,
+            recent,
+            disk_budget,
+            object_bytes_max,
+        };
         let container = {
             let crew = crew.clone();
             let bound = options.bounds.requests_max;
@@ -116,7 +140,16 @@ fn clockwork(main: &tokio::runtime::Handle, crew: &Crew) -> Vec<tokio::task::Joi
             }
         }
     });
-    vec![learn, collect, sweep]
+    let sync = crew.sync.clone();
+    let pay = main.spawn(async move {
+        loop {
+            tokio::time::sleep(SYNC_PERIOD).await;
+            if let Err(error) = sync.ask(Tick).await {
+                tracing::debug!(%error, "what is due towards the cloud could not be done; it is tried again");
+            }
+        }
+    });
+    vec![learn, collect, sweep, pay]
 }
 
 /// Clears away until nothing is left to clear, a bounded commit at a time.

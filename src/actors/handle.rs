@@ -280,7 +280,7 @@ fn at_limit() -> Error {
 fn found(located: Located) -> Found {
     match located {
         Located::Ram(resident) => Found { manifest: Arc::clone(&resident.manifest), level: Level::Ram },
-        Located::Disk(manifest) => Found { manifest, level: Level::Disk },
+        Located::Disk(manifest) => Found { level: manifest.level(), manifest },
     }
 }
 
@@ -308,7 +308,7 @@ fn page(keeper: &Keeper, List { collection, prefix, after, limit, .. }: &List) -
     }
     let mut items: Vec<Listed> = Vec::with_capacity(entries.len().min(most));
     for (key, manifest) in entries.into_iter().take(most) {
-        let found = in_memory(keeper, collection, &key).unwrap_or(Found { manifest, level: Level::Disk });
+        let found = in_memory(keeper, collection, &key).unwrap_or_else(|| Found { level: manifest.level(), manifest });
         items.push(Listed { key, found });
     }
     let more = items.len() > *limit;

@@ -176,8 +176,12 @@ struct Reading {
 impl Reading {
     /// The permits are taken by a body that is streamed.
     async fn start(self, range: Range<u64>, permits: &mut Option<Permits>) -> Result<Pulled> {
-        let opened =
-            opener(Arc::clone(&self.stages), self.address.clone(), Arc::clone(&self.manifest), Arc::clone(&self.frame.bytes));
+        let opened = opener(
+            Arc::clone(&self.stages),
+            self.address.clone(),
+            Arc::clone(&self.manifest),
+            Arc::clone(&self.frame.bytes),
+        );
         let opener = match opened.await {
             Ok(opener) => opener,
             Err(error) => return Err(self.report(error).await),

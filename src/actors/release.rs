@@ -16,15 +16,26 @@ pub struct Release {
     pub bytes: Option<u64>,
 }
 
-/// Which entries may go.
+/// Which objects are meant.
 #[derive(Clone, Debug)]
 pub enum Which {
     /// This one.
     Object(Address),
     /// Those of a collection.
     Collection(Name),
-    /// Any; the eviction policy chooses.
+    /// Any; the policy chooses.
     Any,
+}
+
+impl Which {
+    /// Whether this object is among them.
+    pub fn fits(&self, address: &Address) -> bool {
+        match self {
+            Which::Object(one) => one == address,
+            Which::Collection(name) => address.collection() == name.as_str(),
+            Which::Any => true,
+        }
+    }
 }
 
 /// What left.

@@ -69,6 +69,7 @@ fn represent(view: &CollectionView) -> Value {
         "changed": date::rfc3339(collection.changed_ms),
         "objects": view.usage.objects,
         "bytes": view.usage.bytes,
+        "owed": { "objects": view.owed.objects, "bytes": view.owed.bytes },
     })
 }
 

@@ -1,12 +1,13 @@
 //! What the door asks of the container behind it: a trait, so that the door can be tested alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::actors::{Body, CollectionView, Delete, Deleted, Found, List, Page, Pull, Pulled, Push, Pushed, Stat};
+use crate::actors::{Body, CollectionView, Delete, Deleted, Found, List, OwedPage, OwedQuery, Page, Pull, Pulled, Push, Pushed, Stat, Which};
 use crate::error::Result;
-use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name};
+use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name, Usage};
 
 /// The container as the door sees it.
 ///
@@ -48,6 +49,12 @@ pub trait Core: Send + Sync + 'static {
 
     /// Removes an empty collection. Says whether there was one.
     fn remove_collection(&self, name: Name, expected: Option<u64>) -> BoxFuture<'static, Result<bool>>;
+
+    /// A page of what the cloud is still to get.
+    fn owed(&self, query: OwedQuery) -> BoxFuture<'static, Result<OwedPage>>;
+
+    /// Pays now what is owed to the cloud: what it got, and what is still owed.
+    fn flush(&self, which: Which, deadline: Duration) -> BoxFuture<'static, Result<(Usage, Usage)>>;
 
     /// Whether requests can be served now.
     fn ready(&self) -> bool;

@@ -19,6 +19,7 @@ mod problem;
 mod reply;
 mod route;
 mod server;
+mod transfers;
 
 pub use self::core::Core;
 pub use admin::Admin;

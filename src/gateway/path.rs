@@ -9,22 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::Name;
 
 /// What the contract names under `/v1/` and at the root, and this step has not built.
-const LATER_V1: [&str; 14] = [
-    "locate",
-    "batch",
-    "signals",
-    "sync",
-    "transfers",
-    "state",
-    "watch",
-    "keygroups",
-    "functions",
-    "tasks",
-    "call",
-    "endpoints",
-    "events",
-    "openapi.json",
-];
+const LATER_V1: [&str; 12] = ["locate", "batch", "signals", "state", "watch", "keygroups", "functions", "tasks", "call", "endpoints", "events", "openapi.json"];
 const LATER_ROOT: [&str; 4] = ["metrics", "openapi.json", "api", "ui"];
 
 /// What a raw path names.
@@ -38,6 +23,10 @@ pub(super) enum Target<'a> {
     Policy(&'a str),
     /// Every collection.
     Policies,
+    /// What is owed to the cloud.
+    Transfers,
+    /// Paying it now.
+    Sync,
     /// `/healthz`.
     Health,
     /// `/readyz`.
@@ -74,6 +63,9 @@ pub(super) fn target(path: &str) -> Target<'_> {
     match path {
         "/healthz" => Target::Health,
         "/readyz" => Target::Ready,
+        "/v1/transfers" => Target::Transfers,
+        "/v1/sync" => Target::Sync,
+        _ if path.starts_with("/v1/transfers/") => Target::Later,
         _ => match path.strip_prefix("/v1/") {
             Some(rest) if first(rest, &LATER_V1) => Target::Later,
             None if path.strip_prefix('/').is_some_and(|rest| first(rest, &LATER_ROOT)) => Target::Later,
@@ -146,6 +138,9 @@ mod tests {
         assert_eq!(target("/v1/objects/c/"), Target::Object("c", ""));
         assert_eq!(target("/v1/objects/c"), Target::Collection("c"));
         assert_eq!(target("/v1/collections"), Target::Policies);
+        assert_eq!(target("/v1/transfers"), Target::Transfers);
+        assert_eq!(target("/v1/transfers/1"), Target::Later);
+        assert_eq!(target("/v1/sync"), Target::Sync);
         assert_eq!(target("/v1/collections/c"), Target::Policy("c"));
         assert_eq!(target("/healthz"), Target::Health);
         assert_eq!(target("/v1/admin/tiers"), Target::Admin("tiers"));

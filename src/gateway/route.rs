@@ -15,7 +15,7 @@ use futures_util::future::{Either, LocalBoxFuture};
 use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
 use super::server::Shared;
-use super::{admin, collections, health, problem};
+use super::{admin, collections, health, problem, transfers};
 use crate::error::{Error, Result};
 use crate::model::{Address, Name};
 
@@ -32,6 +32,8 @@ enum Work {
     List(Name),
     ListCollections,
     Collection(Method, Name),
+    Transfers,
+    Sync,
     Admin(admin::Task),
 }
 
@@ -64,6 +66,9 @@ fn plan(door: &Shared, request: &HttpRequest) -> Result<Work, HttpResponse> {
             Err(error) => Err(problem::of(&error, None)),
         },
         Target::Policies if reads(method) => Ok(Work::ListCollections),
+        Target::Transfers if reads(method) => Ok(Work::Transfers),
+        Target::Sync if *method == Method::POST => Ok(Work::Sync),
+        Target::Sync => Err(problem::wrong_method(method.as_str(), "POST")),
         Target::Policy(name) if collections::METHODS.contains(method) => match path::collection(name) {
             Ok(name) => Ok(Work::Collection(method.clone(), name)),
             Err(error) => Err(problem::of(&error, None)),
@@ -74,7 +79,7 @@ fn plan(door: &Shared, request: &HttpRequest) -> Result<Work, HttpResponse> {
             Err(health::ready(door.core.ready()).unwrap_or_else(|error| problem::of(&error, None)))
         }
         Target::Admin(rest) => admin::plan(method, rest).map(Work::Admin),
-        Target::Collection(_) | Target::Policies | Target::Health | Target::Ready => {
+        Target::Collection(_) | Target::Policies | Target::Transfers | Target::Health | Target::Ready => {
             Err(problem::wrong_method(method.as_str(), "GET, HEAD"))
         }
         Target::Later => {
@@ -117,6 +122,8 @@ async fn perform(door: &Shared, request: &HttpRequest, payload: Payload, work: W
         Work::List(collection) => (list::list(door, head, collection).await, None),
         Work::ListCollections => (collections::list(door, head), None),
         Work::Collection(method, name) => (collections::answer(door, head, payload, &method, name).await, None),
+        Work::Transfers => (transfers::list(door, head).await, None),
+        Work::Sync => (transfers::flush(door, head).await, None),
         Work::Admin(task) => (admin::perform(door, head, payload, task).await, None),
     };
     result.unwrap_or_else(|error| problem::of(&error, address.as_ref().map(Address::as_str)))

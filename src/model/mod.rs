@@ -28,6 +28,6 @@ pub use policy::{CollectionPolicy, Durability, EvictionKind, Quota, SyncRule, Vi
 pub use random::{Rng, SeededRng};
 pub use range::ByteRange;
 pub use session::Session;
-pub use time::{Clock, ManualClock, SystemClock};
-pub use usage::{Holding, Usage};
+pub use time::{Clock, ManualClock, SystemClock, SystemTimer, Timer};
+pub use usage::{Holding, Shift, Usage};
 pub use version::{ContainerId, Version, VersionClock};

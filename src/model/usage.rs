@@ -40,6 +40,25 @@ pub struct Holding {
     pub usage: Usage,
     /// Objects that the cloud is still to get, with their sealed bytes.
     pub owed: Usage,
+    /// Objects that the cloud has, with their sealed bytes.
+    pub cloud: Usage,
+}
+
+/// What comes and what goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shift {
+    /// What goes.
+    pub less: Usage,
+    /// What comes.
+    pub more: Usage,
+}
+
+impl Shift {
+    /// What is there after it.
+    #[must_use]
+    pub fn of(self, before: Usage) -> Usage {
+        before.plus(self.more).minus(self.less)
+    }
 }
 
 impl Quota {

@@ -15,7 +15,7 @@ use crate::gateway::admin::{
     ActorReport, ContainerReport, DrainReport, Entry, ErrorReport, EvictReport, Evictable, KeyReport, ObjectsPage,
     ObjectsQuery, QueueReport, RecoveryReport, TierReport,
 };
-use crate::model::{Clock, Level, Manifest, SystemClock};
+use crate::model::{Clock, Level, Manifest, SystemClock, Usage};
 use crate::tiers::Keeper;
 
 /// A running container, seen by its operator.
@@ -63,7 +63,11 @@ impl Overseer {
 impl Admin for Overseer {
     fn tiers(&self) -> BoxFuture<'static, Result<Vec<TierReport>>> {
         let keeper = Arc::clone(self.handle.keeper());
-        blocking(move || Ok(vec![ram(&keeper), disk(&keeper)?]))
+        let (budget, cloud) = (self.handle.disk_budget(), self.handle.cloud_holds());
+        blocking(move || {
+            let levels = [Some(ram(&keeper)), Some(disk(&keeper, budget)?), cloud.map(in_cloud)];
+            Ok(levels.into_iter().flatten().collect())
+        })
     }
 
     fn objects(&self, level: Level, query: ObjectsQuery) -> BoxFuture<'static, Result<ObjectsPage>> {
@@ -120,15 +124,22 @@ impl Admin for Overseer {
     fn evict(&self, evict: Evictable, deadline: Duration) -> BoxFuture<'static, Result<EvictReport>> {
         let handle = self.handle.clone();
         Box::pin(async move {
-            if evict.level != Level::Ram {
-                let why = "only level ram lets go on request; a durable copy leaves when another one is proven";
-                return Err(Error::unimplemented(why).with("level", evict.level.name()));
-            }
             let which = match (evict.address, evict.collection) {
                 (Some(address), _) => Which::Object(address),
                 (None, Some(collection)) => Which::Collection(collection),
                 (None, None) => Which::Any,
             };
+            match evict.level {
+                Level::Ram => {}
+                Level::Disk => {
+                    let left = handle.evict_disk(which, evict.bytes, deadline).await?;
+                    return Ok(EvictReport { level: Level::Disk.name(), objects: left.objects, bytes: left.bytes });
+                }
+                Level::Cloud => {
+                    let why = "nothing leaves the cloud but what is deleted; evict from ram or disk";
+                    return Err(Error::invalid(why).with("level", evict.level.name()));
+                }
+            }
             let released = handle.release(Release { which, bytes: evict.bytes }, deadline).await?;
             Ok(EvictReport { level: Level::Ram.name(), objects: released.objects, bytes: released.bytes })
         })
@@ -162,23 +173,40 @@ fn ram(keeper: &Keeper) -> TierReport {
     }
 }
 
-/// Nothing leaves the disk to make room yet, and it owes nothing to a next level.
-fn disk(keeper: &Keeper) -> Result<TierReport> {
-    let usage = keeper.disk().usage()?;
+/// Dirty is what the cloud is still to get.
+fn disk(keeper: &Keeper, budget: u64) -> Result<TierReport> {
+    let (usage, owed) = (keeper.disk().usage()?, keeper.holding().owed);
     Ok(TierReport {
         level: Level::Disk.name(),
         objects: usage.objects,
         bytes: usage.bytes,
-        budget: None,
-        fill: None,
+        budget: Some(budget),
+        fill: TierReport::part(usage.bytes, budget),
         hits: usage.hits,
         misses: usage.misses,
         hit_ratio: TierReport::part(usage.hits, usage.hits + usage.misses),
+        evictions: usage.evictions,
+        dirty_objects: owed.objects,
+        dirty_bytes: owed.bytes,
+        quarantined: usage.quarantined,
+    })
+}
+
+fn in_cloud(holds: Usage) -> TierReport {
+    TierReport {
+        level: Level::Cloud.name(),
+        objects: holds.objects,
+        bytes: holds.bytes,
+        budget: None,
+        fill: None,
+        hits: 0,
+        misses: 0,
+        hit_ratio: None,
         evictions: 0,
         dirty_objects: 0,
         dirty_bytes: 0,
-        quarantined: usage.quarantined,
-    })
+        quarantined: 0,
+    }
 }
 
 fn page(keeper: &Keeper, level: Level, ObjectsQuery { prefix, after, limit }: &ObjectsQuery) -> Result<ObjectsPage> {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actors::{Actors, Bounds, CrewOptions, Handle};
-use crate::config::Config;
+use crate::config::{CloudConfig, Config};
 use crate::control::Collections;
 use crate::error::{Error, Result};
-use crate::model::{Clock, Incarnation, Rng, SystemClock};
+use crate::model::{Clock, Incarnation, Rng, SystemClock, SystemTimer};
 use crate::nfr::{Keyring, SystemRng};
 use crate::store::{Fs, LockGuard, RealFs, Store, StoreOptions, io_error};
-use crate::tiers::{DiskTier, Keeper, MemoryTier, Recovery, Sequencer};
+use crate::sys;
+use crate::tiers::{CloudParts, CloudTier, DiskTier, Keeper, MemoryTier, Recovery, Sequencer};
 
 use super::keys;
 
@@ -81,8 +82,9 @@ impl Container {
         let parts = Parts::open(Arc::new(RealFs), root, Arc::new(SystemClock), &SystemRng, sizes)?;
         let sealed = parts.keeper.disk().usage()?.objects > 0;
         let keyring = keys::load_or_make(&config.keys.file, &SystemRng, sealed)?;
+        let cloud = open_cloud(&config.cloud)?;
         let recovery = parts.recovery;
-        let actors = start_actors(config, parts.keeper, parts.collections, keyring)?;
+        let actors = start_actors(config, parts.keeper, parts.collections, keyring, cloud)?;
         Ok(Container { actors, recovery, _lock: lock })
     }
 
@@ -108,12 +110,35 @@ impl Container {
     }
 }
 
-fn start_actors(config: &Config, keeper: Keeper, collections: Arc<Collections>, keyring: Keyring) -> Result<Actors> {
+fn open_cloud(config: &CloudConfig) -> Result<Option<CloudTier>> {
+    let Some(url) = &config.url else { return Ok(None) };
+    let parts = CloudParts {
+        clock: Arc::new(SystemClock),
+        timer: Arc::new(SystemTimer),
+        rng: Arc::new(SystemRng),
+        concurrency: config.concurrency,
+        timeout: Duration::from_millis(config.timeout_ms),
+        upload_timeout: Duration::from_millis(config.upload_timeout_ms),
+    };
+    CloudTier::open(url, parts).map(Some)
+}
+
+fn start_actors(
+    config: &Config,
+    keeper: Keeper,
+    collections: Arc<Collections>,
+    keyring: Keyring,
+    cloud: Option<CloudTier>,
+) -> Result<Actors> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let options = CrewOptions {
         workers: if config.nfr.workers == 0 { cores } else { config.nfr.workers },
         eviction: config.memory.eviction,
         object_bytes_max: config.limits.object_bytes_max,
+        disk_budget: config.data.budget_bytes.unwrap_or_else(|| {
+            let free = sys::free_bytes(&config.data.dir).unwrap_or(u64::MAX / 2);
+            keeper.disk().sealed_bytes().saturating_add(free / 10 * 9)
+        }),
         bounds: Bounds {
             requests_max: config.limits.requests_max,
             // What level 1 and the store's cache leave, less a reserve for everything else.
@@ -121,7 +146,7 @@ fn start_actors(config: &Config, keeper: Keeper, collections: Arc<Collections>, 
         },
     };
     let main = tokio::runtime::Handle::current();
-    Actors::start(main, Arc::new(keeper), collections, keyring, Arc::new(SystemRng), options)
+    Actors::start(main, Arc::new(keeper), collections, keyring, cloud, Arc::new(SystemRng), options)
 }
 
 /// An eighth of the budget, or less where level 1 and the cache leave less: what the allocator keeps of

@@ -1,15 +1,16 @@
 //! The actors' handle, as the HTTP door wants it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use crate::actors::{
-    Body, CollectionView, Delete, Deleted, Found, Handle, List, Page, Pull, Pulled, Push, Pushed, Stat,
+    Body, CollectionView, Delete, Deleted, Found, Handle, List, OwedPage, OwedQuery, Page, Pull, Pulled, Push, Pushed, Stat, Which,
 };
 use crate::error::Result;
 use crate::gateway::Core;
-use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name};
+use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name, Usage};
 
 impl Core for Handle {
     fn push(&self, push: Push, body: Body) -> BoxFuture<'static, Result<Pushed>> {
@@ -63,6 +64,16 @@ impl Core for Handle {
     fn remove_collection(&self, name: Name, expected: Option<u64>) -> BoxFuture<'static, Result<bool>> {
         let me = self.clone();
         Box::pin(async move { Handle::remove_collection(&me, name, expected).await })
+    }
+
+    fn owed(&self, query: OwedQuery) -> BoxFuture<'static, Result<OwedPage>> {
+        let me = self.clone();
+        Box::pin(async move { Handle::owed(&me, query).await })
+    }
+
+    fn flush(&self, which: Which, deadline: Duration) -> BoxFuture<'static, Result<(Usage, Usage)>> {
+        let me = self.clone();
+        Box::pin(async move { Handle::flush(&me, which, deadline).await })
     }
 
     fn ready(&self) -> bool {

@@ -17,10 +17,11 @@ use tokio::sync::Mutex;
 use pauses::Pauses;
 pub use release::Recent;
 
+use super::release::Which;
 use super::runtime::{Answer, Ask, Serves};
 use crate::error::{Error, Result};
 use crate::limits::{DISK_HIGH_PERCENT, DISK_LOW_PERCENT, OWED_HIGH_PERCENT, OWED_LOW_PERCENT};
-use crate::model::{Address, Name, Usage};
+use crate::model::{Address, Usage};
 use crate::tiers::{CloudTier, Keeper};
 
 /// The actor.
@@ -42,28 +43,7 @@ struct Turn {
     hand: Option<Address>,
 }
 
-/// Which objects are meant.
-#[derive(Clone, Debug)]
-pub enum Which {
-    /// All.
-    All,
-    /// A collection's.
-    Collection(Name),
-    /// One object's.
-    Object(Address),
-}
-
-impl Which {
-    fn fits(&self, address: &Address) -> bool {
-        match self {
-            Which::All => true,
-            Which::Collection(name) => address.collection() == name.as_str(),
-            Which::Object(one) => one == address,
-        }
-    }
-}
-
-/// Pay what is owed now. Answers with the objects that the cloud got, and their sealed bytes.
+/// Pay what is owed now for these objects. Answers with the objects that the cloud got, and their sealed bytes.
 pub struct Flush(pub Which);
 
 impl Ask for Flush {
@@ -143,10 +123,10 @@ impl SyncActor {
             };
             let cloud = self.cloud().map_err(full)?;
             let mut turn = self.turn.lock().await;
-            if self.release_round(cloud, &mut turn, &Which::All, short).await.map_err(full)?.bytes > 0 {
+            if self.release_round(cloud, &mut turn, &Which::Any, short).await.map_err(full)?.bytes > 0 {
                 continue;
             }
-            if self.upload_round(cloud, &mut turn, &Which::All, None).await.map_err(full)?.objects == 0 {
+            if self.upload_round(cloud, &mut turn, &Which::Any, None).await.map_err(full)?.objects == 0 {
                 return Err(full(Error::unavailable("all that is on the disk was asked to stay there")));
             }
         }
@@ -175,16 +155,17 @@ impl SyncActor {
             return Ok(());
         }
         while self.chore_round(cloud, &mut *self.turn.lock().await).await? > 0 {}
-        if self.above(self.keeper.owed().bytes, OWED_HIGH_PERCENT) > 0 {
-            while self.above(self.keeper.owed().bytes, OWED_LOW_PERCENT) > 0
-                && self.upload_round(cloud, &mut *self.turn.lock().await, &Which::All, None).await?.objects > 0
-            {}
+        if self.above(self.keeper.holding().owed.bytes, OWED_HIGH_PERCENT) > 0 {
+            while self.above(self.keeper.holding().owed.bytes, OWED_LOW_PERCENT) > 0
+                && self.upload_round(cloud, &mut *self.turn.lock().await, &Which::Any, None).await?.objects > 0
+            {
+            }
         }
         if self.above(self.keeper.disk().sealed_bytes(), DISK_HIGH_PERCENT) > 0 {
             loop {
                 let much = self.above(self.keeper.disk().sealed_bytes(), DISK_LOW_PERCENT);
                 let mut turn = self.turn.lock().await;
-                if much == 0 || self.release_round(cloud, &mut turn, &Which::All, much).await?.objects == 0 {
+                if much == 0 || self.release_round(cloud, &mut turn, &Which::Any, much).await?.objects == 0 {
                     break;
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::{DiskTier, StagedFrame};
 use crate::error::{Error, Result};
-use crate::model::{Address, Head, Manifest, Tombstone, Usage, Version};
+use crate::model::{Address, Head, Manifest, Shift, Tombstone, Version};
 use crate::store::{Batch, Ending, Owed};
 
 /// Changes that will become visible and durable together, or not at all.
@@ -16,12 +16,21 @@ pub struct Plan<'a> {
     heads: HashMap<Address, Head>,
     /// What this plan already decided about what is owed for a version.
     pub(super) owed: HashMap<Version, Option<Owed>>,
-    /// What each collection owes less and owes more with this plan.
-    pub(super) owing: BTreeMap<String, (Usage, Usage)>,
+    /// What this plan changes in each collection's books with the cloud.
+    pub(super) shifts: BTreeMap<String, CloudShift>,
     frames: Vec<StagedFrame>,
     /// Sealed bytes that come and go with this plan.
     pub(super) gained: u64,
     lost: u64,
+}
+
+/// What a plan changes in a collection's books with the cloud, in sealed bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CloudShift {
+    /// What is owed.
+    pub owed: Shift,
+    /// What the cloud has.
+    pub held: Shift,
 }
 
 /// What becomes of a version that is stored.
@@ -41,7 +50,7 @@ impl<'a> Plan<'a> {
             batch: Batch::new(),
             heads: HashMap::new(),
             owed: HashMap::new(),
-            owing: BTreeMap::new(),
+            shifts: BTreeMap::new(),
             frames: Vec::new(),
             gained: 0,
             lost: 0,
@@ -152,6 +161,9 @@ impl<'a> Plan<'a> {
     fn let_go(&mut self, address: &Address, keep_until: Option<u64>, unheaded: bool) -> Result<()> {
         let Some(Head::Object(old)) = self.head(address)? else { return Ok(()) };
         self.owe_no_more(address, &old)?;
+        if let Some(receipt) = old.seal.as_ref().and_then(|seal| seal.rest.receipt()) {
+            self.no_longer_held(address, receipt.bytes);
+        }
         let Some(end) = keep_until else { return self.drop_copies(address, &old) };
         if unheaded && old.seal.as_ref().is_some_and(|seal| seal.rest.receipt().is_some()) {
             self.unhead(address, &old);

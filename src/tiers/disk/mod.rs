@@ -17,8 +17,8 @@ mod owing;
 mod staging;
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
@@ -47,6 +47,7 @@ pub struct DiskTier {
     /// Sealed bytes of objects and of old versions, as last committed.
     sealed: AtomicU64,
     hits: AtomicU64,
+    evictions: AtomicU64,
     misses: AtomicU64,
 }
 
@@ -123,7 +124,17 @@ impl DiskTier {
         let layout = Arc::new(Layout::create(Arc::clone(&fs), layout_root)?);
         let sealed = AtomicU64::new(store.sealed_bytes()?);
         let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
-        let disk = DiskTier { fs, store, clock, layout, owed: AtomicBool::new(true), collecting: Mutex::default(), sealed, hits, misses };
+        let disk = DiskTier {
+            fs,
+            store,
+            clock,
+            layout,
+            owed: AtomicBool::new(true),
+            collecting: Mutex::default(),
+            sealed,
+            hits,
+            misses,
+        };
         let unfinished = disk.layout.clear_staging()?;
         let orphans = disk.remove_orphans()?;
         let discarded = disk.collect()?;
@@ -248,6 +259,11 @@ impl DiskTier {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
         })
+    }
+
+    /// Counts objects that left for the cloud to make room.
+    pub fn count_evictions(&self, objects: u64) {
+        self.evictions.fetch_add(objects, Ordering::Relaxed);
     }
 
     /// Counts a read that looked here.

@@ -4,15 +4,16 @@
 //! that takes in the receipt, or that makes it old: only the newest version is owed. An upload is marked
 //! before it begins, so that what a crash leaves in the cloud without a receipt is cleared away.
 
+use super::commit::CloudShift;
 use super::{Plan, StagedFrame};
 use crate::error::Result;
 use crate::model::{Address, Head, Manifest, Receipt, Rest, Seal, Usage, Version};
 use crate::store::{Chore, Owed};
 
 impl Plan<'_> {
-    /// What each collection owes less and owes more with this plan.
-    pub fn owing(&self) -> impl Iterator<Item = (&str, Usage, Usage)> {
-        self.owing.iter().map(|(collection, (less, more))| (collection.as_str(), *less, *more))
+    /// What this plan changes in each collection's books with the cloud.
+    pub fn shifts(&self) -> impl Iterator<Item = (&str, CloudShift)> {
+        self.shifts.iter().map(|(collection, shift)| (collection.as_str(), *shift))
     }
 
     /// Marks an upload that is about to begin. Returns whether it is still owed.
@@ -27,11 +28,9 @@ impl Plan<'_> {
     pub fn pay(&mut self, version: Version, receipt: &Receipt) -> Result<bool> {
         let Some(owed) = self.owed(version)? else { return Ok(false) };
         self.settle(version, &owed);
-        self.change(&owed.address, version, |seal| {
-            if seal.rest.on_disk() {
-                seal.rest = Rest::Both(receipt.clone());
-            }
-        })
+        let held = &mut self.shift(&owed.address).held;
+        held.more = held.more.plus(Usage::of(receipt.bytes));
+        self.change(&owed.address, version, |seal| seal.rest = Rest::Both(receipt.clone()))
     }
 
     /// The disk lets go of a version that the cloud has. Returns whether it did.
@@ -70,14 +69,15 @@ impl Plan<'_> {
         if manifest.version != version {
             return Ok(false);
         }
+        self.no_longer_held(address, seal.bytes);
         self.owe(version, Owed { address: address.clone(), bytes: seal.bytes, begun: true });
         self.change(address, version, |seal| seal.rest = Rest::Disk)
     }
 
     /// The cloud is to get this version.
     pub(super) fn owe(&mut self, version: Version, owed: Owed) {
-        let (_, more) = self.owing.entry(owed.address.collection().to_owned()).or_default();
-        *more = more.plus(Usage::of(owed.bytes));
+        let shift = &mut self.shift(&owed.address).owed;
+        shift.more = shift.more.plus(Usage::of(owed.bytes));
         self.put_owed(version, owed);
     }
 
@@ -104,6 +104,16 @@ impl Plan<'_> {
         self.batch.put_chore(old.version, &Chore { address: address.clone(), frame: None });
     }
 
+    /// What the cloud has of this address is not its newest version any more.
+    pub(super) fn no_longer_held(&mut self, address: &Address, bytes: u64) {
+        let held = &mut self.shift(address).held;
+        held.less = held.less.plus(Usage::of(bytes));
+    }
+
+    fn shift(&mut self, address: &Address) -> &mut CloudShift {
+        self.shifts.entry(address.collection().to_owned()).or_default()
+    }
+
     fn owed(&self, version: Version) -> Result<Option<Owed>> {
         match self.owed.get(&version) {
             Some(owed) => Ok(owed.clone()),
@@ -117,8 +127,8 @@ impl Plan<'_> {
     }
 
     fn settle(&mut self, version: Version, owed: &Owed) {
-        let (less, _) = self.owing.entry(owed.address.collection().to_owned()).or_default();
-        *less = less.plus(Usage::of(owed.bytes));
+        let shift = &mut self.shift(&owed.address).owed;
+        shift.less = shift.less.plus(Usage::of(owed.bytes));
         self.batch.settle(version);
         self.owed.insert(version, None);
     }

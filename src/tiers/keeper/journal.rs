@@ -5,7 +5,7 @@
 
 use super::Keeper;
 use crate::error::Result;
-use crate::model::{Address, Receipt, Usage, Version};
+use crate::model::{Address, Holding, Receipt, Usage, Version};
 use crate::store::{Chore, Owed};
 use crate::tiers::StagedFrame;
 use crate::tiers::disk::Plan;
@@ -22,9 +22,16 @@ impl Keeper {
         self.ledger.of(collection).owed
     }
 
-    /// What all collections owe.
-    pub fn owed(&self) -> Usage {
-        self.ledger.total().owed
+    /// What all collections hold and owe.
+    pub fn holding(&self) -> Holding {
+        self.ledger.total()
+    }
+
+    /// What is owed for an object, if anything.
+    pub fn owed_at(&self, address: &Address) -> Result<Option<(Version, Owed)>> {
+        let Some(head) = self.disk.head(address)? else { return Ok(None) };
+        let owed = self.disk.store().owed(head.version())?;
+        Ok(owed.map(|owed| (head.version(), owed)))
     }
 
     /// A page of what is owed, oldest first.

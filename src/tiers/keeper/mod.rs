@@ -71,11 +71,6 @@ impl Keeper {
         self.ledger.of(collection).usage.plus(self.memory.dirty_of(collection))
     }
 
-    /// What all collections hold durably.
-    pub fn usage(&self) -> Usage {
-        self.ledger.total().usage
-    }
-
     /// Acknowledges an object in memory alone. Returns its manifest and whether it was created.
     pub fn hold(
         &self,

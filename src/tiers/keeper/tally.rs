@@ -31,6 +31,7 @@ impl Ledger {
         locked(&self.0).values().fold(Holding::default(), |sum, of| Holding {
             usage: sum.usage.plus(of.usage),
             owed: sum.owed.plus(of.owed),
+            cloud: sum.cloud.plus(of.cloud),
         })
     }
 
@@ -61,9 +62,10 @@ impl Tally<'_> {
 
     /// Takes over what a plan owes.
     pub(super) fn owe(&mut self, plan: &Plan<'_>) {
-        for (collection, less, more) in plan.owing() {
+        for (collection, shift) in plan.shifts() {
             let holding = self.holding(collection);
-            holding.owed = holding.owed.plus(more).minus(less);
+            holding.owed = shift.owed.of(holding.owed);
+            holding.cloud = shift.held.of(holding.cloud);
         }
     }
 

@@ -13,6 +13,7 @@ use actix::{Actor, Addr, Arbiter, ArbiterHandle, Context, Handler, System};
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot, watch};
 
+use super::fuse::Fuse;
 use crate::error::{Error, Result};
 
 /// Waits before a restart: doubled each time an actor dies young, up to the longest.
@@ -61,6 +62,7 @@ impl<M: Ask> actix::Message for Envelope<M> {
 /// Gives a behaviour a mailbox.
 struct Shell<B> {
     behaviour: B,
+    fuse: Arc<Fuse>,
     runtime: tokio::runtime::Handle,
     /// Dropped with the actor, also by a panic: that is how the supervisor learns of it.
     _alive: oneshot::Sender<()>,
@@ -74,6 +76,7 @@ impl<B: Serves<M>, M: Ask> Handler<Envelope<M>> for Shell<B> {
     type Result = ();
 
     fn handle(&mut self, Envelope { message, reply }: Envelope<M>, _: &mut Context<Self>) {
+        self.fuse.burn();
         match self.behaviour.serve(message) {
             // Whoever asked may have gone: nobody to tell.
             Answer::Ready(answer) => drop(reply.send(answer)),
@@ -116,6 +119,7 @@ struct Shared<B: Unpin + 'static> {
     permits: Semaphore,
     bound: usize,
     restarts: AtomicU64,
+    fuse: Arc<Fuse>,
     behaviour: PhantomData<fn() -> B>,
 }
 
@@ -208,6 +212,7 @@ impl ActorRuntime {
             permits: Semaphore::new(bound),
             bound,
             restarts: AtomicU64::new(0),
+            fuse: Arc::new(Fuse::of(name)),
             behaviour: PhantomData,
         });
         let link = Link { shared: Arc::clone(&shared) };
@@ -221,8 +226,8 @@ impl ActorRuntime {
                 if stopping.load(Ordering::Acquire) {
                     return;
                 }
-                shared.restarts.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(actor = shared.name, "an actor died; it is started again");
+                let restarts = shared.restarts.fetch_add(1, Ordering::Relaxed) + 1;
+                tracing::error!(actor = shared.name, restarts, "an actor died; it is started again");
                 backoff = if born.elapsed() > LIVED_LONG { BACKOFF_FIRST } else { (backoff * 2).min(BACKOFF_LONGEST) };
                 tokio::time::sleep(backoff).await;
             }
@@ -252,7 +257,7 @@ async fn live_once<B: Send + Unpin + 'static>(
     let (alive, ended) = oneshot::channel();
     let (link, runtime, factory) = (Arc::clone(shared), main.clone(), Arc::clone(factory));
     let placed = arbiter.spawn_fn(move || {
-        let shell = Shell { behaviour: factory(), runtime, _alive: alive };
+        let shell = Shell { behaviour: factory(), fuse: Arc::clone(&link.fuse), runtime, _alive: alive };
         link.address.send_replace(Some(shell.start()));
     });
     if placed {

@@ -21,7 +21,7 @@ const LAYERS: [(&str, u8); 20] = [
     ("catalog", 2),
     ("state", 2),
     ("actors", 3),
-    ("control", 3),
+    ("control", 2),
     ("functions", 4),
     ("gateway", 5),
     ("cli", 5),

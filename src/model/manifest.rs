@@ -29,21 +29,27 @@ impl fmt::Debug for FrameId {
 }
 
 /// Where a copy rests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Level 1: plain bytes in memory.
     Ram,
     /// Level 2: sealed bytes on a local disk.
     Disk,
+    /// Level 3: the same sealed bytes in the cloud.
+    Cloud,
 }
 
 impl Level {
+    /// Every level, fastest first.
+    pub const ALL: [Level; 3] = [Level::Ram, Level::Disk, Level::Cloud];
+
     /// The level's name on every door.
     pub const fn name(self) -> &'static str {
         match self {
             Level::Ram => "ram",
             Level::Disk => "disk",
+            Level::Cloud => "cloud",
         }
     }
 }
@@ -99,12 +105,21 @@ pub struct Manifest {
     pub meta: BTreeMap<String, String>,
     /// Wall-clock milliseconds since 1970 at the push.
     pub modified_ms: u64,
+    /// When it ends by itself, in wall-clock milliseconds since 1970.
+    pub expires_ms: Option<u64>,
     /// How it is sealed, as asked for.
     pub nfr: NfrSpec,
     /// The class it was acknowledged with.
     pub durability: Durability,
     /// Its sealed bytes; `None` while it rests in memory only.
     pub seal: Option<Seal>,
+}
+
+impl Manifest {
+    /// Whether it has ended by itself.
+    pub fn is_expired(&self, now_ms: u64) -> bool {
+        self.expires_ms.is_some_and(|end| end <= now_ms)
+    }
 }
 
 /// What is left of a deleted object.

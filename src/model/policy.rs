@@ -5,8 +5,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::address::Name;
+use super::manifest::Level;
 use super::nfr::NfrSpec;
 use crate::error::{Error, Result};
+use crate::limits::RETENTION_S_DEFAULT;
 
 /// When a push is acknowledged, and so what it survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -51,21 +54,28 @@ impl FromStr for Durability {
 }
 
 /// Which entries leave a full level first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum EvictionKind {
     /// The least recently used.
     #[serde(rename = "lru")]
     Lru,
+    /// The least frequently used; old fame fades.
+    #[serde(rename = "lfu")]
+    Lfu,
     /// Frequency decides who may enter, recency who leaves.
     #[serde(rename = "w-tinylfu")]
     WTinyLfu,
 }
 
 impl EvictionKind {
+    /// Every policy there is.
+    pub const ALL: [EvictionKind; 3] = [EvictionKind::Lru, EvictionKind::Lfu, EvictionKind::WTinyLfu];
+
     /// The policy's name on every door.
     pub const fn name(self) -> &'static str {
         match self {
             EvictionKind::Lru => "lru",
+            EvictionKind::Lfu => "lfu",
             EvictionKind::WTinyLfu => "w-tinylfu",
         }
     }
@@ -75,12 +85,42 @@ impl FromStr for EvictionKind {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "lru" => Ok(EvictionKind::Lru),
-            "w-tinylfu" => Ok(EvictionKind::WTinyLfu),
-            _ => Err(Error::invalid("an eviction policy is lru or w-tinylfu").with("eviction", text.escape_default())),
-        }
+        EvictionKind::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
+            Error::invalid("an eviction policy is w-tinylfu, lfu or lru").with("eviction", text.escape_default())
+        })
     }
+}
+
+/// Which sites may see a collection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Visibility {
+    /// Every site of the mesh.
+    All,
+    /// These sites.
+    Sites(Vec<Name>),
+}
+
+/// When objects are copied to the cloud tier. It is kept with the policy; what is owed is written down
+/// with each object, and paid by whoever pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SyncRule {
+    /// On a signal or a command, or when the disk fills up.
+    Signal,
+    /// Soon after each write.
+    Write,
+    /// Once an object is this many seconds old.
+    Age(u64),
+    /// Never; such a collection never leaves the site.
+    Never,
+}
+
+/// How much a collection may hold; no limit where it is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    /// Plain bytes of its current objects.
+    pub bytes: Option<u64>,
+    /// Current objects.
+    pub objects: Option<u64>,
 }
 
 /// The policy of a collection. The default is what the first push to an unknown collection gets.
@@ -90,10 +130,47 @@ pub struct CollectionPolicy {
     pub durability: Durability,
     /// How objects are sealed.
     pub nfr: NfrSpec,
+    /// Who leaves a full level first; the level's own policy where it is `None`.
+    pub eviction: Option<EvictionKind>,
+    /// Whether its objects stay in level 1 once they are there.
+    pub pinned: bool,
+    /// How long an object lives, in seconds.
+    pub ttl_s: Option<u64>,
+    /// How much the collection may hold.
+    pub quota: Quota,
+    /// How long replaced and deleted versions stay readable, in seconds.
+    pub retention_s: u64,
+    /// The levels that may hold its objects, in the order of their speed.
+    pub levels: Vec<Level>,
+    /// Which sites may see it.
+    pub visibility: Visibility,
+    /// When objects are copied to the cloud.
+    pub sync: SyncRule,
+    /// The site that decides conditional requests for the whole mesh; each site for itself where it is `None`.
+    pub home_site: Option<Name>,
+}
+
+impl CollectionPolicy {
+    /// Whether objects may rest at this level.
+    pub fn allows(&self, level: Level) -> bool {
+        self.levels.contains(&level)
+    }
 }
 
 impl Default for CollectionPolicy {
     fn default() -> Self {
-        CollectionPolicy { durability: Durability::Disk, nfr: NfrSpec::default() }
+        CollectionPolicy {
+            durability: Durability::Disk,
+            nfr: NfrSpec::default(),
+            eviction: None,
+            pinned: false,
+            ttl_s: None,
+            quota: Quota::default(),
+            retention_s: RETENTION_S_DEFAULT,
+            levels: Level::ALL.to_vec(),
+            visibility: Visibility::All,
+            sync: SyncRule::Signal,
+            home_site: None,
+        }
     }
 }

@@ -78,6 +78,6 @@ pub fn policy_seeded<K: Clone + Eq + Hash + Send + 'static>(
 ) -> Box<dyn Policy<K>> {
     match kind {
         EvictionKind::Lru => Box::new(Lru::new(budget_bytes)),
-        EvictionKind::WTinyLfu => Box::new(WTinyLfu::new(budget_bytes, seed)),
+        EvictionKind::Lfu | EvictionKind::WTinyLfu => Box::new(WTinyLfu::new(budget_bytes, seed)),
     }
 }

@@ -4,14 +4,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use meshstore::model::{
-    Address, Chunks, CollectionPolicy, Compression, Condition, Head, Manifest, ManualClock, NfrSpec, Rng, SeededRng,
-    Usage, Version,
+    Address, Chunks, CollectionPolicy, Compression, Condition, FrameId, Head, Level, Manifest, ManualClock, NfrSpec,
+    Receipt, Rest, Rng, SeededRng, Usage, Version,
 };
 use meshstore::nfr::{Keyring, binding, open_whole, seal_whole};
 use meshstore::node::{Parts, Sizes};
@@ -42,6 +42,15 @@ struct Known {
 enum Planted {
     Nothing,
     Forgetful(SyncKind),
+    /// Uploads are not marked before they begin.
+    UnmarkedUploads,
+}
+
+/// A cloud that never forgets and never fails: what is owed to it is what is tested.
+#[derive(Default)]
+struct Cloud {
+    frames: BTreeMap<FrameId, Vec<u8>>,
+    heads: BTreeMap<Address, Version>,
 }
 
 /// One schedule under way.
@@ -53,6 +62,8 @@ struct World {
     pushes: u64,
     highest: Option<Version>,
     trace: fingerprint::Trace,
+    cloud: Cloud,
+    planted: Planted,
 }
 
 /// A fingerprint of what happened, without another dependency.
@@ -231,8 +242,15 @@ impl World {
 
     fn open(&self, keeper: &Keeper, address: &Address, manifest: &Manifest) -> meshstore::Result<Chunks> {
         let seal = manifest.seal.as_ref().unwrap();
-        let frame = keeper.disk().reader(address, manifest.version, seal)?;
-        let bytes = frame.read(0..frame.len())?;
+        let bytes = match seal.rest.on_disk() {
+            true => {
+                let frame = keeper.disk().reader(address, manifest.version, seal)?;
+                frame.read(0..frame.len())?
+            }
+            false => {
+                Bytes::from(self.cloud.frames.get(&seal.frame).expect("the cloud has what it has receipts for").clone())
+            }
+        };
         let bound = binding(address, manifest.version, manifest.size, seal);
         let key = self.keyring.unwrap(seal.key.as_ref().unwrap(), &bound)?;
         open_whole(seal, manifest.size, &bytes, Some(&key))
@@ -270,37 +288,148 @@ impl World {
     /// What is counted is what is there, and every old version that is still kept can be read.
     fn check_books(&self, keeper: &Keeper) -> Result<(), Broken> {
         let said = |error: meshstore::Error| error.to_string();
-        let mut sum = Usage::default();
+        let (mut sum, mut owed, mut held) = (Usage::default(), Usage::default(), Usage::default());
         let mut sealed = 0;
         for key in 0..KEYS {
             let address: Address = format!("sim/{key}").parse().unwrap();
             for old in keeper.disk().store().old_versions(&address, 1000).map_err(said)? {
                 number_of(&self.open(keeper, &address, &old).map_err(said)?, &address)?;
-                sealed += old.seal.unwrap().bytes;
+                let seal = old.seal.unwrap();
+                sealed += if seal.rest.on_disk() { seal.bytes } else { 0 };
             }
+            let owes = keeper.owed_at(&address).map_err(said)?;
             if let Some(Head::Object(manifest)) = keeper.disk().head(&address).map_err(said)? {
                 sum = sum.plus(Usage::of(manifest.size));
-                sealed += manifest.seal.unwrap().bytes;
+                let seal = manifest.seal.unwrap();
+                sealed += if seal.rest.on_disk() { seal.bytes } else { 0 };
+                match seal.rest {
+                    Rest::Disk => owed = owed.plus(Usage::of(seal.bytes)),
+                    Rest::Both(_) | Rest::Cloud(_) => held = held.plus(Usage::of(seal.bytes)),
+                }
+                if owes.is_some() != (seal.rest == Rest::Disk) {
+                    return Err(format!("{address} rests {:?} and owes {owes:?}", seal.rest));
+                }
+            } else if owes.is_some() {
+                return Err(format!("{address} is not there and owes {owes:?}"));
             }
         }
-        let counted = (keeper.usage_of("sim"), keeper.disk().usage().map_err(said)?.bytes);
-        if counted == (sum, sealed) {
+        let holding = keeper.holding();
+        let counted = (keeper.usage_of("sim"), keeper.disk().usage().map_err(said)?.bytes, holding.owed, holding.cloud);
+        if counted == (sum, sealed, owed, held) {
             Ok(())
         } else {
-            Err(format!("counted {counted:?}, there is {:?}", (sum, sealed)))
+            Err(format!("counted {counted:?}, there is {:?}", (sum, sealed, owed, held)))
         }
+    }
+
+    /// Sends some of what is owed. A crash, or a roll of the dice, may come at any point in between.
+    fn pay(&mut self, keeper: &Keeper) -> meshstore::Result<()> {
+        let page = keeper.owed_page(None, 1 + self.rng.below(3) as usize, &|_, _| true)?;
+        let begun = match self.planted {
+            Planted::UnmarkedUploads => page,
+            _ => keeper.begin_uploads(page)?,
+        };
+        let mut receipts = Vec::new();
+        for (version, owed) in begun {
+            let Some(manifest) = keeper.durable(&owed.address, Some(version))? else { continue };
+            let seal = manifest.seal.as_ref().unwrap();
+            let frame = keeper.disk().reader(&owed.address, version, seal)?;
+            self.cloud.frames.insert(seal.frame, frame.read(0..frame.len())?.to_vec());
+            let head = self.cloud.heads.entry(owed.address).or_insert(version);
+            *head = version.max(*head);
+            receipts.push((version, Receipt { bytes: seal.bytes, etag: None, version: None, at_ms: 0 }));
+        }
+        self.trace.note(("sent", receipts.len()));
+        if self.rng.below(4) == 0 { Ok(()) } else { keeper.pay(&receipts) }
+    }
+
+    /// The cloud forgets some of what it is to forget.
+    fn forget(&mut self, keeper: &Keeper) -> meshstore::Result<()> {
+        let done = keeper.chores(1 + self.rng.below(3) as usize, &|_, _| true)?;
+        for (version, chore) in &done {
+            if self.cloud.heads.get(&chore.address).is_some_and(|head| head <= version) {
+                self.cloud.heads.remove(&chore.address);
+            }
+            chore.frame.map(|frame| self.cloud.frames.remove(&frame));
+        }
+        self.trace.note(("forgot", done.len()));
+        if self.rng.below(4) == 0 { Ok(()) } else { keeper.end_chores(&done) }
+    }
+
+    /// Objects leave the disk for the cloud.
+    fn release(&mut self, keeper: &Keeper) -> meshstore::Result<()> {
+        let (page, _) = keeper.disk().store().both_levels(None, 2, 100, &|_, _| true)?;
+        let checked: Vec<_> = page.into_iter().map(|(address, manifest)| (address, manifest.version)).collect();
+        let left = keeper.release(&checked)?;
+        self.trace.note(("released", left));
+        Ok(())
+    }
+
+    /// An object comes back from the cloud to the disk.
+    fn readmit(&mut self, keeper: &Keeper) -> meshstore::Result<()> {
+        let address = self.address();
+        let Some(Head::Object(manifest)) = keeper.disk().head(&address)? else { return Ok(()) };
+        let seal = manifest.seal.as_ref().unwrap();
+        if manifest.level() != Level::Cloud || keeper.disk().store().is_discarded(seal.frame)? {
+            return Ok(());
+        }
+        let mut staging = keeper.disk().stage(seal.frame);
+        staging.write(&self.cloud.frames[&seal.frame])?;
+        let back = keeper.readmit(&address, manifest.version, staging.finish()?)?;
+        self.trace.note(("back", back));
+        Ok(())
+    }
+
+    /// Once every debt is paid, the cloud holds what it should, and nothing else.
+    fn settle(&mut self, keeper: &Keeper) -> Result<(), Broken> {
+        let said = |error: meshstore::Error| error.to_string();
+        let open = || Ok(keeper.holding().owed.objects + keeper.chores(9, &|_, _| true)?.len() as u64);
+        for _ in 0..500 {
+            if open().map_err(said)? == 0 {
+                break;
+            }
+            self.pay(keeper).map_err(said)?;
+            self.forget(keeper).map_err(said)?;
+        }
+        let left = keeper.chores(9, &|_, _| true).map_err(said)?;
+        if keeper.holding().owed != Usage::default() || !left.is_empty() {
+            return Err(format!("still owed: {:?}, {left:?}", keeper.holding().owed));
+        }
+        let (mut frames, mut heads) = (BTreeSet::new(), BTreeMap::new());
+        for key in 0..KEYS {
+            let address: Address = format!("sim/{key}").parse().unwrap();
+            for old in keeper.disk().store().old_versions(&address, 1000).map_err(said)? {
+                frames.extend(old.seal.filter(|seal| seal.rest.receipt().is_some()).map(|seal| seal.frame));
+            }
+            if let Some(Head::Object(manifest)) = keeper.disk().head(&address).map_err(said)? {
+                frames.insert(manifest.seal.unwrap().frame);
+                heads.insert(address, manifest.version);
+            }
+        }
+        if self.cloud.heads != heads {
+            return Err(format!("the cloud has the heads {:?}, not {heads:?}", self.cloud.heads));
+        }
+        let there: BTreeSet<_> = self.cloud.frames.keys().copied().collect();
+        if there != frames {
+            return Err(format!("the cloud has the frames {there:?}, not {frames:?}"));
+        }
+        Ok(())
     }
 
     /// One life of the container, until the disk fails or the schedule says so.
     fn live(&mut self, keeper: &Keeper) -> Result<(), Broken> {
-        for _ in 0..25 {
-            let alive = match self.rng.below(11) {
+        for _ in 0..40 {
+            let alive = match self.rng.below(17) {
                 0..=4 => self.group(keeper)?,
                 5 => self.hold(keeper)?,
                 6 => self.demote(keeper)?,
                 7 => keeper.disk().collect().is_ok(),
                 8 => keeper.sweep().is_ok(),
-                9 => {
+                9 | 10 => self.pay(keeper).is_ok(),
+                11 | 12 => self.forget(keeper).is_ok(),
+                13 => self.release(keeper).is_ok(),
+                14 => self.readmit(keeper).is_ok(),
+                15 => {
                     self.clock.set(1_700_000_000_000 + self.rng.below(100_000));
                     true
                 }
@@ -333,7 +462,17 @@ fn run(seed: u64, planted: Planted) -> Result<([u8; 32], fingerprint::Trace), Br
     let keyring = Arc::new(Keyring::generate(&rng));
     let clock = Arc::new(ManualClock::at(1_700_000_000_000));
     let trace = fingerprint::Trace::default();
-    let mut world = World { rng, clock, keyring, known: BTreeMap::new(), pushes: 0, highest: None, trace };
+    let mut world = World {
+        rng,
+        clock,
+        keyring,
+        known: BTreeMap::new(),
+        pushes: 0,
+        highest: None,
+        trace,
+        cloud: Cloud::default(),
+        planted,
+    };
     let mut fs = SimFs::new(seed);
     for _ in 0..LIVES {
         if let Planted::Forgetful(kind) = planted {
@@ -350,7 +489,13 @@ fn run(seed: u64, planted: Planted) -> Result<([u8; 32], fingerprint::Trace), Br
         drop(parts);
         fs = fs.crash();
     }
-    Ok((fs.digest(), world.trace))
+    let digest = fs.digest();
+    let clock: Arc<dyn meshstore::model::Clock> = Arc::clone(&world.clock) as _;
+    let parts =
+        Parts::open(Arc::new(fs), Path::new(ROOT), clock, &world.rng, SIZES).map_err(|error| error.to_string())?;
+    world.check_recovery(&parts.keeper)?;
+    world.settle(&parts.keeper)?;
+    Ok((digest, world.trace))
 }
 
 #[test]
@@ -367,6 +512,11 @@ fn the_same_seed_gives_the_same_bytes() {
     for seed in 0..25 {
         assert_eq!(run(seed, Planted::Nothing), run(seed, Planted::Nothing), "seed {seed}");
     }
+}
+
+#[test]
+fn an_upload_that_is_not_marked_is_noticed() {
+    assert!((0..200).any(|seed| run(seed, Planted::UnmarkedUploads).is_err()));
 }
 
 #[test]

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::actors::{Body, CollectionView, Delete, Deleted, Found, List, OwedPage, OwedQuery, Page, Pull, Pulled, Push, Pushed, Stat, Which};
+use crate::actors::{
+    Body, CollectionView, Delete, Deleted, Found, List, OwedPage, OwedQuery, Page, Pull, Pulled, Push, Pushed, Stat,
+    Which,
+};
 use crate::error::Result;
 use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name, Usage};
 

@@ -9,7 +9,20 @@ use crate::error::{Error, Result};
 use crate::model::Name;
 
 /// What the contract names under `/v1/` and at the root, and this step has not built.
-const LATER_V1: [&str; 12] = ["locate", "batch", "signals", "state", "watch", "keygroups", "functions", "tasks", "call", "endpoints", "events", "openapi.json"];
+const LATER_V1: [&str; 12] = [
+    "locate",
+    "batch",
+    "signals",
+    "state",
+    "watch",
+    "keygroups",
+    "functions",
+    "tasks",
+    "call",
+    "endpoints",
+    "events",
+    "openapi.json",
+];
 const LATER_ROOT: [&str; 4] = ["metrics", "openapi.json", "api", "ui"];
 
 /// What a raw path names.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::actors::{
-    Body, CollectionView, Delete, Deleted, Found, Handle, List, OwedPage, OwedQuery, Page, Pull, Pulled, Push, Pushed, Stat, Which,
+    Body, CollectionView, Delete, Deleted, Found, Handle, List, OwedPage, OwedQuery, Page, Pull, Pulled, Push, Pushed,
+    Stat, Which,
 };
 use crate::error::Result;
 use crate::gateway::Core;

@@ -57,6 +57,8 @@ pub struct Owed {
     pub bytes: u64,
     /// Whether an attempt was made: then the cloud may hold something for which there is no receipt.
     pub begun: bool,
+    /// Whether the cloud may have an older version as the newest.
+    pub behind: bool,
 }
 
 /// What the cloud is to forget.

@@ -1,8 +1,12 @@
-//! Where level 3 is, as whoever starts a container says it.
+//! Level 3: where it is, what is owed to it, what leaves the disk for it, and how it comes back.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use crate::harness::Process;
+use serde_json::{Value, json};
+
+use crate::harness::{Process, object};
 
 #[test]
 fn the_cloud_is_a_folder_that_is_made_at_the_start() {
@@ -43,4 +47,233 @@ fn a_cloud_that_cannot_be_used_is_refused_at_the_start() {
         let refused = Process::refused(&["--set", setting], &[]);
         assert!(refused.stderr.contains(words) && refused.stderr.contains("cloud."), "{setting}: {refused:?}");
     }
+}
+
+/// Bytes that do not compress, different for each seed.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    let key = blake3::hash(&seed.to_le_bytes());
+    blake3::Hasher::new_keyed(key.as_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+fn cloud_files(process: &Process, what: &str) -> Vec<PathBuf> {
+    files_below(&process.data().join("cloud").join(what))
+}
+
+fn flush(process: &Process) -> Value {
+    process.request("POST", "/v1/sync", &[], b"").expect(200).json()
+}
+
+fn evict(process: &Process, level: &str) -> u64 {
+    let body = json!({ "level": level }).to_string();
+    let report = process.request("POST", "/v1/admin/evict", &[], body.as_bytes()).expect(200).json();
+    report["objects"].as_u64().unwrap()
+}
+
+fn owed(process: &Process) -> u64 {
+    let page = process.request("GET", "/v1/transfers?limit=1000", &[], b"").expect(200).json();
+    page["items"].as_array().unwrap().len() as u64
+}
+
+fn level_of(process: &Process, address: &str, body: &[u8]) -> String {
+    let answer = process.get(address).expect(200);
+    assert!(answer.body == body, "{address}: other bytes");
+    answer.header("mesh-level").unwrap().to_owned()
+}
+
+fn eventually(what: &str, check: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !check() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_is_owed_is_seen_paid_and_read_back_from_the_cloud() {
+    let mut process = Process::start(&[]);
+    let bodies: Vec<_> = [900, 100_000, 3_000_000].map(|len| noise(len, len as usize)).into();
+    for (nth, body) in bodies.iter().enumerate() {
+        process.put(&format!("owed/{nth}"), body).expect(201);
+    }
+    let collection = process.request("GET", "/v1/collections/owed", &[], b"").expect(200).json();
+    assert_eq!(collection["owed"]["objects"], 3);
+    let first = process.request("GET", "/v1/transfers?collection=owed&limit=2", &[], b"").expect(200).json();
+    assert_eq!(first["items"][0]["address"], "owed/0");
+    let next = format!("/v1/transfers?collection=owed&limit=2&after={}", first["next"].as_str().unwrap());
+    let rest = process.request("GET", &next, &[], b"").expect(200).json();
+    assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next"]), (1, &Value::Null));
+    let one = process.request("GET", "/v1/transfers?collection=owed&key=1", &[], b"").expect(200).json();
+    assert_eq!((&one["items"][0]["address"], &one["items"][0]["state"]), (&json!("owed/1"), &json!("owed")));
+    assert!(cloud_files(&process, "frames").is_empty(), "nothing travels before it is asked for");
+
+    let report = flush(&process);
+    assert_eq!((&report["sent"]["objects"], &report["owed"]["objects"]), (&json!(3), &json!(0)));
+    assert_eq!((owed(&process), cloud_files(&process, "frames").len()), (0, 3));
+    assert_eq!(evict(&process, "disk"), 3);
+    assert_eq!(evict(&process, "disk"), 0);
+    process.terminate();
+    process.restart();
+    // A range moves only what it needs, and leaves the object where it is.
+    let range = process.request("GET", &object("owed/2"), &[("Range", "bytes=2000000-2000099")], b"").expect(206);
+    assert_eq!(range.body, bodies[2][2_000_000..2_000_100]);
+    assert_eq!(range.header("mesh-level"), Some("cloud"));
+    let listed = process.request("GET", "/v1/objects/owed", &[], b"").expect(200).json();
+    assert!(listed["items"].as_array().unwrap().iter().all(|item| item["level"] == "cloud"), "{listed}");
+    for (nth, body) in bodies.iter().enumerate() {
+        assert_eq!(level_of(&process, &format!("owed/{nth}"), body), "cloud");
+    }
+    evict(&process, "ram");
+    for (nth, body) in bodies.iter().enumerate() {
+        assert_eq!(level_of(&process, &format!("owed/{nth}"), body), "disk", "it came back");
+    }
+}
+
+#[test]
+fn the_cloud_forgets_what_is_deleted_and_keeps_the_newest() {
+    let process = Process::start(&[]);
+    process.request("PUT", "/v1/collections/gone", &[], br#"{"retention_s":0}"#).expect(201);
+    for key in ["gone/a", "gone/b", "gone/c"] {
+        process.put(key, &noise(1, 50_000)).expect(201);
+    }
+    flush(&process);
+    process.put("gone/b", &noise(2, 50_000)).expect(200);
+    flush(&process);
+    process.delete("gone/a").expect(204);
+    // Overwritten, not sent, and deleted: the older one in the cloud must go all the same.
+    process.put("gone/c", b"short").expect(200);
+    process.delete("gone/c").expect(204);
+    eventually("one head and one frame stay", || {
+        (cloud_files(&process, "heads").len(), cloud_files(&process, "frames").len()) == (1, 1)
+    });
+    evict(&process, "disk");
+    evict(&process, "ram");
+    assert_eq!(level_of(&process, "gone/b", &noise(2, 50_000)), "cloud");
+}
+
+#[test]
+fn a_disk_that_fills_up_sends_what_it_must_and_goes_on() {
+    let process = Process::start(&["--set", "data.budget_bytes=12MiB", "--set", "memory.level1_bytes=1MiB"]);
+    for nth in 0..40 {
+        process.put(&format!("full/{nth}"), &noise(nth, 1_000_000)).expect(201);
+    }
+    let tiers = process.request("GET", "/v1/admin/tiers", &[], b"").expect(200).json();
+    let disk = &tiers["tiers"][1];
+    assert!(disk["bytes"].as_u64().unwrap() <= 13 << 20, "{disk}");
+    assert!(disk["evictions"].as_u64().unwrap() >= 25, "{disk}");
+    for nth in 0..40 {
+        level_of(&process, &format!("full/{nth}"), &noise(nth, 1_000_000));
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_without_a_cloud_refuses_pushes_and_takes_deletes() {
+    let process = Process::start(&["--cloud", "none", "--set", "data.budget_bytes=4MiB"]);
+    process.request("PUT", "/v1/collections/full", &[], br#"{"retention_s":0}"#).expect(201);
+    for nth in 0..4 {
+        process.put(&format!("full/{nth}"), &noise(nth, 1_000_000)).expect(201);
+    }
+    let problem = process.put("full/4", &noise(4, 1_000_000)).expect_problem(503, "unavailable");
+    assert!(problem["detail"].as_str().unwrap().contains("data.budget_bytes"), "{problem}");
+    process.put("full/0", &noise(5, 1_000_000)).expect_problem(503, "unavailable");
+    assert!(process.get("full/0").expect(200).body == noise(0, 1_000_000), "a refused push changes nothing");
+    process.request("POST", "/v1/sync", &[], b"").expect_problem(503, "unavailable");
+    process.delete("full/0").expect(204);
+    process.put("full/4", &noise(4, 1_000_000)).expect(201);
+    assert_eq!(owed(&process), 4, "what is owed stays written down for the day there is a cloud");
+}
+
+#[test]
+fn a_cloud_that_is_away_costs_nothing_that_was_acknowledged() {
+    let process = Process::start(&[]);
+    process.put("away/a", &noise(1, 30_000)).expect(201);
+    let (cloud, aside) = (process.data().join("cloud"), process.data().join("aside"));
+    fs::rename(&cloud, &aside).unwrap();
+    fs::write(&cloud, "in the way").unwrap();
+    process.request("POST", "/v1/sync", &[], b"").expect_problem(503, "unavailable");
+    process.put("away/b", &noise(2, 30_000)).expect(201);
+    assert_eq!(owed(&process), 2);
+    fs::remove_file(&cloud).unwrap();
+    fs::rename(&aside, &cloud).unwrap();
+    assert_eq!(flush(&process)["owed"]["objects"], 0);
+}
+
+#[test]
+fn a_copy_leaves_the_disk_only_on_a_receipt_that_still_holds() {
+    let process = Process::start(&[]);
+    let body = noise(1, 60_000);
+    process.put("proof/k", &body).expect(201);
+    flush(&process);
+    let frame = cloud_files(&process, "frames").remove(0);
+    fs::write(&frame, "not what was sent").unwrap();
+    assert_eq!(evict(&process, "disk"), 0, "the cloud holds something else");
+    assert_eq!(owed(&process), 1, "it is owed again");
+    evict(&process, "ram");
+    assert_eq!(level_of(&process, "proof/k", &body), "disk");
+    assert_eq!(evict(&process, "disk"), 1, "sent again, it may leave");
+    evict(&process, "ram");
+    assert_eq!(level_of(&process, "proof/k", &body), "cloud");
+}
+
+#[test]
+fn a_damaged_copy_on_the_disk_is_replaced_from_the_cloud() {
+    let process = Process::start(&[]);
+    let body = noise(1, 200_000);
+    process.put("heal/k", &body).expect(201);
+    flush(&process);
+    evict(&process, "ram");
+    let frame = files_below(&process.data().join("frames")).remove(0);
+    let mut bytes = fs::read(&frame).unwrap();
+    bytes[100_000] ^= 1;
+    fs::write(&frame, bytes).unwrap();
+    assert_eq!(level_of(&process, "heal/k", &body), "cloud");
+    evict(&process, "ram");
+    assert_eq!(level_of(&process, "heal/k", &body), "disk");
+}
+
+#[test]
+fn debts_survive_kill_9_in_the_middle_of_their_payment() {
+    let mut process = Process::start(&[]);
+    for round in 0..6_u64 {
+        for nth in 0..20 {
+            let body = noise(100 * round + nth, 20_000 + 1_000 * nth as usize);
+            let status = process.put(&format!("debt/{nth}"), &body).status;
+            assert!(status == 200 || status == 201);
+        }
+        let mut connection = process.connect();
+        // The answer is never read: the kill comes first.
+        let _ = connection.begin("POST", "/v1/sync", &[], 0);
+        std::thread::sleep(Duration::from_millis(5 * round));
+        process.kill9();
+        process.restart();
+    }
+    flush(&process);
+    assert_eq!(owed(&process), 0);
+    assert_eq!(evict(&process, "disk"), 20);
+    process.kill9();
+    process.restart();
+    for nth in 0..20 {
+        level_of(&process, &format!("debt/{nth}"), &noise(500 + nth, 20_000 + 1_000 * nth as usize));
+    }
+    eventually("only the newest heads stay", || cloud_files(&process, "heads").len() == 20);
+}
+
+#[test]
+fn owed_work_is_asked_for_in_words_that_make_sense() {
+    let process = Process::start(&[]);
+    for query in ["?limit=0", "?limit=x", "?after=x", "?key=k", "?frob=1", "?collection=NO"] {
+        process.request("GET", &format!("/v1/transfers{query}"), &[], b"").expect_problem(400, "invalid");
+    }
+    process.request("POST", "/v1/sync?key=k", &[], b"").expect_problem(400, "invalid");
+    process.request("GET", "/v1/sync", &[], b"").expect(405);
+    process.request("GET", "/v1/transfers/1", &[], b"").expect_problem(501, "unimplemented");
+    let body = br#"{"level":"cloud"}"#;
+    process.request("POST", "/v1/admin/evict", &[], body).expect_problem(400, "invalid");
 }

@@ -9,3 +9,4 @@ mod durability;
 mod harness;
 mod kill;
 mod streaming;
+mod upheaval;

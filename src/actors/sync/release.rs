@@ -129,6 +129,7 @@ impl SyncActor {
                 keeper.owe_again(address, *version)?;
             }
             let objects = keeper.release(&sure)? as u64;
+            keeper.disk().count_evictions(objects);
             Ok(Usage { objects, bytes: if objects > 0 { bytes } else { 0 } })
         })
         .await

@@ -151,21 +151,22 @@ impl CloudTier {
         found.map_err(|trouble| Error::from(trouble).with("address", address))
     }
 
-    /// Removes the heads of an object up to this version, if it is the newest. Returns whether it was.
+    /// Removes the heads of an object up to this version, unless there is a newer one. Returns whether one
+    /// was removed.
     pub fn forget(&self, address: &Address, version: Version) -> Result<bool> {
-        let mut was_newest = false;
+        let mut removed = false;
         let forgotten = self.calls.patiently(|| {
             let versions = self.versions(address)?;
-            if versions.last() != Some(&version) {
-                // An attempt whose answer was lost may have removed it.
-                return Ok(was_newest);
+            if versions.last().is_some_and(|newest| *newest > version) {
+                return Ok(removed);
             }
-            was_newest = true;
             // From the oldest: half-way through, the newest is still the head.
             for version in versions {
+                // An attempt whose answer was lost may have removed it as well.
+                removed = true;
                 self.delete(&layout::head(address, version))?;
             }
-            Ok(true)
+            Ok(removed)
         });
         forgotten.map_err(|trouble| Error::from(trouble).with("address", address))
     }

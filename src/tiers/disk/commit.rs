@@ -67,11 +67,11 @@ impl<'a> Plan<'a> {
 
     /// The address will hold this object, whose seal describes the frame.
     pub fn store(&mut self, address: &Address, manifest: Manifest, frame: StagedFrame, fate: Fate) -> Result<()> {
-        self.let_go(address, fate.keep_until, !fate.owes)?;
+        let behind = self.let_go(address, fate.keep_until, !fate.owes)?;
         let bytes = manifest.seal.as_ref().map_or(0, |seal| seal.bytes);
         self.take_in(address, manifest.version, bytes, frame);
         if fate.owes {
-            self.owe(manifest.version, Owed { address: address.clone(), bytes, begun: false });
+            self.owe(manifest.version, Owed { address: address.clone(), bytes, begun: false, behind });
         }
         if let Some(end) = manifest.expires_ms {
             self.batch.end_at(end, &Ending::Life(address.clone(), manifest.version));
@@ -88,7 +88,7 @@ impl<'a> Plan<'a> {
         keep_until: Option<u64>,
         forget_at: u64,
     ) -> Result<()> {
-        self.let_go(address, keep_until, true)?;
+        let _ = self.let_go(address, keep_until, true)?;
         self.batch.end_at(forget_at, &Ending::Tombstone(address.clone(), tombstone.version));
         self.put_head(address, Head::Deleted(tombstone));
         Ok(())
@@ -96,7 +96,7 @@ impl<'a> Plan<'a> {
 
     /// The address will be unknown: no object, no tombstone.
     pub fn forget(&mut self, address: &Address) -> Result<()> {
-        self.let_go(address, None, true)?;
+        let _ = self.let_go(address, None, true)?;
         self.batch.remove_head(address);
         Ok(())
     }
@@ -157,20 +157,26 @@ impl<'a> Plan<'a> {
     }
 
     /// What the address holds so far becomes an old version, or its copies are dropped with this commit.
-    /// `unheaded`: nothing newer will come to the cloud in its place.
-    fn let_go(&mut self, address: &Address, keep_until: Option<u64>, unheaded: bool) -> Result<()> {
-        let Some(Head::Object(old)) = self.head(address)? else { return Ok(()) };
-        self.owe_no_more(address, &old)?;
+    /// Returns whether the cloud may still have it, or one before it, as the newest; when `unheaded`,
+    /// nothing newer will come in its place, and it is noted to be forgotten.
+    fn let_go(&mut self, address: &Address, keep_until: Option<u64>, unheaded: bool) -> Result<bool> {
+        let Some(Head::Object(old)) = self.head(address)? else { return Ok(false) };
+        let mut headed = self.owe_no_more(address, &old)?;
         if let Some(receipt) = old.seal.as_ref().and_then(|seal| seal.rest.receipt()) {
             self.no_longer_held(address, receipt.bytes);
+            headed = true;
         }
-        let Some(end) = keep_until else { return self.drop_copies(address, &old) };
-        if unheaded && old.seal.as_ref().is_some_and(|seal| seal.rest.receipt().is_some()) {
+        if headed && unheaded {
             self.unhead(address, &old);
         }
-        self.batch.retain_version(address, &old);
-        self.batch.end_at(end, &Ending::Version(address.clone(), old.version));
-        Ok(())
+        match keep_until {
+            Some(end) => {
+                self.batch.retain_version(address, &old);
+                self.batch.end_at(end, &Ending::Version(address.clone(), old.version));
+            }
+            None => self.drop_copies(address, &old)?,
+        }
+        Ok(headed)
     }
 
     /// Neither disk nor cloud will hold this version.

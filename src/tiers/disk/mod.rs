@@ -75,6 +75,8 @@ pub struct DiskUsage {
     pub discards: u64,
     /// Reads that were answered.
     pub hits: u64,
+    /// Objects that left for the cloud to make room.
+    pub evictions: u64,
     /// Reads that were not.
     pub misses: u64,
 }
@@ -133,6 +135,7 @@ impl DiskTier {
             collecting: Mutex::default(),
             sealed,
             hits,
+            evictions: AtomicU64::new(0),
             misses,
         };
         let unfinished = disk.layout.clear_staging()?;
@@ -256,6 +259,7 @@ impl DiskTier {
             bytes: self.sealed.load(Ordering::Acquire),
             quarantined: counts.quarantined,
             discards: counts.discards,
+            evictions: self.evictions.load(Ordering::Relaxed),
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
         })

@@ -70,7 +70,7 @@ impl Plan<'_> {
             return Ok(false);
         }
         self.no_longer_held(address, seal.bytes);
-        self.owe(version, Owed { address: address.clone(), bytes: seal.bytes, begun: true });
+        self.owe(version, Owed { address: address.clone(), bytes: seal.bytes, begun: true, behind: true });
         self.change(address, version, |seal| seal.rest = Rest::Disk)
     }
 
@@ -82,15 +82,14 @@ impl Plan<'_> {
     }
 
     /// This version is not the newest any more, so the cloud need not get it. What an upload of it may
-    /// have left there is cleared away.
-    pub(super) fn owe_no_more(&mut self, address: &Address, old: &Manifest) -> Result<()> {
-        if let Some(owed) = self.owed(old.version)? {
-            self.settle(old.version, &owed);
-            if owed.begun {
-                self.clear(address, old);
-            }
+    /// have left there is cleared away. Returns whether the cloud may have an older one as the newest.
+    pub(super) fn owe_no_more(&mut self, address: &Address, old: &Manifest) -> Result<bool> {
+        let Some(owed) = self.owed(old.version)? else { return Ok(false) };
+        self.settle(old.version, &owed);
+        if owed.begun {
+            self.clear(address, old);
         }
-        Ok(())
+        Ok(owed.behind && !owed.begun)
     }
 
     /// The cloud is to forget this version, frame and all.

@@ -71,6 +71,9 @@ pub const PROMOTION_WAIT_MAX: Duration = Duration::from_millis(20);
 /// How long replaced and deleted versions stay readable when the collection names no time.
 pub const RETENTION_S_DEFAULT: u64 = 24 * 3600;
 
+/// Attempts to decide a change while others keep changing the same address in memory.
+pub const DECIDE_ATTEMPTS_MAX: usize = 64;
+
 /// How long the trace of a delete is kept: a member that was silent for longer rejoins empty.
 pub const TOMBSTONE_MS: u64 = 30 * 24 * 3600 * 1000;
 

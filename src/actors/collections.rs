@@ -45,6 +45,8 @@ impl Handle {
     pub async fn remove_collection(&self, name: Name, expected: Option<u64>) -> Result<bool> {
         let (collections, keeper) = (Arc::clone(&self.0.crew.collections), Arc::clone(&self.0.crew.keeper));
         blocking(move || {
+            // Objects that have ended no longer count, also where nobody has cleared them away yet.
+            while keeper.sweep()?.more {}
             // No commit runs meanwhile, so nothing is stored into a collection that is on its way out.
             keeper.while_still(|| {
                 let is_empty = || Ok(keeper.usage_of(name.as_str()) == Usage::default());

@@ -3,16 +3,20 @@
 //! One file per noun. `serve` and `demo` are only parsed here: they build a container, which is the
 //! composition root's work, so `main` runs them.
 
+mod collection;
 mod config;
 mod files;
 mod ls;
+mod options;
 mod out;
 mod progress;
 mod pull;
 mod push;
+mod remove;
 mod rm;
 mod serve;
 mod stat;
+mod table;
 mod target;
 mod version;
 
@@ -20,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use collection::CollectionCommand;
 pub use config::ConfigCommand;
 pub use ls::Ls;
 pub use pull::Pull;
@@ -94,6 +99,9 @@ pub enum Command {
     Stat(Stat),
     /// Delete objects.
     Rm(Rm),
+    /// Say what is asked for the objects of a collection.
+    #[command(subcommand)]
+    Collection(CollectionCommand),
     /// Check and explain the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -124,6 +132,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Ls(ls) => ls.run(&remote.client()?).await,
         Command::Stat(stat) => stat.run(&remote.client()?).await,
         Command::Rm(rm) => rm.run(&remote.client()?).await,
+        Command::Collection(collection) => collection.run(&remote.client()?).await,
         Command::Config(config) => config.run(),
         Command::Version(version) => version.run(),
     }

@@ -71,6 +71,11 @@ pub const PROMOTION_WAIT_MAX: Duration = Duration::from_millis(20);
 /// How long replaced and deleted versions stay readable when the collection names no time.
 pub const RETENTION_S_DEFAULT: u64 = 24 * 3600;
 
+/// Characters that are kept of a panic's text.
+pub const PANIC_TEXT_CHARS_MAX: usize = 200;
+
+/// Bytes of a JSON body that asks for something.
+pub const JSON_BODY_BYTES_MAX: usize = 64 << 10;
 /// Attempts to decide a change while others keep changing the same address in memory.
 pub const DECIDE_ATTEMPTS_MAX: usize = 64;
 

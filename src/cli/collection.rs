@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::out;
 use super::push::pair;
 use super::remove::Removal;
-use super::table;
+use super::table::{self, Cell, Column};
 use crate::client::{Client, Collection};
 use crate::control::FIELDS;
 use crate::error::{Error, Kind, Result};
@@ -207,19 +207,22 @@ fn describe(collection: &Collection) -> Result<()> {
     newer.into_iter().try_for_each(|(name, value)| line(name, &shown(value)))
 }
 
+const OVERVIEW: [Column; 6] = [
+    ("NAME", "name", Cell::Text),
+    ("OBJECTS", "objects", Cell::Number),
+    ("SIZE", "bytes", Cell::Bytes),
+    ("DURABILITY", "policy.durability", Cell::Text),
+    ("TTL_S", "policy.ttl_s", Cell::Number),
+    ("REVISION", "revision", Cell::Number),
+];
+
+/// A row for each collection; nothing where there is none, as other lists do.
 fn overview(all: &[Collection]) -> Result<()> {
-    let field = |collection: &Collection, name: &str| collection.policy.get(name).map(shown).unwrap_or_default();
-    let rows = all.iter().map(|collection| {
-        [
-            collection.name.clone(),
-            collection.objects.to_string(),
-            out::size(collection.bytes),
-            field(collection, "durability"),
-            field(collection, "ttl_s"),
-            collection.revision.to_string(),
-        ]
-    });
-    table::print(["NAME", "OBJECTS", "SIZE", "DURABILITY", "TTL_S", "REVISION"], rows)
+    if all.is_empty() {
+        return Ok(());
+    }
+    let rows = all.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
+    table::print(&OVERVIEW, &rows.map_err(|error| Error::internal("cannot write JSON").because(error))?)
 }
 
 #[cfg(test)]

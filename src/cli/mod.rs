@@ -3,6 +3,7 @@
 //! One file per noun. `serve` and `demo` are only parsed here: they build a container, which is the
 //! composition root's work, so `main` runs them.
 
+mod admin;
 mod collection;
 mod config;
 mod files;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use admin::Admin;
 pub use collection::CollectionCommand;
 pub use config::ConfigCommand;
 pub use ls::Ls;
@@ -99,6 +101,8 @@ pub enum Command {
     Stat(Stat),
     /// Delete objects.
     Rm(Rm),
+    /// Look inside a container, and ask an operator's work of it.
+    Admin(Admin),
     /// Say what is asked for the objects of a collection.
     #[command(subcommand)]
     Collection(CollectionCommand),
@@ -132,6 +136,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Ls(ls) => ls.run(&remote.client()?).await,
         Command::Stat(stat) => stat.run(&remote.client()?).await,
         Command::Rm(rm) => rm.run(&remote.client()?).await,
+        Command::Admin(admin) => admin.run(&remote.client()?).await,
         Command::Collection(collection) => collection.run(&remote.client()?).await,
         Command::Config(config) => config.run(),
         Command::Version(version) => version.run(),

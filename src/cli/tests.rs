@@ -33,6 +33,13 @@ fn commands_of_the_contract_are_understood() {
         "meshstore --url http://h ls c/p -l --json",
         "meshstore stat c/k --json --url http://h",
         "meshstore rm -r c/k c/l",
+        "meshstore admin tiers",
+        "meshstore admin --json actors",
+        "meshstore admin queues --json",
+        "meshstore admin objects disk c/p",
+        "meshstore admin evict c/k",
+        "meshstore admin evict --collection c --bytes 7",
+        "meshstore admin drain",
         "meshstore push a c/k --if-none-match --ttl 7d --session AQAA --json",
         "meshstore push a c/k --if-match *",
         "meshstore pull c/k --version 0000000000000001-0000000000000002 --session AQAA",
@@ -64,6 +71,9 @@ fn wrong_usage_exits_with_2() {
         "meshstore push a c/k --durability paper",
         "meshstore pull -r --range 0-1 c",
         "meshstore ls c --token x",
+        "meshstore admin",
+        "meshstore admin evict c/k --bytes 7",
+        "meshstore admin evict --bytes many",
         "meshstore push a c/k --if-match 3",
         "meshstore push a c/k --if-match * --if-none-match",
         "meshstore push a c/k --ttl 7w",
@@ -87,9 +97,11 @@ fn flags_of_serve_become_a_configuration() {
         Command::Serve(serve) => serve,
         other => panic!("{other:?}"),
     };
-    let config = serve("meshstore serve --site a --http 127.0.0.1:0 --data /d --set site.name=b --set log.level=warn")
-        .config()
-        .unwrap();
+    let (config, origins) =
+        serve("meshstore serve --site a --http 127.0.0.1:0 --data /d --set site.name=b --set log.level=warn")
+            .config()
+            .unwrap();
+    assert_eq!(origins["site.name"], crate::config::Origin::Flag);
     assert_eq!((config.site.name.as_str(), config.http.addr.port()), ("a", 0));
     assert_eq!(config.keys.file, std::path::Path::new("/d/keys.toml"));
     let refused = |line: &str| serve(line).config().unwrap_err().kind();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod admin;
 mod collections;
 mod conditions;
 mod doors;
@@ -9,3 +10,4 @@ mod durability;
 mod harness;
 mod kill;
 mod streaming;
+mod upheaval;

@@ -104,6 +104,9 @@ pub const PANIC_TEXT_CHARS_MAX: usize = 200;
 
 /// Bytes of a JSON body that asks for something.
 pub const JSON_BODY_BYTES_MAX: usize = 64 << 10;
+/// Attempts to decide a change while others keep changing the same address in memory.
+pub const DECIDE_ATTEMPTS_MAX: usize = 64;
+
 /// How long the trace of a delete is kept: a member that was silent for longer rejoins empty.
 pub const TOMBSTONE_MS: u64 = 30 * 24 * 3600 * 1000;
 
@@ -149,11 +152,11 @@ pub const SYNC_SCAN_MAX: usize = 2_000;
 /// How often the watermarks are looked at.
 pub const SYNC_PERIOD: Duration = Duration::from_millis(500);
 
-/// How long the cloud is left alone after a failure, at first.
-pub const SYNC_PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// Milliseconds for which the cloud is left alone after a failure, at first.
+pub const SYNC_PAUSE_FIRST_MS: u64 = 1_000;
 
-/// How long it is left alone at most.
-pub const SYNC_PAUSE_LONGEST: Duration = Duration::from_secs(60);
+/// Milliseconds for which it is left alone at most.
+pub const SYNC_PAUSE_LONGEST_MS: u64 = 60_000;
 
 /// Versions that cannot be sent and are remembered as such.
 pub const SYNC_SKIPPED_MAX: usize = 10_000;

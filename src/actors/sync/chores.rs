@@ -15,7 +15,7 @@ use crate::tiers::CloudTier;
 impl SyncActor {
     /// Does the oldest chores. Answers with how many are done.
     pub(super) async fn chore_round(&self, cloud: &CloudTier, turn: &mut Turn) -> Result<usize> {
-        let (keeper, waiting) = (Arc::clone(&self.keeper), turn.pauses.waiting());
+        let (keeper, waiting) = (Arc::clone(&self.keeper), turn.pauses.waiting(self.keeper.now_ms()));
         let page = blocking(move || keeper.chores(SYNC_ROUND_MAX, &|version, _| !waiting.contains(&version))).await?;
         let work = page.into_iter().map(|(version, chore)| {
             let cloud = cloud.clone();
@@ -32,7 +32,7 @@ impl SyncActor {
                     turn.pauses.went_well();
                     done.push((version, chore));
                 }
-                Err(error) => turn.pauses.failed(version, &error),
+                Err(error) => turn.pauses.failed(self.keeper.now_ms(), version, &error),
             }
         }
         let (keeper, count) = (Arc::clone(&self.keeper), done.len());

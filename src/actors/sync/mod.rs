@@ -151,7 +151,7 @@ impl SyncActor {
     /// What is due by itself. Each step takes the turn anew, so that whoever waits for room is not held up.
     async fn tick(&self) -> Result<()> {
         let Ok(cloud) = self.cloud() else { return Ok(()) };
-        if self.turn.lock().await.pauses.all_wait() {
+        if self.turn.lock().await.pauses.all_wait(self.keeper.now_ms()) {
             return Ok(());
         }
         while self.chore_round(cloud, &mut *self.turn.lock().await).await? > 0 {}

@@ -1,32 +1,29 @@
 //! How long is waited after a failure, for one version or for the whole cloud.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 use crate::error::{Error, Kind};
-use crate::limits::{SYNC_PAUSE_FIRST, SYNC_PAUSE_LONGEST, SYNC_SKIPPED_MAX};
+use crate::limits::{SYNC_PAUSE_FIRST_MS, SYNC_PAUSE_LONGEST_MS, SYNC_SKIPPED_MAX};
 use crate::model::Version;
 
-/// Who waits, and until when.
+/// Who waits, and until when, in wall-clock milliseconds since 1970.
 #[derive(Default)]
 pub(super) struct Pauses {
-    all: Option<(Duration, Instant)>,
+    /// The last pause and its end.
+    all: Option<(u64, u64)>,
     /// Versions that cannot be sent although the cloud answers, as when their bytes are damaged.
-    versions: HashMap<Version, Instant>,
+    versions: HashMap<Version, u64>,
 }
 
 impl Pauses {
     /// Whether the cloud is left alone for now.
-    pub(super) fn all_wait(&self) -> bool {
-        self.all.is_some_and(|(_, until)| Instant::now() < until)
+    pub(super) fn all_wait(&self, now_ms: u64) -> bool {
+        self.all.is_some_and(|(_, until)| now_ms < until)
     }
 
     /// The versions that are left alone for now.
-    pub(super) fn waiting(&self) -> HashSet<Version> {
-        let now = Instant::now();
-        self.versions.iter().filter(|(_, until)| now < **until).map(|(version, _)| *version).collect()
+    pub(super) fn waiting(&self, now_ms: u64) -> HashSet<Version> {
+        self.versions.iter().filter(|(_, until)| now_ms < **until).map(|(version, _)| *version).collect()
     }
 
     /// The cloud answered.
@@ -37,25 +34,24 @@ impl Pauses {
     }
 
     /// The cloud, or this version, is left alone for a while. Said once, not at each attempt.
-    pub(super) fn failed(&mut self, version: Version, error: &Error) {
-        let now = Instant::now();
+    pub(super) fn failed(&mut self, now_ms: u64, version: Version, error: &Error) {
         if matches!(error.kind(), Kind::Unavailable | Kind::Deadline | Kind::Busy) {
             let pause = match self.all {
                 None => {
                     tracing::warn!(%error, "the cloud tier does not take what is owed to it; it is tried again");
-                    SYNC_PAUSE_FIRST
+                    SYNC_PAUSE_FIRST_MS
                 }
                 // One round fails as one, however many of its uploads do.
-                Some((pause, until)) if now < until => pause,
-                Some((pause, _)) => (pause * 2).min(SYNC_PAUSE_LONGEST),
+                Some((pause, until)) if now_ms < until => pause,
+                Some((pause, _)) => (pause * 2).min(SYNC_PAUSE_LONGEST_MS),
             };
-            self.all = Some((pause, now + pause));
+            self.all = Some((pause, now_ms + pause));
             return;
         }
         tracing::error!(%version, %error, "an object cannot be brought to the cloud; it is tried again later");
         if self.versions.len() >= SYNC_SKIPPED_MAX {
-            self.versions.retain(|_, until| now < *until);
+            self.versions.retain(|_, until| now_ms < *until);
         }
-        self.versions.insert(version, now + SYNC_PAUSE_LONGEST);
+        self.versions.insert(version, now_ms + SYNC_PAUSE_LONGEST_MS);
     }
 }

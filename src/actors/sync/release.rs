@@ -118,7 +118,7 @@ impl SyncActor {
                     lost.push((address, manifest.version));
                 }
                 Err(error) => {
-                    turn.pauses.failed(manifest.version, &error);
+                    turn.pauses.failed(self.keeper.now_ms(), manifest.version, &error);
                     return Err(error);
                 }
             }

@@ -23,7 +23,8 @@ impl SyncActor {
         which: &Which,
         until: Option<Version>,
     ) -> Result<Usage> {
-        let (keeper, which, waiting) = (Arc::clone(&self.keeper), which.clone(), turn.pauses.waiting());
+        let (keeper, which, waiting) =
+            (Arc::clone(&self.keeper), which.clone(), turn.pauses.waiting(self.keeper.now_ms()));
         let begun = blocking(move || {
             let wanted = |version: Version, owed: &Owed| {
                 until.is_none_or(|until| version <= until) && which.fits(&owed.address) && !waiting.contains(&version)
@@ -48,7 +49,7 @@ impl SyncActor {
                     paid = paid.plus(Usage::of(bytes));
                 }
                 Err(error) => {
-                    turn.pauses.failed(version, &error);
+                    turn.pauses.failed(self.keeper.now_ms(), version, &error);
                     failure = Some(error);
                 }
             }

@@ -358,7 +358,7 @@ impl World {
 
     /// Objects leave the disk for the cloud.
     fn release(&mut self, keeper: &Keeper) -> meshstore::Result<()> {
-        let (page, _) = keeper.disk().store().both_levels(None, 2, 100, &|_, _| true)?;
+        let page = keeper.disk().store().both_levels(None, 2, 100, &|_, _| true)?.found;
         let checked: Vec<_> = page.into_iter().map(|(address, manifest)| (address, manifest.version)).collect();
         let left = keeper.release(&checked)?;
         self.trace.note(("released", left));

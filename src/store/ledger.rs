@@ -11,6 +11,15 @@ use super::typed::Store;
 use crate::error::Result;
 use crate::model::{Address, Head, Holding, Incarnation, Manifest, Rest, Version};
 
+/// A stretch of the objects of all collections.
+#[derive(Clone, Debug, Default)]
+pub struct Stretch {
+    /// What was looked for and found.
+    pub found: Vec<(Address, Manifest)>,
+    /// Behind which address to go on; `None` at the end.
+    pub next: Option<Address>,
+}
+
 impl Store {
     /// An old version that is still kept.
     pub fn old_version(&self, address: &Address, version: Version) -> Result<Option<Manifest>> {
@@ -151,7 +160,7 @@ impl Store {
         limit: usize,
         scan: usize,
         wanted: &dyn Fn(&Address, &Manifest) -> bool,
-    ) -> Result<(Vec<(Address, Manifest)>, Option<Address>)> {
+    ) -> Result<Stretch> {
         let from = after.map(|after| [&head_key(after.collection(), after.key())[..], &[0]].concat());
         let (mut found, mut seen, mut last) = (Vec::new(), 0, None);
         self.db.scan(Table::Heads, &from.unwrap_or_default(), &mut |key, row| {
@@ -169,6 +178,6 @@ impl Store {
             last = (!more).then_some(address);
             Ok(more)
         })?;
-        Ok((found, last))
+        Ok(Stretch { found, next: last })
     }
 }

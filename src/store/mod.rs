@@ -27,6 +27,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use batch::Batch;
 pub use faults::{FaultFs, FaultOp};
 pub use fs::{File, Fs};
+pub use ledger::Stretch;
 pub use real::{LockGuard, RealFs};
 pub use records::{Chore, CollectionRecord, Ending, Owed, QuarantineRecord};
 pub use sim::{SimFs, SyncKind};

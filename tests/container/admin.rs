@@ -155,8 +155,6 @@ fn eviction_by_request_keeps_the_rules() {
 fn wrong_requests_to_the_admin_door_are_refused_by_name() {
     let process = Process::start(&[]);
     for (body, status, kind) in [
-        (json!({"level": "disk"}), 501, "unimplemented"),
-        (json!({"level": "cloud"}), 501, "unimplemented"),
         (json!({"level": "tape"}), 400, "invalid"),
         (json!({}), 400, "invalid"),
         (json!([]), 400, "invalid"),

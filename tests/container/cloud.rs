@@ -63,8 +63,10 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
+/// What the cloud folder shows; a file that was being written when a kill came has a `#` in its name.
 fn cloud_files(process: &Process, what: &str) -> Vec<PathBuf> {
-    files_below(&process.data().join("cloud").join(what))
+    let files = files_below(&process.data().join("cloud").join(what));
+    files.into_iter().filter(|path| !path.to_str().unwrap().contains('#')).collect()
 }
 
 fn flush(process: &Process) -> Value {

@@ -14,6 +14,7 @@ use crate::actors::cpu::blocking;
 use crate::error::{Error, Result};
 use crate::limits::{RECENT_READS_MAX, SYNC_FLYING, SYNC_ROUND_MAX, SYNC_SCAN_MAX};
 use crate::model::{Address, FrameId, Manifest, Usage};
+use crate::store::Stretch;
 use crate::tiers::CloudTier;
 
 /// Frames that were read from the disk lately.
@@ -58,10 +59,9 @@ impl SyncActor {
             let mut ends = 0;
             while ends < 2 && found < bytes && candidates.len() < SYNC_ROUND_MAX {
                 let page = self.page(turn.hand.clone(), which.clone(), spares).await?;
-                let (page, hand) = page;
-                ends += usize::from(hand.is_none());
-                turn.hand = hand;
-                for (address, manifest) in page {
+                ends += usize::from(page.next.is_none());
+                turn.hand = page.next;
+                for (address, manifest) in page.found {
                     if found < bytes && candidates.len() < SYNC_ROUND_MAX {
                         found += manifest.seal.as_ref().map_or(0, |seal| seal.bytes);
                         candidates.push((address, manifest));
@@ -78,12 +78,7 @@ impl SyncActor {
         Ok(Usage::default())
     }
 
-    async fn page(
-        &self,
-        hand: Option<Address>,
-        which: Which,
-        spares: bool,
-    ) -> Result<(Vec<(Address, Manifest)>, Option<Address>)> {
+    async fn page(&self, hand: Option<Address>, which: Which, spares: bool) -> Result<Stretch> {
         let (keeper, recent) = (Arc::clone(&self.keeper), Arc::clone(&self.recent));
         blocking(move || {
             let wanted = |address: &Address, manifest: &Manifest| {

@@ -56,7 +56,8 @@ impl Bench {
         let mut staging = self.keeper.disk().stage(frame);
         staging.write(&bytes(size)).unwrap();
         let frame_bytes = staging.finish().unwrap();
-        let seal = Seal { frame, bytes: size, footer: [0; 32], key: None, inline: false };
+        let seal =
+            Seal { frame, bytes: size, footer: [0; 32], key: None, inline: false, rest: crate::model::Rest::Disk };
         let bind: Binding = Box::new(|_, _, _, _| Ok(None));
         let change = Change::Store { draft: draft(size, None), seal, frame: frame_bytes, bind, condition };
         self.commit(key, change)

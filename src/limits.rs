@@ -43,6 +43,10 @@ pub const REQUEST_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
 /// Hits that wait for the eviction policy; beyond that they are forgotten, never waited for.
 pub const TOUCH_BUFFER_ENTRIES: usize = 4096;
 
+/// Collections that have a section of their own in the eviction of a level; others share one with those
+/// that name the same policy.
+pub const SECTIONS_MAX: usize = 256;
+
 /// Wall-clock milliseconds of version ceiling reserved at a time: a restart skips at most this far.
 pub const VERSION_RESERVE_MS: u64 = 10_000;
 

@@ -14,7 +14,7 @@ use super::runtime::{Answer, Ask, Serves};
 use crate::error::{Error, Result};
 use crate::limits::COMMIT_CHANGES_MAX;
 use crate::model::{Address, FrameId, Version};
-use crate::tiers::{Job, Keeper, Outcome};
+use crate::tiers::{Job, Keeper, Outcome, Swept};
 
 type Done = oneshot::Sender<Result<Outcome>>;
 
@@ -52,6 +52,13 @@ pub struct Collect;
 
 impl Ask for Collect {
     type Reply = usize;
+}
+
+/// Clear away what ended by itself.
+pub struct Sweep;
+
+impl Ask for Sweep {
+    type Reply = Swept;
 }
 
 impl DiskActor {
@@ -107,5 +114,12 @@ impl Serves<Collect> for DiskActor {
     fn serve(&mut self, Collect: Collect) -> Answer<usize> {
         let keeper = Arc::clone(&self.keeper);
         Answer::later(blocking(move || keeper.disk().collect()))
+    }
+}
+
+impl Serves<Sweep> for DiskActor {
+    fn serve(&mut self, Sweep: Sweep) -> Answer<Swept> {
+        let keeper = Arc::clone(&self.keeper);
+        Answer::later(blocking(move || keeper.sweep()))
     }
 }

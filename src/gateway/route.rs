@@ -15,9 +15,9 @@ use futures_util::future::{Either, LocalBoxFuture};
 use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
 use super::server::Shared;
-use super::{health, problem};
+use super::{collections, health, problem};
 use crate::error::{Error, Result};
-use crate::model::Address;
+use crate::model::{Address, Name};
 
 type Answer = Result<ServiceResponse, actix_web::Error>;
 
@@ -29,7 +29,9 @@ enum Work {
     Put(Address),
     Read(Address),
     Delete(Address),
-    List(crate::model::Name),
+    List(Name),
+    ListCollections,
+    Collection(Method, Name),
 }
 
 /// Answers a request, without waiting where that is possible.
@@ -60,11 +62,17 @@ fn plan(door: &Shared, request: &HttpRequest) -> Result<Work, HttpResponse> {
             Ok(name) => Ok(Work::List(name)),
             Err(error) => Err(problem::of(&error, None)),
         },
+        Target::Policies if reads(method) => Ok(Work::ListCollections),
+        Target::Policy(name) if collections::METHODS.contains(method) => match path::collection(name) {
+            Ok(name) => Ok(Work::Collection(method.clone(), name)),
+            Err(error) => Err(problem::of(&error, None)),
+        },
+        Target::Policy(_) => Err(problem::wrong_method(method.as_str(), "GET, HEAD, PUT, DELETE")),
         Target::Health if reads(method) => Err(health::health()),
         Target::Ready if reads(method) => {
             Err(health::ready(door.core.ready()).unwrap_or_else(|error| problem::of(&error, None)))
         }
-        Target::Collection(_) | Target::Health | Target::Ready => {
+        Target::Collection(_) | Target::Policies | Target::Health | Target::Ready => {
             Err(problem::wrong_method(method.as_str(), "GET, HEAD"))
         }
         Target::Later => {
@@ -105,6 +113,8 @@ async fn perform(door: &Shared, request: &HttpRequest, payload: Payload, work: W
         Work::Read(address) => (get::from_anywhere(door, head, address.clone()).await, Some(address)),
         Work::Delete(address) => (delete::delete(door, head, address.clone()).await, Some(address)),
         Work::List(collection) => (list::list(door, head, collection).await, None),
+        Work::ListCollections => (collections::list(door, head), None),
+        Work::Collection(method, name) => (collections::answer(door, head, payload, &method, name).await, None),
     };
     result.unwrap_or_else(|error| problem::of(&error, address.as_ref().map(Address::as_str)))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::actors::{Actors, Bounds, CrewOptions, Handle};
 use crate::config::Config;
+use crate::control::Collections;
 use crate::error::{Error, Result};
 use crate::model::{Clock, Incarnation, Rng, SystemClock};
 use crate::nfr::{Keyring, SystemRng};
@@ -21,6 +22,8 @@ const LOCK_FILE: &str = "lock";
 pub struct Parts {
     /// Both tiers and the order of changes.
     pub keeper: Keeper,
+    /// The collections and their policies.
+    pub collections: Arc<Collections>,
     /// What the last life left behind.
     pub recovery: Recovery,
 }
@@ -41,9 +44,12 @@ impl Parts {
         let identity = store.identity()?;
         let sequencer =
             Sequencer::resume(identity.container, identity.ceiling, Incarnation(rng.u64()), Arc::clone(&clock));
-        let (disk, recovery) = DiskTier::open(fs, root, Arc::new(store), clock)?;
-        let keeper = Keeper::new(MemoryTier::new(sizes.level1_bytes), disk, sequencer);
-        Ok(Parts { keeper, recovery })
+        let store = Arc::new(store);
+        let collections = Arc::new(Collections::open(Arc::clone(&store), Arc::clone(&clock))?);
+        let (disk, recovery) = DiskTier::open(fs, root, store, clock)?;
+        let rulebook = Arc::clone(&collections);
+        let keeper = Keeper::open(MemoryTier::new(sizes.level1_bytes), disk, sequencer, rulebook)?;
+        Ok(Parts { keeper, collections, recovery })
     }
 }
 
@@ -76,7 +82,7 @@ impl Container {
         let sealed = parts.keeper.disk().usage()?.objects > 0;
         let keyring = keys::load_or_make(&config.keys.file, &SystemRng, sealed)?;
         let recovery = parts.recovery;
-        let actors = start_actors(config, parts.keeper, keyring)?;
+        let actors = start_actors(config, parts.keeper, parts.collections, keyring)?;
         Ok(Container { actors, recovery, _lock: lock })
     }
 
@@ -102,7 +108,7 @@ impl Container {
     }
 }
 
-fn start_actors(config: &Config, keeper: Keeper, keyring: Keyring) -> Result<Actors> {
+fn start_actors(config: &Config, keeper: Keeper, collections: Arc<Collections>, keyring: Keyring) -> Result<Actors> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let options = CrewOptions {
         workers: if config.nfr.workers == 0 { cores } else { config.nfr.workers },
@@ -115,7 +121,7 @@ fn start_actors(config: &Config, keeper: Keeper, keyring: Keyring) -> Result<Act
         },
     };
     let main = tokio::runtime::Handle::current();
-    Actors::start(main, Arc::new(keeper), keyring, Arc::new(SystemRng), options)
+    Actors::start(main, Arc::new(keeper), collections, keyring, Arc::new(SystemRng), options)
 }
 
 /// An eighth of the budget, or less where level 1 and the cache leave less: what the allocator keeps of

@@ -4,6 +4,7 @@
 
 mod doors;
 mod durability;
+mod eviction;
 mod harness;
 mod kill;
 mod streaming;

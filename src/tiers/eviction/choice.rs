@@ -10,9 +10,19 @@ use crate::model::{Address, EvictionKind};
 pub struct Choice {
     /// Who leaves first; the level's own policy where it is `None`.
     pub kind: Option<EvictionKind>,
-    /// Whether its entries stay once they are here. Whoever answers says no for a collection that is
-    /// above its quota.
+    /// Whether its entries stay once they are here.
     pub pinned: bool,
+}
+
+/// What pinned collections hold of a level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pins {
+    /// Bytes that stay.
+    pub bytes: u64,
+    /// The most that may stay.
+    pub bytes_max: u64,
+    /// Bytes that came when no more could be pinned: they leave like those of any other collection.
+    pub spilled: u64,
 }
 
 /// Looks up what a collection asks for, by its name. It is asked for every collection at each turn of the

@@ -1,5 +1,6 @@
 //! What the eviction actor asks of the level whose books it keeps: any level that can answer can have one.
 
+use super::Pins;
 use crate::model::Address;
 use crate::tiers::{MemoryTier, Note};
 
@@ -20,6 +21,9 @@ pub trait Evictable: Send + Sync {
 
     /// The most it may hold.
     fn budget(&self) -> u64;
+
+    /// Takes note of what is pinned, for those who ask how full it is and what can still fit.
+    fn note_pins(&self, pins: Pins);
 }
 
 impl Evictable for MemoryTier {
@@ -42,5 +46,9 @@ impl Evictable for MemoryTier {
 
     fn budget(&self) -> u64 {
         self.usage().budget
+    }
+
+    fn note_pins(&self, pins: Pins) {
+        MemoryTier::note_pins(self, pins);
     }
 }

@@ -113,8 +113,18 @@ impl<K: Clone + Eq + Hash + Send> Policy<K> for Lfu<K> {
         gone
     }
 
+    /// A newcomer counts as used once. Turned away, it is as if it had come and left at once: the level ages,
+    /// so that newcomers are not kept out for ever by what nobody uses any more.
     fn admits(&mut self, _key: &K, cost: u64, free: u64) -> bool {
-        cost <= free || cost <= self.budget_bytes
+        if cost <= free || cost > self.budget_bytes {
+            return cost <= free;
+        }
+        let newcomer = self.age.saturating_add(worth(1, cost));
+        let least = self.order.first_key_value().map_or(0, |(rank, _)| rank.0);
+        if newcomer < least {
+            self.age = newcomer;
+        }
+        newcomer >= least
     }
 
     fn resize(&mut self, budget_bytes: u64) {

@@ -2,7 +2,8 @@
 //!
 //! A policy keeps books only: it owns no bytes, asks no clock and takes no lock; the one actor of a
 //! level owns it. `sections.rs` keeps several policies over one level, one for each collection that names
-//! its own; `level.rs` is what that actor asks of a level. `conformance.rs` is the suite every policy passes, `simulation.rs` compares hit ratios.
+//! its own; `level.rs` is what that actor asks of a level. `conformance.rs` is the suite every policy passes,
+//! `simulation.rs` compares hit ratios, and `benches/eviction` does so with other caches.
 //! An entry costs its policy about [`ENTRY_OVERHEAD_BYTES`] beside the bytes it stands for.
 
 use std::hash::Hash;
@@ -16,11 +17,15 @@ mod level;
 mod lfu;
 mod list;
 mod lru;
+mod pinning;
+mod section;
 mod sections;
 mod shares;
 mod sketch;
 mod w_tinylfu;
 
+#[cfg(test)]
+mod concurrency;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
@@ -30,7 +35,7 @@ mod simulation;
 #[cfg(test)]
 mod traces;
 
-pub use choice::{Choice, Choices, Grouped, no_choices};
+pub use choice::{Choice, Choices, Grouped, Pins, no_choices};
 pub use level::Evictable;
 pub use lfu::Lfu;
 pub use lru::Lru;

@@ -1,8 +1,11 @@
 //! Several policies over one level: a section for each collection that names its own, one for all others.
 //!
 //! **Who shares a section.** A collection that names a kind has a section of its own; those that name none
-//! share the level's own, where they compete entry by entry as before; pinned collections share one that
-//! nothing is ever drawn from. Beyond [`SECTIONS_MAX`] a collection shares a section with others of its kind.
+//! share the level's own, where they compete entry by entry as before. Beyond [`SECTIONS_MAX`] a collection
+//! shares a section with others of its kind.
+//!
+//! **Who stays.** Pinned collections share a section that nothing is ever drawn from, as far as `pinning.rs`
+//! lets them.
 //!
 //! **Who pays.** Victims are drawn from the section that is furthest above its share, and there its own
 //! policy says who. So a section that grows at its share pays for itself: a scan in one pushes out only what
@@ -25,9 +28,10 @@ use std::hash::Hasher;
 use super::choice::{Choice, Choices, Grouped};
 use super::climber::reach;
 use super::ghost::Ghost;
+use super::section::{Home, Known, Section};
 use super::shares::{Evidence, shares};
 use super::{Policy, policy_seeded};
-use crate::limits::SECTIONS_MAX;
+use crate::limits::{PINNED_PERCENT_DEFAULT, SECTIONS_MAX};
 use crate::model::EvictionKind;
 
 /// Uses between two steps: a fifth of the number of entries, and never fewer than these.
@@ -40,47 +44,14 @@ const IDLE_ROUNDS_MAX: u32 = 600;
 /// The section of all that name no policy. It is always there.
 const COMMON: u32 = 0;
 
-/// Who shares a section.
-#[derive(Clone, PartialEq, Eq)]
-enum Home {
-    /// One collection.
-    Own(Box<str>, EvictionKind),
-    /// All of a kind.
-    Shared(EvictionKind),
-    /// All that nothing is drawn from.
-    Pinned,
-}
-
-struct Section<K> {
-    home: Home,
-    policy: Box<dyn Policy<K>>,
-    /// What it let go, and how much of that came back soon.
-    ghost: Ghost,
-    regrets: u64,
-    share: u64,
-}
-
-impl<K> Section<K> {
-    fn pays(&self) -> bool {
-        self.home != Home::Pinned
-    }
-}
-
-/// A collection that has entries here, or had some lately.
-struct Known {
-    section: u32,
-    choice: Choice,
-    entries: usize,
-    idle_rounds: u32,
-}
-
 /// Several policies over one level.
 pub struct Sections<K> {
     kind: EvictionKind,
-    budget_bytes: u64,
+    pub(super) budget_bytes: u64,
     seed: u64,
+    pub(super) pinned_percent_max: u64,
     choices: Choices,
-    sections: BTreeMap<u32, Section<K>>,
+    pub(super) sections: BTreeMap<u32, Section<K>>,
     known: HashMap<Box<str>, Known>,
     len: usize,
     cost: u64,
@@ -90,10 +61,27 @@ pub struct Sections<K> {
 impl<K: Grouped> Sections<K> {
     /// No entries yet, for a level of this many bytes with this policy of its own.
     pub fn new(kind: EvictionKind, budget_bytes: u64, seed: u64, choices: Choices) -> Self {
-        let (sections, known) = (BTreeMap::new(), HashMap::new());
-        let mut new = Sections { kind, budget_bytes, seed, choices, sections, known, len: 0, cost: 0, uses: 0 };
+        let mut new = Sections {
+            kind,
+            budget_bytes,
+            seed,
+            pinned_percent_max: PINNED_PERCENT_DEFAULT,
+            choices,
+            sections: BTreeMap::new(),
+            known: HashMap::new(),
+            len: 0,
+            cost: 0,
+            uses: 0,
+        };
         new.open(Home::Shared(kind));
         new
+    }
+
+    /// Says how much of the level pinned entries may take.
+    #[must_use]
+    pub fn pin_at_most(mut self, percent: u64) -> Self {
+        self.pinned_percent_max = percent;
+        self
     }
 
     /// Looks up again what every collection asks for. Those that changed their mind move with all their
@@ -112,7 +100,7 @@ impl<K: Grouped> Sections<K> {
         }
         self.known.retain(|_, known| known.idle_rounds < IDLE_ROUNDS_MAX);
         let used: HashSet<u32> = self.known.values().map(|known| known.section).collect();
-        self.sections.retain(|id, _| *id == COMMON || used.contains(id));
+        self.sections.retain(|id, section| *id == COMMON || used.contains(id) || !section.policy.is_empty());
     }
 
     /// How many sections there are.
@@ -120,38 +108,47 @@ impl<K: Grouped> Sections<K> {
         self.sections.len()
     }
 
-    /// Bytes of entries that nothing is drawn from.
-    pub fn pinned(&self) -> u64 {
-        self.sections.values().filter(|section| !section.pays()).map(|section| section.policy.cost()).sum()
-    }
-
+    /// Moves all entries of a collection to where it belongs by this choice.
     fn rehome(&mut self, collection: &str, choice: Choice) {
         let home = self.home(collection, choice);
+        let from = self.places(collection);
         let to = self.open(home);
         let Some(known) = self.known.get_mut(collection) else { return };
         known.choice = choice;
-        let from = std::mem::replace(&mut known.section, to);
-        let Some(old) = self.sections.get_mut(&from).filter(|_| from != to) else { return };
+        if known.section == to {
+            return;
+        }
+        known.section = to;
+        let moved: Vec<_> = from.into_iter().flatten().flat_map(|id| self.lift(id, collection)).collect();
+        // They bring the room they had, so that nobody has to leave because they moved.
+        let bytes: u64 = moved.iter().map(|(_, cost)| cost).sum();
+        if let Some(new) = self.sections.get_mut(&to) {
+            new.share = new.share.saturating_add(bytes);
+        }
+        for (key, cost) in moved {
+            self.insert(key, cost);
+        }
+    }
+
+    /// Takes a collection's entries out of a section, in the order in which they would have left.
+    fn lift(&mut self, id: u32, collection: &str) -> Vec<(K, u64)> {
+        let Some(section) = self.sections.get_mut(&id) else { return Vec::new() };
         let mut costs = HashMap::new();
-        old.policy.each(&mut |key, cost| {
+        section.policy.each(&mut |key, cost| {
             if key.collection() == collection {
                 costs.insert(key.clone(), cost);
             }
         });
-        let keys = old.policy.victims(u64::MAX, &|key| !costs.contains_key(key));
-        // They bring the room they had, so that nobody has to leave because they moved.
+        let keys = section.policy.victims(u64::MAX, &|key| !costs.contains_key(key));
         let bytes: u64 = costs.values().sum();
-        old.share = old.share.saturating_sub(bytes);
-        if let Some(new) = self.sections.get_mut(&to) {
-            new.share = new.share.saturating_add(bytes);
+        section.share = section.share.saturating_sub(bytes);
+        self.len -= keys.len();
+        self.cost -= bytes;
+        if let Some(known) = self.known.get_mut(collection) {
+            known.entries = known.entries.saturating_sub(keys.len());
         }
-        self.fit(to);
-        if let Some(new) = self.sections.get_mut(&to) {
-            for key in keys {
-                let cost = costs.get(&key).copied().unwrap_or_default();
-                new.policy.insert(key, cost);
-            }
-        }
+        let cost = |key: &K| costs.get(key).copied().unwrap_or_default();
+        keys.into_iter().map(|key| (key.clone(), cost(&key))).collect()
     }
 
     fn home(&self, collection: &str, choice: Choice) -> Home {
@@ -163,15 +160,20 @@ impl<K: Grouped> Sections<K> {
         }
     }
 
+    pub(super) fn find(&self, home: &Home) -> Option<u32> {
+        self.sections.iter().find(|(_, section)| section.home == *home).map(|(id, _)| *id)
+    }
+
     /// The section of this home, made if it is not there.
-    fn open(&mut self, home: Home) -> u32 {
-        if let Some((id, _)) = self.sections.iter().find(|(_, section)| section.home == home) {
-            return *id;
+    pub(super) fn open(&mut self, home: Home) -> u32 {
+        if let Some(id) = self.find(&home) {
+            return id;
         }
         let id = self.sections.last_key_value().map_or(COMMON, |(last, _)| last + 1);
         let kind = match home {
             Home::Own(_, kind) | Home::Shared(kind) => kind,
             Home::Pinned => EvictionKind::Lru,
+            Home::Spilled => self.kind,
         };
         let policy = policy_seeded(kind, self.budget_bytes, self.seed);
         let ghost = Ghost::new(reach(self.budget_bytes));
@@ -180,7 +182,7 @@ impl<K: Grouped> Sections<K> {
     }
 
     /// The section of a collection.
-    fn section_of(&mut self, collection: &str) -> u32 {
+    pub(super) fn section_of(&mut self, collection: &str) -> u32 {
         if let Some(known) = self.known.get(collection) {
             return known.section;
         }
@@ -199,9 +201,8 @@ impl<K: Grouped> Sections<K> {
         }
     }
 
-    /// Lets a collection's section act, and keeps the sums.
-    fn act<R>(&mut self, collection: &str, action: impl FnOnce(&mut Section<K>) -> R) -> Option<R> {
-        let id = self.section_of(collection);
+    /// Lets a section act for a collection, and keeps the sums.
+    pub(super) fn act<R>(&mut self, id: u32, collection: &str, action: impl FnOnce(&mut Section<K>) -> R) -> Option<R> {
         self.fit(id);
         let section = self.sections.get_mut(&id)?;
         let (len, cost) = (section.policy.len(), section.policy.cost());
@@ -214,6 +215,13 @@ impl<K: Grouped> Sections<K> {
             known.entries = known.entries + len_now - len;
         }
         Some(done)
+    }
+
+    /// Lets every section act that may hold entries of a collection.
+    fn act_all(&mut self, collection: &str, action: impl Fn(&mut Section<K>)) {
+        for id in self.places(collection).into_iter().flatten() {
+            self.act(id, collection, &action);
+        }
     }
 
     /// Counts a use, and takes a step when there were enough of them.
@@ -280,20 +288,27 @@ impl<K: Grouped> Policy<K> for Sections<K> {
 
     fn insert(&mut self, key: K, cost: u64) {
         let collection: Box<str> = key.collection().into();
-        self.act(&collection, |section| section.policy.insert(key, cost));
+        let id = self.section_of(&collection);
+        if self.is_pinned(id) {
+            // With another cost it may belong on the other side.
+            self.remove(&key);
+        }
+        let id = self.place(&collection, cost);
+        self.act(id, &collection, |section| section.policy.insert(key, cost));
     }
 
     fn touch(&mut self, key: &K) {
         // A hit that arrives after its collection left must not bring it back.
         if self.known.contains_key(key.collection()) {
-            self.act(key.collection(), |section| section.policy.touch(key));
+            self.settle(key);
+            self.act_all(key.collection(), |section| section.policy.touch(key));
             self.advance();
         }
     }
 
     fn miss(&mut self, key: &K) {
         let hash = hash(self.seed, key);
-        self.act(key.collection(), |section| {
+        self.act_all(key.collection(), |section| {
             section.regrets += u64::from(section.ghost.remembers(hash));
             section.policy.miss(key);
         });
@@ -302,7 +317,7 @@ impl<K: Grouped> Policy<K> for Sections<K> {
 
     fn remove(&mut self, key: &K) {
         if self.known.contains_key(key.collection()) {
-            self.act(key.collection(), |section| section.policy.remove(key));
+            self.act_all(key.collection(), |section| section.policy.remove(key));
         }
     }
 
@@ -324,10 +339,11 @@ impl<K: Grouped> Policy<K> for Sections<K> {
     /// A candidate competes inside its own section. Below its share others pay for it; and one that is
     /// larger than all of its section may still try, or a section could never earn the room for it.
     fn admits(&mut self, key: &K, cost: u64, free: u64) -> bool {
-        if cost <= free || cost > self.budget_bytes.saturating_sub(self.pinned()) {
+        if cost <= free || cost > self.budget_bytes.saturating_sub(self.pins().bytes) {
             return cost <= free;
         }
-        let admitted = self.act(key.collection(), |section| {
+        let id = self.place(key.collection(), cost);
+        let admitted = self.act(id, key.collection(), |section| {
             let held = section.policy.cost();
             if !section.pays() || held.saturating_add(cost) <= section.share {
                 return true;

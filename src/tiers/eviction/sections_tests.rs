@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 
 use super::traces::{COLLECTION, Use, beside, loops, once, zipf_of};
-use super::{Choice, Choices, Grouped, Policy, Sections, no_choices, policy_seeded};
+use super::{Choice, Choices, Grouped, Pins, Policy, Sections, no_choices, policy_seeded};
 use crate::model::EvictionKind::{self, Lfu, Lru, WTinyLfu};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -165,22 +165,48 @@ fn entries_move_with_their_collection_and_keep_order_and_room() {
 fn nothing_pinned_leaves_until_it_is_unpinned() {
     let asked = Asked::default();
     asked.say("a", Some(Lfu), true);
-    let mut sections = Sections::new(WTinyLfu, 100, 0, asked.choices());
+    let mut sections = Sections::new(WTinyLfu, 100, 0, asked.choices()).pin_at_most(60);
     (0..60).for_each(|nth| sections.insert(key(0, nth), 1));
     (0..40).for_each(|nth| sections.insert(key(1, nth), 1));
-    assert_eq!(sections.pinned(), 60);
-    assert!(sections.admits(&key(0, 99), 40, 0), "others leave for what is pinned");
-    assert!(!sections.admits(&key(0, 99), 41, 0), "not even all others are enough");
+    assert_eq!(sections.pins().bytes, 60);
+    assert!(!sections.admits(&key(1, 99), 41, 0), "not even all others are enough");
     let gone = sections.victims(u64::MAX, &|_| false);
     assert!(gone.len() == 40 && gone.iter().all(|key| key.collection() == "b"), "{gone:?}");
     assert!(sections.victims(1, &|_| false).is_empty());
     asked.say("a", None, false);
     sections.refresh();
-    assert_eq!((sections.pinned(), sections.victims(10, &|_| false).len()), (0, 10));
+    assert_eq!((sections.pins().bytes, sections.victims(10, &|_| false).len()), (0, 10));
     // And a collection that is pinned while it has entries is safe from the next look on.
     asked.say("a", None, true);
     sections.refresh();
-    assert_eq!((sections.pinned(), sections.victims(10, &|_| false).len()), (50, 0));
+    assert_eq!((sections.pins().bytes, sections.victims(10, &|_| false).len()), (50, 0));
+}
+
+#[test]
+fn more_than_may_be_pinned_leaves_like_any_other_until_there_is_room() {
+    let asked = Asked::default();
+    asked.say("a", None, true);
+    let mut sections = Sections::new(Lru, 100, 0, asked.choices()).pin_at_most(40);
+    (0..60).for_each(|nth| sections.insert(key(0, nth), 1));
+    (0..30).for_each(|nth| sections.insert(key(1, nth), 1));
+    assert_eq!(sections.pins(), Pins { bytes: 40, bytes_max: 40, spilled: 20 });
+    assert!(sections.admits(&key(0, 99), 50, 0), "all others could leave for it");
+    // A use finds no room among the pinned; once others left there, it does.
+    sections.touch(&key(0, 59));
+    assert_eq!(sections.pins().spilled, 20);
+    (0..10).for_each(|nth| sections.remove(&key(0, nth)));
+    (50..60).for_each(|nth| sections.touch(&key(0, nth)));
+    assert_eq!(sections.pins(), Pins { bytes: 36, bytes_max: 40, spilled: 14 }, "until it is nearly full again");
+    assert_eq!((sections.len(), sections.cost()), (80, 80));
+    let gone = sections.victims(u64::MAX, &|_| false);
+    assert_eq!(gone.len(), 44);
+    assert_eq!(sections.pins(), Pins { bytes: 36, bytes_max: 40, spilled: 0 });
+    // An entry that grows out of the room is pinned no more.
+    sections.insert(key(0, 50), 7);
+    assert_eq!(sections.pins(), Pins { bytes: 35, bytes_max: 40, spilled: 7 });
+    asked.say("a", Some(Lfu), false);
+    sections.refresh();
+    assert_eq!((sections.pins().bytes, sections.pins().spilled, sections.cost()), (0, 0, 42));
 }
 
 #[test]
@@ -222,6 +248,47 @@ fn beyond_the_limit_collections_share_the_section_of_their_kind() {
 }
 
 proptest! {
+    /// Collections may change their minds at any time: every entry is in the books once, and what is pinned stays.
+    #[test]
+    fn changing_minds_loses_no_entry(steps in proptest::collection::vec((0..9u8, 0..200u64, 0..30u64), 1..600)) {
+        let asked = Asked::default();
+        let mut sections = Sections::new(WTinyLfu, 500, 7, asked.choices()).pin_at_most(30);
+        let mut map = HashMap::new();
+        for &(what, nth, cost) in &steps {
+            let key = key(nth % 4, nth);
+            match what {
+                0 => {
+                    let kind = [None, Some(Lru), Some(Lfu), Some(WTinyLfu)][(cost % 4) as usize];
+                    asked.say(key.collection(), kind, cost % 3 == 0);
+                    sections.refresh();
+                }
+                1 => {
+                    map.remove(&key);
+                    sections.remove(&key);
+                }
+                2 | 3 => sections.touch(&key),
+                4 => sections.miss(&key),
+                5 => drop(sections.admits(&key, cost, 0)),
+                6 => {
+                    let before = sections.pins();
+                    for gone in sections.victims(cost, &|_| false) {
+                        prop_assert!(map.remove(&gone).is_some());
+                    }
+                    prop_assert_eq!(sections.pins().bytes, before.bytes);
+                }
+                _ => {
+                    map.insert(key, cost);
+                    sections.insert(key, cost);
+                }
+            }
+            prop_assert!(sections.pins().bytes <= 150);
+            prop_assert_eq!((sections.len(), sections.cost()), (map.len(), map.values().sum::<u64>()));
+        }
+        let mut visited = HashMap::new();
+        sections.each(&mut |key, cost| assert!(visited.insert(*key, cost).is_none(), "{key} twice"));
+        prop_assert_eq!(visited, map);
+    }
+
     /// Without choices nothing changes: the same victims, the same admissions.
     #[test]
     fn one_section_is_the_policy_alone(steps in proptest::collection::vec((0..5u8, 0..300u64, 1..9u64), 1..2000)) {

@@ -4,6 +4,7 @@
 //! is the [`Core`]'s part. Only `node/` builds the door. It parses paths, checks who may ask, bounds
 //! heads, bodies and waits, and maps every error by one `match` in `problem.rs`.
 
+pub mod admin;
 mod collections;
 mod core;
 mod date;
@@ -20,4 +21,5 @@ mod route;
 mod server;
 
 pub use self::core::Core;
+pub use admin::Admin;
 pub use server::{Door, GatewayOptions, serve};

@@ -15,7 +15,7 @@ use futures_util::future::{Either, LocalBoxFuture};
 use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
 use super::server::Shared;
-use super::{collections, health, problem};
+use super::{admin, collections, health, problem};
 use crate::error::{Error, Result};
 use crate::model::{Address, Name};
 
@@ -32,6 +32,7 @@ enum Work {
     List(Name),
     ListCollections,
     Collection(Method, Name),
+    Admin(admin::Task),
 }
 
 /// Answers a request, without waiting where that is possible.
@@ -72,6 +73,7 @@ fn plan(door: &Shared, request: &HttpRequest) -> Result<Work, HttpResponse> {
         Target::Ready if reads(method) => {
             Err(health::ready(door.core.ready()).unwrap_or_else(|error| problem::of(&error, None)))
         }
+        Target::Admin(rest) => admin::plan(method, rest).map(Work::Admin),
         Target::Collection(_) | Target::Policies | Target::Health | Target::Ready => {
             Err(problem::wrong_method(method.as_str(), "GET, HEAD"))
         }
@@ -115,6 +117,7 @@ async fn perform(door: &Shared, request: &HttpRequest, payload: Payload, work: W
         Work::List(collection) => (list::list(door, head, collection).await, None),
         Work::ListCollections => (collections::list(door, head), None),
         Work::Collection(method, name) => (collections::answer(door, head, payload, &method, name).await, None),
+        Work::Admin(task) => (admin::perform(door, head, payload, task).await, None),
     };
     result.unwrap_or_else(|error| problem::of(&error, address.as_ref().map(Address::as_str)))
 }

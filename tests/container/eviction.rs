@@ -101,15 +101,21 @@ fn pinned_objects_beyond_their_share_leave_like_any_other_and_the_log_says_so() 
     let process = Process::start(&["--set", "memory.level1_bytes=1MiB", "--set", "memory.pinned_percent_max=25"]);
     collection(&process, "kept", PINNED);
     push_all(&process, "kept", 0..40);
-    push_all(&process, "load", 0..100);
-    let kept = in_ram(&process, "kept", 40);
-    assert!((12..36).contains(&kept), "{kept} of 40 are in memory, where 12 may be pinned");
-    assert!(in_ram(&process, "kept", 12) == 12, "first come, first pinned");
     let deadline = Instant::now() + PATIENCE;
     while !process.said().contains("pinned collections hold more than may be pinned") {
         assert!(Instant::now() < deadline, "{}", process.said());
         process.head("kept/0");
     }
+    let tiers = process.request("GET", "/v1/admin/tiers", &[], b"").expect(200).json();
+    let ram = &tiers["tiers"][0];
+    let bytes = |name: &str| ram[name].as_u64().unwrap();
+    assert_eq!(bytes("pinned_bytes_max"), 1 << 18);
+    assert!(bytes("pinned_bytes") <= 1 << 18 && bytes("pinned_bytes") > (1 << 18) - 22_000, "{ram}");
+    assert!(bytes("spilled_bytes") > 400_000 && bytes("evictions") == 0, "{ram}");
+    push_all(&process, "load", 0..100);
+    let kept = in_ram(&process, "kept", 40);
+    assert!((12..36).contains(&kept), "{kept} of 40 are in memory, where 12 may be pinned");
+    assert!(in_ram(&process, "kept", 12) == 12, "first come, first pinned");
     // Whatever is pinned, a new object finds a place and everything can be read.
     assert!((0..40).all(|nth| !pull(&process, &format!("kept/{nth}")).is_empty()));
 }

@@ -9,3 +9,4 @@ mod eviction;
 mod harness;
 mod kill;
 mod streaming;
+mod upheaval;

@@ -300,7 +300,10 @@ impl<K: Grouped> Policy<K> for Sections<K> {
     fn touch(&mut self, key: &K) {
         // A hit that arrives after its collection left must not bring it back.
         if self.known.contains_key(key.collection()) {
-            self.settle(key);
+            let id = self.section_of(key.collection());
+            if self.is_pinned(id) {
+                self.settle(key);
+            }
             self.act_all(key.collection(), |section| section.policy.touch(key));
             self.advance();
         }

@@ -43,6 +43,7 @@ mod window;
 pub use body::{Body, BodySender, PullBody};
 pub use collections::CollectionView;
 pub use crew::{Actors, CrewOptions};
+pub use eviction::EvictionOptions;
 pub use handle::{Bounds, Drained, Handle, InUse};
 pub use owing::{OwedPage, OwedQuery};
 pub use release::{Release, Released, Which};

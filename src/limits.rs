@@ -70,3 +70,18 @@ pub const PROMOTION_WAIT_MAX: Duration = Duration::from_millis(20);
 
 /// How long replaced and deleted versions stay readable when the collection names no time.
 pub const RETENTION_S_DEFAULT: u64 = 24 * 3600;
+
+/// Spans that may wait for the trace collector; beyond that they are dropped and counted.
+pub const EXPORT_QUEUE_SPANS_MAX: usize = 4096;
+
+/// Spans that one message to the trace collector carries.
+pub const EXPORT_BATCH_SPANS_MAX: usize = 512;
+
+/// How long spans gather before they are sent.
+pub const EXPORT_PERIOD: Duration = Duration::from_secs(1);
+
+/// The longest wait before a trace collector that failed is tried again.
+pub const EXPORT_BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// How long the trace collector may take for one message.
+pub const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,136 @@
+//! `traceparent` of W3C Trace Context: read strictly, written in version 00.
+
+/// Bytes of a header of version 00.
+pub const TRACEPARENT_BYTES: usize = 55;
+
+/// The one flag that version 00 knows: whoever called records this trace.
+const SAMPLED: u8 = 1;
+
+/// The place of a request in a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// The trace; never 0.
+    pub trace: u128,
+    /// The span; never 0.
+    pub span: u64,
+    /// The span of whoever asked, if it named one.
+    pub parent: Option<u64>,
+    /// Whether the trace is recorded.
+    pub sampled: bool,
+}
+
+impl Context {
+    /// What a header says of its sender; `None` when it is to be ignored. A later version may say more
+    /// behind the part that we know.
+    pub fn parse(header: &[u8]) -> Option<Self> {
+        let (known, more) = header.split_at_checked(TRACEPARENT_BYTES)?;
+        let mut parts = known.split(|byte| *byte == b'-');
+        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let lengths = [version.len(), trace.len(), span.len(), flags.len()];
+        let version = hex(version)?;
+        let ends = more.is_empty() || version > 0 && more.starts_with(b"-");
+        if lengths != [2, 32, 16, 2] || version == 0xff || !ends {
+            return None;
+        }
+        let (trace, span) = (hex(trace)?, hex(span)? as u64);
+        let sampled = hex(flags)? as u8 & SAMPLED != 0;
+        (trace != 0 && span != 0).then_some(Context { trace, span, parent: None, sampled })
+    }
+
+    /// The header that names this span.
+    pub fn traceparent(&self) -> [u8; TRACEPARENT_BYTES] {
+        let mut out = [b'-'; TRACEPARENT_BYTES];
+        let flags = if self.sampled { SAMPLED } else { 0 };
+        write(&mut out, 0, &[0]);
+        write(&mut out, 3, &self.trace.to_be_bytes());
+        write(&mut out, 36, &self.span.to_be_bytes());
+        write(&mut out, 53, &[flags]);
+        out
+    }
+}
+
+/// Two digits a byte, from `at` on.
+fn write(out: &mut [u8], at: usize, bytes: &[u8]) {
+    for (to, byte) in out.iter_mut().skip(at).zip(bytes.iter().flat_map(|byte| [byte >> 4, byte & 15])) {
+        *to = digit(byte);
+    }
+}
+
+fn digit(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
+}
+
+/// Lower-case digits alone: capitals make a header malformed.
+fn hex(digits: &[u8]) -> Option<u128> {
+    digits.iter().try_fold(0u128, |sum, digit| match digit {
+        b'0'..=b'9' => Some(sum << 4 | u128::from(digit - b'0')),
+        b'a'..=b'f' => Some(sum << 4 | u128::from(digit - b'a' + 10)),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn parsed(header: &str) -> Option<Context> {
+        Context::parse(header.as_bytes())
+    }
+
+    #[test]
+    fn a_good_header_reads_back() {
+        let context = parsed(GOOD).unwrap();
+        assert_eq!((context.trace, context.span), (0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, 0x00f0_67aa_0ba9_02b7));
+        assert!(context.sampled);
+        assert_eq!(context.traceparent(), GOOD.as_bytes());
+        // Flags that this version does not know are not handed on.
+        assert_eq!(parsed(&GOOD.replace("-01", "-ff")).unwrap().traceparent(), GOOD.as_bytes());
+    }
+
+    #[test]
+    fn a_later_version_may_say_more() {
+        let later = GOOD.replacen("00-", "01-", 1);
+        assert!(parsed(&later).is_some() && parsed(&format!("{later}-what-ever")).is_some());
+        assert!(parsed(&format!("{later}what")).is_none());
+    }
+
+    #[test]
+    fn what_the_standard_calls_invalid_is_ignored() {
+        let zero_trace = format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32));
+        let zero_span = GOOD.replace("00f067aa0ba902b7", &"0".repeat(16));
+        for bad in [
+            "",
+            "00",
+            &GOOD[..54],
+            &format!("{GOOD}-"),
+            &format!("{GOOD}0"),
+            &format!(" {GOOD}"),
+            &GOOD.replacen("00-", "ff-", 1),
+            &GOOD.replacen("00-", "0-0", 1),
+            &GOOD.to_uppercase(),
+            &GOOD.replace('f', "g"),
+            &GOOD.replace('-', "_"),
+            &zero_trace,
+            &zero_span,
+        ] {
+            assert_eq!(parsed(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_context_reads_back(trace in 1u128.., span in 1u64.., sampled: bool) {
+            let context = Context { trace, span, parent: None, sampled };
+            prop_assert_eq!(Context::parse(&context.traceparent()), Some(context));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_fault(bytes: Vec<u8>) {
+            let _ = Context::parse(&bytes);
+        }
+    }
+}

@@ -17,6 +17,7 @@ use super::request::{Delete, Deleted, Pull, Pulled, Push, Pushed};
 use super::runtime::{Answer, Ask, Link, Serves};
 use crate::error::Error;
 use crate::model::{CollectionPolicy, Durability, NfrSpec};
+use crate::telemetry::Telemetry;
 use crate::tiers::{Change, Job, Keeper, Outcome};
 
 /// The actors that a request is worked on with.
@@ -28,6 +29,7 @@ pub struct Crew {
     pub(super) disk: Link<DiskActor>,
     pub(super) nfr: Link<NfrActor>,
     pub(super) object_bytes_max: u64,
+    pub(super) telemetry: Arc<Telemetry>,
 }
 
 /// The actor.

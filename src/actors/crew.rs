@@ -14,10 +14,11 @@ use crate::error::Result;
 use crate::limits::{ACTOR_QUEUE_MAX, COLLECT_PERIOD, LEARN_PERIOD};
 use crate::model::{EvictionKind, Rng};
 use crate::nfr::Keyring;
+use crate::telemetry::Telemetry;
 use crate::tiers::Keeper;
 
 /// What the crew of a container is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CrewOptions {
     /// Threads that seal and open.
     pub workers: usize,
@@ -27,6 +28,8 @@ pub struct CrewOptions {
     pub object_bytes_max: u64,
     /// What bounds the container as a whole.
     pub bounds: Bounds,
+    /// Where it is counted what happens.
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// The actors of a container.
@@ -50,8 +53,10 @@ impl Actors {
         let (front, back) = (runtime.arbiter(), runtime.arbiter());
         let nfr = runtime.supervise(&front, "nfr", ACTOR_QUEUE_MAX, move || NfrActor::new(Arc::clone(&stages)));
         let disk = {
-            let keeper = Arc::clone(&keeper);
-            runtime.supervise(&back, "disk", ACTOR_QUEUE_MAX, move || DiskActor::new(Arc::clone(&keeper)))
+            let (keeper, telemetry) = (Arc::clone(&keeper), Arc::clone(&options.telemetry));
+            runtime.supervise(&back, "disk", ACTOR_QUEUE_MAX, move || {
+                DiskActor::new(Arc::clone(&keeper), Arc::clone(&telemetry))
+            })
         };
         let eviction = {
             let (memory, seed) = (Arc::clone(keeper.memory()), rng.u64());
@@ -64,7 +69,7 @@ impl Actors {
             runtime.supervise(&front, "memory", ACTOR_QUEUE_MAX, move || life.clone())
         };
         let object_bytes_max = options.object_bytes_max;
-        let crew = Crew { keeper, memory, eviction, disk, nfr, object_bytes_max };
+        let crew = Crew { keeper, memory, eviction, disk, nfr, object_bytes_max, telemetry: options.telemetry };
         let container = {
             let crew = crew.clone();
             let bound = options.bounds.requests_max;

@@ -17,7 +17,10 @@ use super::request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, P
 use super::runtime::{ActorHealth, Link};
 use crate::error::{Error, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, LIST_LIMIT_MAX};
-use crate::model::{Address, Level, Manifest};
+use crate::model::{Address, Durability, Level, Manifest};
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::labels::{Outcome, Served};
 use crate::tiers::{Keeper, Located, Resident};
 
 /// Bytes that one streamed body may have in flight: received, being sealed, and being written.
@@ -31,6 +34,17 @@ const PERMIT_BYTES: u64 = 4096;
 pub struct Permits {
     _request: OwnedSemaphorePermit,
     _bytes: Option<OwnedSemaphorePermit>,
+}
+
+/// What is taken of the container's limits.
+#[derive(Clone, Copy, Debug)]
+pub struct InUse {
+    /// Requests at work.
+    pub requests: usize,
+    /// Bytes of bodies in flight, rounded up as they are counted.
+    pub body_bytes: u64,
+    /// The most there can be of both.
+    pub bounds: Bounds,
 }
 
 /// What bounds the container as a whole.
@@ -71,11 +85,23 @@ impl Handle {
 
     /// An object in memory, answered without waiting for anything.
     pub fn hit(&self, address: &Address) -> Option<Arc<Resident>> {
-        self.0.crew.keeper.memory().get(address)
+        let found = self.0.crew.keeper.memory().get(address)?;
+        self.metrics().pulls.one((Outcome(None), Served(Some(Level::Ram))));
+        Some(found)
     }
 
     /// Stores an object.
     pub async fn push(&self, push: Push, body: Body) -> Result<Pushed> {
+        let outcome = self.store(push, body).await;
+        let level = outcome.as_ref().ok().map(|pushed| match pushed.manifest.durability {
+            Durability::Ram => Level::Ram,
+            Durability::Disk => Level::Disk,
+        });
+        self.metrics().pushes.one((Outcome::of(&outcome), Served(level)));
+        outcome
+    }
+
+    async fn store(&self, push: Push, body: Body) -> Result<Pushed> {
         let in_flight = push.size.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
         let permits = self.permits(in_flight, push.deadline).await?;
         self.0.container.ask(StoreObject { push, body, permits }).await
@@ -86,6 +112,13 @@ impl Handle {
         if let Some(resident) = self.hit(&pull.address) {
             return from_memory(&pull, &resident);
         }
+        let outcome = self.fetch(pull).await;
+        let level = outcome.as_ref().ok().map(|pulled| pulled.level);
+        self.metrics().pulls.one((Outcome::of(&outcome), Served(level)));
+        outcome
+    }
+
+    async fn fetch(&self, pull: Pull) -> Result<Pulled> {
         let permits = self.permits(BODY_BYTES_MAX / 2, pull.deadline).await?;
         self.0.container.ask(FetchObject { pull, permits }).await
     }
@@ -105,6 +138,12 @@ impl Handle {
 
     /// Deletes an object.
     pub async fn delete(&self, delete: Delete) -> Result<Deleted> {
+        let outcome = self.remove(delete).await;
+        self.metrics().deletes.one(Outcome::of(&outcome));
+        outcome
+    }
+
+    async fn remove(&self, delete: Delete) -> Result<Deleted> {
         let deadline = delete.deadline;
         let _permits = self.permits(0, deadline).await?;
         within(deadline, "the delete took too long; it may still happen", self.0.container.ask(RemoveObject(delete)))
@@ -123,6 +162,26 @@ impl Handle {
     /// Whether requests are taken.
     pub fn ready(&self) -> bool {
         !self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// What is taken of the container's limits.
+    pub fn in_use(&self) -> InUse {
+        let Bounds { requests_max, body_bytes_max } = self.0.bounds;
+        let free = self.0.bytes.available_permits() as u64 * PERMIT_BYTES;
+        InUse {
+            requests: requests_max - self.0.requests.available_permits().min(requests_max),
+            body_bytes: (body_bytes_max / PERMIT_BYTES * PERMIT_BYTES).saturating_sub(free),
+            bounds: self.0.bounds,
+        }
+    }
+
+    /// Where it is counted what happens here.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.0.crew.telemetry
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.crew.telemetry.metrics
     }
 
     /// How each actor is doing.
@@ -170,7 +229,10 @@ impl Handle {
         match acquired.await {
             Ok((Ok(request), None)) => Ok(Permits { _request: request, _bytes: None }),
             Ok((Ok(request), Some(Ok(bytes)))) => Ok(Permits { _request: request, _bytes: Some(bytes) }),
-            _ => Err(busy()),
+            _ => {
+                self.metrics().permits_refused.one(());
+                Err(busy())
+            }
         }
     }
 }

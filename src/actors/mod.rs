@@ -32,7 +32,7 @@ mod window;
 
 pub use body::{Body, BodySender, PullBody};
 pub use crew::{Actors, CrewOptions};
-pub use handle::{Bounds, Handle};
+pub use handle::{Bounds, Handle, InUse};
 pub use request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed};
 pub use runtime::ActorHealth;
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, Context, Handler, System};
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot, watch};
+use tracing::Instrument;
 
 use crate::error::{Error, Result};
 
@@ -51,6 +52,8 @@ impl<T> Answer<T> {
 
 struct Envelope<M: Ask> {
     message: M,
+    /// What the message belongs to, for the log lines of whoever works on it.
+    span: tracing::Span,
     reply: oneshot::Sender<Result<M::Reply>>,
 }
 
@@ -73,14 +76,16 @@ impl<B: Unpin + 'static> Actor for Shell<B> {
 impl<B: Serves<M>, M: Ask> Handler<Envelope<M>> for Shell<B> {
     type Result = ();
 
-    fn handle(&mut self, Envelope { message, reply }: Envelope<M>, _: &mut Context<Self>) {
+    fn handle(&mut self, Envelope { message, span, reply }: Envelope<M>, _: &mut Context<Self>) {
+        let _inside = span.enter();
         match self.behaviour.serve(message) {
             // Whoever asked may have gone: nobody to tell.
             Answer::Ready(answer) => drop(reply.send(answer)),
             Answer::Later(answer) => {
-                self.runtime.spawn(async move {
+                let answering = async move {
                     let _ = reply.send(answer.await);
-                });
+                };
+                self.runtime.spawn(answering.in_current_span());
             }
         }
     }
@@ -137,7 +142,7 @@ impl<B: Unpin + 'static> Link<B> {
             .clone();
         let (reply, answer) = oneshot::channel();
         if let Some(address) = address {
-            address.do_send(Envelope { message, reply });
+            address.do_send(Envelope { message, span: tracing::Span::current(), reply });
         }
         answer.await.map_err(|_| self.gone())?
     }

@@ -6,6 +6,7 @@
 mod config;
 mod files;
 mod ls;
+mod metrics;
 mod out;
 mod progress;
 mod pull;
@@ -22,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use config::ConfigCommand;
 pub use ls::Ls;
+pub use metrics::MetricsCommand;
 pub use pull::Pull;
 pub use push::Push;
 pub use rm::Rm;
@@ -97,6 +99,9 @@ pub enum Command {
     /// Check and explain the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Explain what a container tells of itself.
+    #[command(subcommand, hide = true)]
+    Metrics(MetricsCommand),
     /// Print the version.
     Version(Version),
 }
@@ -125,6 +130,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Stat(stat) => stat.run(&remote.client()?).await,
         Command::Rm(rm) => rm.run(&remote.client()?).await,
         Command::Config(config) => config.run(),
+        Command::Metrics(metrics) => metrics.run(),
         Command::Version(version) => version.run(),
     }
 }

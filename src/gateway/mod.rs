@@ -11,12 +11,14 @@ mod digest;
 mod guard;
 mod headers;
 mod health;
+mod metrics;
 mod objects;
 mod path;
 mod problem;
 mod reply;
 mod route;
 mod server;
+mod visit;
 
 pub use self::core::Core;
 pub use server::{Door, GatewayOptions, serve};

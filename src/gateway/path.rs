@@ -27,7 +27,7 @@ const LATER_V1: [&str; 16] = [
     "events",
     "openapi.json",
 ];
-const LATER_ROOT: [&str; 4] = ["metrics", "openapi.json", "api", "ui"];
+const LATER_ROOT: [&str; 3] = ["openapi.json", "api", "ui"];
 
 /// What a raw path names.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub(super) enum Target<'a> {
     Health,
     /// `/readyz`.
     Ready,
+    /// `/metrics`.
+    Metrics,
     /// Named by the contract, not built yet.
     Later,
     /// Nothing.
@@ -58,6 +60,7 @@ pub(super) fn target(path: &str) -> Target<'_> {
     match path {
         "/healthz" => Target::Health,
         "/readyz" => Target::Ready,
+        "/metrics" => Target::Metrics,
         _ => match path.strip_prefix("/v1/") {
             Some(rest) if first(rest, &LATER_V1) => Target::Later,
             None if path.strip_prefix('/').is_some_and(|rest| first(rest, &LATER_ROOT)) => Target::Later,

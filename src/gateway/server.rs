@@ -17,6 +17,7 @@ use super::guard::Guard;
 use super::route;
 use crate::error::{Error, Result};
 use crate::limits::REQUEST_DEADLINE_DEFAULT;
+use crate::telemetry::Telemetry;
 
 /// A stop that outlasts its grace is forced by [`Door::stop`]; the server's own limit is never met.
 const SHUTDOWN_SECONDS_MAX: u64 = 24 * 3600;
@@ -64,6 +65,7 @@ pub(super) struct Shared {
     pub(super) core: Arc<dyn Core>,
     pub(super) options: GatewayOptions,
     pub(super) guard: Guard,
+    pub(super) telemetry: Arc<Telemetry>,
 }
 
 /// An open door. Dropping it shuts it at once.
@@ -75,9 +77,9 @@ pub struct Door {
 }
 
 /// Opens the door. Must be called inside a tokio runtime; the workers are threads of their own.
-pub async fn serve(core: Arc<dyn Core>, options: GatewayOptions) -> Result<Door> {
+pub async fn serve(core: Arc<dyn Core>, telemetry: Arc<Telemetry>, options: GatewayOptions) -> Result<Door> {
     let workers = options.workers.max(1);
-    let shared = Arc::new(Shared { core, guard: Guard::of(options.addr), options: options.clone() });
+    let shared = Arc::new(Shared { core, guard: Guard::of(options.addr), options: options.clone(), telemetry });
     let factory = move || {
         let shared = Arc::clone(&shared);
         App::new().default_service(fn_service(move |request: ServiceRequest| route::answer(&shared, request)))

@@ -40,6 +40,10 @@ impl Core for Handle {
         Some((Arc::clone(&resident.manifest), resident.chunks.clone()))
     }
 
+    fn metrics(&self) -> String {
+        super::metrics::page(self)
+    }
+
     fn ready(&self) -> bool {
         Handle::ready(self)
     }

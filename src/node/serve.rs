@@ -56,7 +56,9 @@ pub async fn open_door(config: &Config, container: &Container) -> Result<Door> {
         object_bytes_max: config.limits.object_bytes_max,
         ..GatewayOptions::at(config.http.addr)
     };
-    gateway::serve(Arc::new(container.handle().clone()), options).await
+    let handle = container.handle().clone();
+    let telemetry = Arc::clone(handle.telemetry());
+    gateway::serve(Arc::new(handle), telemetry, options).await
 }
 
 fn announce(config: &Config, http: SocketAddr, json: bool) -> Result<()> {

@@ -4,11 +4,13 @@
 //! as [`crate::Error`] of the same kind as inside the container. The only place that names reqwest.
 
 mod answer;
+mod collector;
 mod object;
 mod pull;
 mod push;
 mod transport;
 
+pub use collector::HttpCollector;
 pub use object::{Item, ListPage, Object};
 pub use pull::Pulled;
 pub use push::{PushOptions, Pushed, Upload};

@@ -5,17 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actors::{Actors, Bounds, CrewOptions, Handle};
+use crate::client::HttpCollector;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::{Clock, Incarnation, Rng, SystemClock};
 use crate::nfr::{Keyring, SystemRng};
 use crate::store::{Fs, LockGuard, RealFs, Store, StoreOptions, io_error};
+use crate::telemetry::Telemetry;
+use crate::telemetry::otlp::{Export, Resource};
 use crate::tiers::{DiskTier, Keeper, MemoryTier, Recovery, Sequencer};
 
 use super::keys;
 
 const STORE_FILE: &str = "store.redb";
 const LOCK_FILE: &str = "lock";
+
+/// How long the last spans may take on their way to the collector at a stop.
+const EXPORT_GRACE: Duration = Duration::from_secs(2);
 
 /// The durable side of a container, over any file system and clock: what a simulation builds as well.
 pub struct Parts {
@@ -60,6 +66,7 @@ pub struct Sizes {
 pub struct Container {
     actors: Actors,
     recovery: Recovery,
+    export: Option<Export>,
     /// Last, so that nobody else opens the folder before all else is gone.
     _lock: LockGuard,
 }
@@ -76,8 +83,9 @@ impl Container {
         let sealed = parts.keeper.disk().usage()?.objects > 0;
         let keyring = keys::load_or_make(&config.keys.file, &SystemRng, sealed)?;
         let recovery = parts.recovery;
-        let actors = start_actors(config, parts.keeper, keyring)?;
-        Ok(Container { actors, recovery, _lock: lock })
+        let (telemetry, export) = telemetry(config)?;
+        let actors = start_actors(config, parts.keeper, keyring, telemetry)?;
+        Ok(Container { actors, recovery, export, _lock: lock })
     }
 
     /// What doors hold.
@@ -98,11 +106,25 @@ impl Container {
         tokio::task::spawn_blocking(move || actors.stop())
             .await
             .map_err(|error| Error::internal("the actors did not stop cleanly").because(error))?;
+        if let Some(export) = self.export {
+            export.stop(EXPORT_GRACE).await;
+        }
         written
     }
 }
 
-fn start_actors(config: &Config, keeper: Keeper, keyring: Keyring) -> Result<Actors> {
+/// Telemetry, and the way to the trace collector if there is one.
+fn telemetry(config: &Config) -> Result<(Arc<Telemetry>, Option<Export>)> {
+    let clock = Arc::new(SystemClock);
+    let Some(url) = &config.telemetry.otlp_url else { return Ok((Telemetry::new(clock, &SystemRng), None)) };
+    let collector = Box::new(HttpCollector::new(url)?);
+    let (telemetry, spans) = Telemetry::exporting(clock, &SystemRng, config.telemetry.sample);
+    let resource = Resource { site: config.site.name.to_string(), container: config.container.name.to_string() };
+    let export = Export::start(Arc::clone(&telemetry), spans, resource, collector);
+    Ok((telemetry, Some(export)))
+}
+
+fn start_actors(config: &Config, keeper: Keeper, keyring: Keyring, telemetry: Arc<Telemetry>) -> Result<Actors> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let options = CrewOptions {
         workers: if config.nfr.workers == 0 { cores } else { config.nfr.workers },
@@ -113,6 +135,7 @@ fn start_actors(config: &Config, keeper: Keeper, keyring: Keyring) -> Result<Act
             // What level 1 and the store's cache leave, less a reserve for everything else.
             body_bytes_max: in_flight(config),
         },
+        telemetry,
     };
     let main = tokio::runtime::Handle::current();
     Actors::start(main, Arc::new(keeper), keyring, Arc::new(SystemRng), options)

@@ -19,6 +19,9 @@ pub mod nfr;
 pub mod store;
 pub mod tiers;
 
+// Layer 2: what is decided above the mechanisms.
+pub mod control;
+
 // Layer 3: the conversation of the actors.
 pub mod actors;
 

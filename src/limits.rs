@@ -85,3 +85,24 @@ pub const EXPORT_BACKOFF_MAX: Duration = Duration::from_secs(60);
 
 /// How long the trace collector may take for one message.
 pub const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the trace of a delete is kept: a member that was silent for longer rejoins empty.
+pub const TOMBSTONE_MS: u64 = 30 * 24 * 3600 * 1000;
+
+/// Things that ended by themselves and are cleared away in one commit.
+pub const SWEEP_MAX: usize = 256;
+
+/// How often what ended by itself is looked for.
+pub const SWEEP_PERIOD: Duration = Duration::from_millis(500);
+
+/// Rows that one page of a list may pass over.
+pub const LIST_SCAN_MAX: usize = 10_000;
+
+/// Collections of one container; each costs a little memory at all times.
+pub const COLLECTIONS_MAX: usize = 10_000;
+
+/// How often a caller that waits for what its session has seen looks again.
+pub const SESSION_POLL: Duration = Duration::from_millis(20);
+
+/// Longest policy that a door reads.
+pub const POLICY_BYTES_MAX: usize = 64 << 10;

@@ -9,7 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use meshstore::model::{Address, Chunks, Compression, Head, Manifest, ManualClock, NfrSpec, Rng, SeededRng, Version};
+use meshstore::model::{
+    Address, Chunks, CollectionPolicy, Compression, Condition, Head, Manifest, ManualClock, NfrSpec, Rng, SeededRng,
+    Usage, Version,
+};
 use meshstore::nfr::{Keyring, binding, open_whole, seal_whole};
 use meshstore::node::{Parts, Sizes};
 use meshstore::store::{Fs, SimFs, SyncKind};
@@ -92,7 +95,7 @@ impl World {
     }
 
     fn draft(&self, plain: &Chunks, digest: meshstore::model::Digest) -> Draft {
-        Draft { size: plain.len(), digest, content_type: None, meta: BTreeMap::new(), nfr: self.spec() }
+        Draft { size: plain.len(), digest, content_type: None, meta: BTreeMap::new(), nfr: self.spec(), ttl_ms: None }
     }
 
     /// Seals and stages a push: everything but its commit.
@@ -114,7 +117,7 @@ impl World {
         let draft = self.draft(plain, finished.blake3);
         Ok(Job {
             address: address.clone(),
-            change: Change::Store { draft, seal: finished.seal, frame: staged, bind },
+            change: Change::Store { draft, seal: finished.seal, frame: staged, bind, condition: Condition::Always },
             show,
         })
     }
@@ -127,7 +130,7 @@ impl World {
             let address = self.address();
             if self.rng.below(4) == 0 {
                 wanted.push((address.clone(), None));
-                jobs.push(Job { address, change: Change::Delete, show: None });
+                jobs.push(Job { address, change: Change::Delete { condition: Condition::Always }, show: None });
                 continue;
             }
             self.pushes += 1;
@@ -148,7 +151,7 @@ impl World {
             self.trace.note((&address, state, outcome.is_ok()));
             match outcome {
                 Ok(Outcome::Stored { manifest, .. }) => self.rising(manifest.version)?,
-                Ok(Outcome::Deleted(version)) => version.map_or(Ok(()), |version| self.rising(version))?,
+                Ok(Outcome::Deleted(stamp)) => stamp.map_or(Ok(()), |stamp| self.rising(stamp.version))?,
                 Ok(Outcome::Superseded) => return Err("a plain change was superseded".into()),
                 Err(_) => {
                     alive = false;
@@ -168,7 +171,7 @@ impl World {
         let Some(room) = keeper.memory().try_reserve(MemoryTier::cost(&address, plain.len())) else { return Ok(true) };
         let hashes = [meshstore::nfr::hash_chunk(0, true, &plain.to_bytes())];
         let draft = self.draft(&plain, meshstore::nfr::combine(&hashes));
-        let held = keeper.hold(&address, &draft, &plain, room);
+        let held = keeper.hold(&address, &draft, &plain, room, &Condition::Always);
         self.trace.note((&address, held.is_ok()));
         let Ok((manifest, _)) = held else { return Ok(false) };
         self.rising(manifest.version)?;
@@ -261,18 +264,43 @@ impl World {
             self.trace.note((&address, now));
             self.known.insert(address, Known { durable: now, maybe: Vec::new(), current: now });
         }
-        Ok(())
+        self.check_books(keeper)
+    }
+
+    /// What is counted is what is there, and every old version that is still kept can be read.
+    fn check_books(&self, keeper: &Keeper) -> Result<(), Broken> {
+        let said = |error: meshstore::Error| error.to_string();
+        let mut sum = Usage::default();
+        let mut sealed = 0;
+        for key in 0..KEYS {
+            let address: Address = format!("sim/{key}").parse().unwrap();
+            for old in keeper.disk().store().old_versions(&address, 1000).map_err(said)? {
+                number_of(&self.open(keeper, &address, &old).map_err(said)?, &address)?;
+                sealed += old.seal.unwrap().bytes;
+            }
+            if let Some(Head::Object(manifest)) = keeper.disk().head(&address).map_err(said)? {
+                sum = sum.plus(Usage::of(manifest.size));
+                sealed += manifest.seal.unwrap().bytes;
+            }
+        }
+        let counted = (keeper.usage_of("sim"), keeper.disk().usage().map_err(said)?.bytes);
+        if counted == (sum, sealed) {
+            Ok(())
+        } else {
+            Err(format!("counted {counted:?}, there is {:?}", (sum, sealed)))
+        }
     }
 
     /// One life of the container, until the disk fails or the schedule says so.
     fn live(&mut self, keeper: &Keeper) -> Result<(), Broken> {
         for _ in 0..25 {
-            let alive = match self.rng.below(10) {
+            let alive = match self.rng.below(11) {
                 0..=4 => self.group(keeper)?,
                 5 => self.hold(keeper)?,
                 6 => self.demote(keeper)?,
                 7 => keeper.disk().collect().is_ok(),
-                8 => {
+                8 => keeper.sweep().is_ok(),
+                9 => {
                     self.clock.set(1_700_000_000_000 + self.rng.below(100_000));
                     true
                 }
@@ -314,6 +342,8 @@ fn run(seed: u64, planted: Planted) -> Result<([u8; 32], fingerprint::Trace), Br
         let disk: Arc<dyn Fs> = Arc::new(fs.clone());
         let clock: Arc<dyn meshstore::model::Clock> = Arc::clone(&world.clock) as _;
         let parts = Parts::open(disk, Path::new(ROOT), clock, &world.rng, SIZES).map_err(|error| error.to_string())?;
+        let policy = CollectionPolicy { retention_s: seed % 3 * 20, ..CollectionPolicy::default() };
+        parts.collections.put(&"sim".parse().unwrap(), policy, None).map_err(|error| error.to_string())?;
         world.check_recovery(&parts.keeper)?;
         fs.crash_after(world.rng.below(600));
         world.live(&parts.keeper)?;

@@ -1,11 +1,12 @@
 //! The container actor: takes what doors ask, plans it by the collection's policy, and sets it going.
 //!
-//! Owns: the policies of collections. Asked by: the handle. Asks: memory, eviction, disk, nfr. Bound:
-//! `ACTOR_QUEUE_MAX`; callers wait. A new life starts with the default policy for all.
+//! Owns: nothing of its own; policies are `control/`'s. Asked by: the handle. Asks: memory, eviction, disk,
+//! nfr. Bound: the requests that may be at work; callers wait. A new life costs nothing.
 
 use std::sync::Arc;
 
 use super::body::Body;
+use super::cpu::blocking;
 use super::disk::DiskActor;
 use super::eviction::EvictionActor;
 use super::handle::Permits;
@@ -15,8 +16,9 @@ use super::pull::fetch;
 use super::push::store;
 use super::request::{Delete, Deleted, Pull, Pulled, Push, Pushed};
 use super::runtime::{Answer, Ask, Link, Serves};
-use crate::error::Error;
-use crate::model::{CollectionPolicy, Durability, NfrSpec};
+use crate::control::Collections;
+use crate::error::{Error, Result};
+use crate::model::{CollectionPolicy, Durability, Level, Name, NfrSpec};
 use crate::telemetry::Telemetry;
 use crate::tiers::{Change, Job, Keeper, Outcome};
 
@@ -24,6 +26,7 @@ use crate::tiers::{Change, Job, Keeper, Outcome};
 #[derive(Clone)]
 pub struct Crew {
     pub(super) keeper: Arc<Keeper>,
+    pub(super) collections: Arc<Collections>,
     pub(super) memory: Link<MemoryActor>,
     pub(super) eviction: Link<EvictionActor>,
     pub(super) disk: Link<DiskActor>,
@@ -35,7 +38,6 @@ pub struct Crew {
 /// The actor.
 pub struct ContainerActor {
     crew: Crew,
-    default: CollectionPolicy,
 }
 
 /// How one object is to be stored.
@@ -45,6 +47,26 @@ pub struct Plan {
     pub durability: Durability,
     /// How to seal.
     pub nfr: NfrSpec,
+    /// Whether memory may hold a copy.
+    pub in_ram: bool,
+    /// How long the object lives.
+    pub ttl_ms: Option<u64>,
+}
+
+impl Plan {
+    /// What the collection's policy and the request together ask for.
+    pub fn of(policy: &CollectionPolicy, push: &Push) -> Result<Self> {
+        let in_ram = policy.allows(Level::Ram);
+        let durability = push.durability.unwrap_or(policy.durability);
+        if durability == Durability::Ram && !in_ram {
+            let why = "the collection's policy keeps its objects out of memory; push with durability disk";
+            return Err(Error::invalid(why).with("address", &push.address));
+        }
+        // A request may shorten the life that the policy gives, never lengthen it.
+        let ttl_s = [push.ttl_s, policy.ttl_s].into_iter().flatten().min();
+        let ttl_ms = ttl_s.map(|seconds| seconds.saturating_mul(1000));
+        Ok(Plan { durability, nfr: policy.nfr.overridden(push.nfr), in_ram, ttl_ms })
+    }
 }
 
 /// Store an object. The permits are held until it is done.
@@ -83,20 +105,29 @@ impl Ask for RemoveObject {
 impl ContainerActor {
     /// An actor that works with this crew.
     pub fn new(crew: Crew) -> Self {
-        ContainerActor { crew, default: CollectionPolicy::default() }
-    }
-
-    /// What the collection's policy and the request together ask for.
-    fn plan(&self, push: &Push) -> Plan {
-        let policy = &self.default;
-        Plan { durability: push.durability.unwrap_or(policy.durability), nfr: policy.nfr.overridden(push.nfr) }
+        ContainerActor { crew }
     }
 }
 
 impl Serves<StoreObject> for ContainerActor {
     fn serve(&mut self, StoreObject { push, body, permits }: StoreObject) -> Answer<Pushed> {
-        let plan = self.plan(&push);
-        Answer::later(store(self.crew.clone(), plan, push, body, permits))
+        let crew = self.crew.clone();
+        let collection = match crew.collections.get(push.address.collection()) {
+            Ok(collection) => collection,
+            Err(error) => return Answer::Ready(Err(error)),
+        };
+        Answer::later(async move {
+            let collection = match collection {
+                Some(collection) => collection,
+                None => {
+                    let (collections, name) =
+                        (Arc::clone(&crew.collections), push.address.collection().parse::<Name>()?);
+                    blocking(move || collections.ensure(&name)).await?
+                }
+            };
+            let plan = Plan::of(&collection.policy, &push)?;
+            store(crew, plan, push, body, permits).await
+        })
     }
 }
 
@@ -107,12 +138,12 @@ impl Serves<FetchObject> for ContainerActor {
 }
 
 impl Serves<RemoveObject> for ContainerActor {
-    fn serve(&mut self, RemoveObject(Delete { address, .. }): RemoveObject) -> Answer<Deleted> {
+    fn serve(&mut self, RemoveObject(Delete { address, condition, .. }): RemoveObject) -> Answer<Deleted> {
         let disk = self.crew.disk.clone();
         Answer::later(async move {
-            let job = Job { address, change: Change::Delete, show: None };
+            let job = Job { address, change: Change::Delete { condition }, show: None };
             match disk.ask(super::disk::Persist(job)).await? {
-                Outcome::Deleted(version) => Ok(Deleted { version }),
+                Outcome::Deleted(stamp) => Ok(Deleted { gone: stamp.map(|stamp| (stamp.version, stamp.dot)) }),
                 Outcome::Stored { .. } | Outcome::Superseded => Err(Error::internal("a delete became something else")),
             }
         })

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use super::container::{ContainerActor, Crew};
 use super::cpu::CpuPool;
-use super::disk::{Collect, DiskActor};
+use super::disk::{Collect, DiskActor, Sweep};
 use super::eviction::{EvictionActor, Learn};
 use super::handle::{Bounds, Handle};
 use super::memory::MemoryActor;
 use super::nfr::{NfrActor, Stages};
 use super::runtime::ActorRuntime;
+use crate::control::Collections;
 use crate::error::Result;
-use crate::limits::{ACTOR_QUEUE_MAX, COLLECT_PERIOD, LEARN_PERIOD};
+use crate::limits::{ACTOR_QUEUE_MAX, COLLECT_PERIOD, LEARN_PERIOD, SWEEP_PERIOD};
 use crate::model::{EvictionKind, Rng};
 use crate::nfr::Keyring;
 use crate::telemetry::Telemetry;
@@ -44,6 +45,7 @@ impl Actors {
     pub fn start(
         main: tokio::runtime::Handle,
         keeper: Arc<Keeper>,
+        collections: Arc<Collections>,
         keyring: Keyring,
         rng: Arc<dyn Rng>,
         options: CrewOptions,
@@ -69,7 +71,8 @@ impl Actors {
             runtime.supervise(&front, "memory", ACTOR_QUEUE_MAX, move || life.clone())
         };
         let object_bytes_max = options.object_bytes_max;
-        let crew = Crew { keeper, memory, eviction, disk, nfr, object_bytes_max, telemetry: options.telemetry };
+        let telemetry = options.telemetry;
+        let crew = Crew { keeper, collections, memory, eviction, disk, nfr, object_bytes_max, telemetry };
         let container = {
             let crew = crew.clone();
             let bound = options.bounds.requests_max;
@@ -109,5 +112,21 @@ fn clockwork(main: &tokio::runtime::Handle, crew: &Crew) -> Vec<tokio::task::Joi
             }
         }
     });
-    vec![learn, collect]
+    let disk = crew.disk.clone();
+    let sweep = main.spawn(async move {
+        loop {
+            tokio::time::sleep(SWEEP_PERIOD).await;
+            match sweep_all(&disk).await {
+                Ok(()) => {}
+                Err(error) => tracing::warn!(%error, "cannot clear away what has ended; it is tried again"),
+            }
+        }
+    });
+    vec![learn, collect, sweep]
+}
+
+/// Clears away until nothing is left to clear, a bounded commit at a time.
+async fn sweep_all(disk: &super::runtime::Link<DiskActor>) -> Result<()> {
+    while disk.ask(Sweep).await?.more {}
+    Ok(())
 }

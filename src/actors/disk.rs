@@ -16,7 +16,7 @@ use crate::limits::COMMIT_CHANGES_MAX;
 use crate::model::{Address, FrameId, Version};
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::labels::CommitOutcome;
-use crate::tiers::{Job, Keeper, Outcome};
+use crate::tiers::{Job, Keeper, Outcome, Swept};
 
 type Done = oneshot::Sender<Result<Outcome>>;
 
@@ -55,6 +55,13 @@ pub struct Collect;
 
 impl Ask for Collect {
     type Reply = usize;
+}
+
+/// Clear away what ended by itself.
+pub struct Sweep;
+
+impl Ask for Sweep {
+    type Reply = Swept;
 }
 
 impl DiskActor {
@@ -117,5 +124,12 @@ impl Serves<Collect> for DiskActor {
     fn serve(&mut self, Collect: Collect) -> Answer<usize> {
         let keeper = Arc::clone(&self.keeper);
         Answer::later(blocking(move || keeper.disk().collect()))
+    }
+}
+
+impl Serves<Sweep> for DiskActor {
+    fn serve(&mut self, Sweep: Sweep) -> Answer<Swept> {
+        let keeper = Arc::clone(&self.keeper);
+        Answer::later(blocking(move || keeper.sweep()))
     }
 }

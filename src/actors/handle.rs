@@ -1,5 +1,6 @@
 //! The way in: what a door holds. Permits first, so that what is refused has cost nothing yet.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,13 +12,13 @@ use super::body::Body;
 use super::container::{ContainerActor, Crew, FetchObject, RemoveObject, StoreObject};
 use super::cpu::blocking;
 use super::memory::WriteOut;
-use super::pull::from_memory;
+use super::pull::{absent, from_memory};
 use super::push::within;
-use super::request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed};
+use super::request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed, Stat};
 use super::runtime::{ActorHealth, Link};
-use crate::error::{Error, Result};
-use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, LIST_LIMIT_MAX};
-use crate::model::{Address, Durability, Level, Manifest};
+use crate::error::{Error, Kind, Result};
+use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, LIST_LIMIT_MAX, SESSION_POLL};
+use crate::model::{Address, Durability, Head, Level, Manifest, Session};
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels::{Outcome, Served};
@@ -58,10 +59,10 @@ pub struct Bounds {
 
 /// The container, as its doors see it.
 #[derive(Clone)]
-pub struct Handle(Arc<Inner>);
+pub struct Handle(pub(super) Arc<Inner>);
 
-struct Inner {
-    crew: Crew,
+pub(super) struct Inner {
+    pub(super) crew: Crew,
     container: Link<ContainerActor>,
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
@@ -85,7 +86,7 @@ impl Handle {
 
     /// An object in memory, answered without waiting for anything.
     pub fn hit(&self, address: &Address) -> Option<Arc<Resident>> {
-        let found = self.0.crew.keeper.memory().get(address)?;
+        let found = self.0.crew.keeper.hit(address)?;
         self.metrics().pulls.one((Outcome(None), Served(Some(Level::Ram))));
         Some(found)
     }
@@ -109,7 +110,10 @@ impl Handle {
 
     /// Reads an object or a range of it.
     pub async fn pull(&self, pull: Pull) -> Result<Pulled> {
-        if let Some(resident) = self.hit(&pull.address) {
+        self.covered(Some(&pull.address), pull.session.as_ref(), pull.deadline).await?;
+        if pull.version.is_none()
+            && let Some(resident) = self.hit(&pull.address)
+        {
             return from_memory(&pull, &resident);
         }
         let outcome = self.fetch(pull).await;
@@ -124,14 +128,12 @@ impl Handle {
     }
 
     /// What is known of an object.
-    pub async fn stat(&self, address: Address) -> Result<Found> {
-        if let Some(resident) = self.0.crew.keeper.memory().peek(&address) {
-            return Ok(Found { manifest: Arc::clone(&resident.manifest), level: Level::Ram });
-        }
+    pub async fn stat(&self, Stat { address, version, session, deadline }: Stat) -> Result<Found> {
+        self.covered(Some(&address), session.as_ref(), deadline).await?;
         let keeper = Arc::clone(&self.0.crew.keeper);
-        blocking(move || match keeper.find(&address)? {
+        blocking(move || match keeper.find(&address, version)? {
             Some(located) => Ok(found(located)),
-            None => Err(Error::not_found("there is no such object").with("address", address)),
+            None => Err(absent(&address, version)),
         })
         .await
     }
@@ -155,8 +157,33 @@ impl Handle {
         if !(1..=LIST_LIMIT_MAX).contains(&list.limit) {
             return Err(Error::invalid("a page holds 1 to 1000 entries").with("limit", list.limit));
         }
+        self.covered(None, list.session.as_ref(), list.deadline).await?;
         let keeper = Arc::clone(&self.0.crew.keeper);
         blocking(move || page(&keeper, &list)).await
+    }
+
+    /// Waits until what the caller has seen is here: an answer must not be older. Without an address,
+    /// everything it has seen must be.
+    async fn covered(&self, address: Option<&Address>, session: Option<&Session>, deadline: Duration) -> Result<()> {
+        let Some(session) = session else { return Ok(()) };
+        let look = || {
+            let (keeper, address, session) = (Arc::clone(&self.0.crew.keeper), address.cloned(), session.clone());
+            blocking(move || keeper.covers(address.as_ref(), &session))
+        };
+        let waiting = async {
+            while !look().await? {
+                tokio::time::sleep(SESSION_POLL).await;
+            }
+            Ok(())
+        };
+        timeout(deadline, waiting).await.unwrap_or_else(|_| {
+            let why = "what the session has seen is not here yet; try again, or ask where it was written";
+            let error = Error::new(Kind::NotYet, why).with("deadline_ms", deadline.as_millis());
+            Err(match address {
+                Some(address) => error.with("address", address),
+                None => error,
+            })
+        })
     }
 
     /// Whether requests are taken.
@@ -245,17 +272,26 @@ fn found(located: Located) -> Found {
 }
 
 /// A page of what is on disk, merged with what memory alone holds.
-fn page(keeper: &Keeper, List { collection, prefix, after, limit }: &List) -> Result<Page> {
+fn page(keeper: &Keeper, List { collection, prefix, after, limit, .. }: &List) -> Result<Page> {
     // One more than asked for says whether there is another page.
     let (collection, after, most) = (collection.as_str(), after.as_deref(), limit + 1);
-    let mut entries = std::collections::BTreeMap::new();
-    for (key, head) in keeper.disk().store().list(collection, prefix, after, most)? {
-        if let Some(manifest) = head.object() {
-            entries.insert(key, Arc::new(manifest.clone()));
+    let now_ms = keeper.now_ms();
+    let listing = keeper.disk().store().list(collection, prefix, after, most, now_ms)?;
+    let mut entries: BTreeMap<String, Arc<Manifest>> = BTreeMap::new();
+    for (key, head) in listing.found {
+        if let Head::Object(manifest) = head {
+            entries.insert(key, Arc::new(manifest));
         }
     }
     for (address, resident) in keeper.memory().dirty_page(collection, prefix, after, most) {
-        entries.insert(address.key().to_owned(), Arc::clone(&resident.manifest));
+        match resident.manifest.is_expired(now_ms) {
+            true => drop(entries.remove(address.key())),
+            false => drop(entries.insert(address.key().to_owned(), Arc::clone(&resident.manifest))),
+        }
+    }
+    if let Some(cut) = &listing.cut {
+        // Behind the cut nothing was looked at on disk, so memory's entries there wait for the next page.
+        entries.retain(|key, _| key <= cut);
     }
     let mut items: Vec<Listed> = Vec::with_capacity(entries.len().min(most));
     for (key, manifest) in entries.into_iter().take(most) {
@@ -265,7 +301,7 @@ fn page(keeper: &Keeper, List { collection, prefix, after, limit }: &List) -> Re
     let more = items.len() > *limit;
     items.truncate(*limit);
     let next = items.last().filter(|_| more).map(|item| item.key.clone());
-    Ok(Page { items, next })
+    Ok(Page { items, next: next.or(listing.cut) })
 }
 
 fn in_memory(keeper: &Keeper, collection: &str, key: &str) -> Option<Found> {

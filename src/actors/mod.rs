@@ -11,11 +11,12 @@
 //! | `Learn` | clockwork | eviction | nothing | `ACTOR_QUEUE_MAX` |
 //! | `Persist` | container, memory | disk | what became of it | `ACTOR_QUEUE_MAX` |
 //! | `Quarantine` | container | disk | nothing | `ACTOR_QUEUE_MAX` |
-//! | `Collect` | clockwork | disk | how many | `ACTOR_QUEUE_MAX` |
+//! | `Collect` `Sweep` | clockwork | disk | how many | `ACTOR_QUEUE_MAX` |
 //!
 //! Asks never run in a circle: [`CONVERSATION`] says who asks whom, and a test walks it.
 
 mod body;
+mod collections;
 mod container;
 mod cpu;
 mod crew;
@@ -31,9 +32,10 @@ mod runtime;
 mod window;
 
 pub use body::{Body, BodySender, PullBody};
+pub use collections::CollectionView;
 pub use crew::{Actors, CrewOptions};
 pub use handle::{Bounds, Handle, InUse};
-pub use request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed};
+pub use request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed, Stat};
 pub use runtime::ActorHealth;
 
 /// Who asks whom, by the actors' names.

@@ -22,9 +22,9 @@ use super::request::{Pull, Pulled};
 use super::window::Window;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, PROMOTION_WAIT_MAX};
-use crate::model::{Address, ByteRange, Chunks, Head, Level, Manifest};
+use crate::model::{Address, ByteRange, Chunks, Level, Manifest, Version};
 use crate::nfr::Opener;
-use crate::tiers::{FrameReader, MemoryTier, Reservation, Resident, Source, Ticket};
+use crate::tiers::{FrameReader, Located, MemoryTier, Reservation, Resident, Source as _, Ticket};
 
 /// An object may be replaced while it is being looked up; so often is it looked up anew.
 const LOOKUPS_MAX: usize = 8;
@@ -46,36 +46,63 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
     let stages = crew.nfr.ask(HandOutStages).await?;
     for _ in 0..LOOKUPS_MAX {
         let ticket = crew.keeper.memory().ticket(&pull.address);
-        if let Some(resident) = crew.keeper.memory().peek(&pull.address) {
-            return from_memory(&pull, &resident);
-        }
-        let Some((manifest, frame)) = look_up(&crew, &pull.address).await? else { continue };
-        let manifest = Arc::new(manifest);
+        let (manifest, frame) = match look_up(&crew, &pull).await? {
+            Source::Memory(resident) => return from_memory(&pull, &resident),
+            Source::Frame(manifest, frame) => (manifest, frame),
+            Source::Replaced => continue,
+        };
         let range = resolve(pull.range, manifest.size)?;
-        let reading = Reading { crew, stages, address: pull.address.clone(), manifest, frame, ticket };
+        let promotes = pull.version.is_none() && allows_ram(&crew, &pull.address);
+        let reading = Reading { crew, stages, address: pull.address.clone(), manifest, frame, ticket, promotes };
         return within(pull.deadline, "the object could not be read in time", reading.start(range, permits)).await;
     }
     Err(Error::busy("the object is being replaced all the time; try again").with("address", pull.address))
 }
 
-/// The newest version on disk and its frame; `None` when it was replaced in between.
-async fn look_up(crew: &Crew, address: &Address) -> Result<Option<(Manifest, FrameReader)>> {
-    let (keeper, address) = (Arc::clone(&crew.keeper), address.clone());
+/// Where the bytes of a pull come from.
+enum Source {
+    Memory(Arc<Resident>),
+    Frame(Arc<Manifest>, FrameReader),
+    /// It was replaced while it was looked up.
+    Replaced,
+}
+
+async fn look_up(crew: &Crew, pull: &Pull) -> Result<Source> {
+    let (keeper, address, version) = (Arc::clone(&crew.keeper), pull.address.clone(), pull.version);
     let found = blocking(move || {
-        let Some(Head::Object(manifest)) = keeper.disk().head(&address)? else {
-            return Err(Error::not_found("there is no such object").with("address", &address));
+        let manifest = match keeper.find(&address, version)? {
+            Some(Located::Ram(resident)) => return Ok(Source::Memory(resident)),
+            Some(Located::Disk(manifest)) => manifest,
+            None => return Err(absent(&address, version)),
         };
         let seal = manifest
             .seal
             .as_ref()
             .ok_or_else(|| Error::corrupt("a record names no frame").with("address", &address))?;
         match keeper.disk().reader(&address, manifest.version, seal) {
-            Ok(frame) => Ok(Some((manifest, frame))),
-            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            Ok(frame) => Ok(Source::Frame(manifest, frame)),
+            Err(error) if error.kind() == Kind::NotFound => Ok(Source::Replaced),
             Err(error) => Err(error),
         }
     });
     found.await
+}
+
+/// Why a pull finds nothing.
+pub(super) fn absent(address: &Address, version: Option<Version>) -> Error {
+    match version {
+        None => Error::not_found("there is no such object").with("address", address),
+        Some(version) => {
+            let why = "there is no such version; it was never here, or the time it was kept for is over";
+            Error::not_found(why).with("address", address).with("version", version)
+        }
+    }
+}
+
+/// Whether the collection's policy lets memory hold the object.
+fn allows_ram(crew: &Crew, address: &Address) -> bool {
+    let collection = crew.collections.get(address.collection()).unwrap_or_default();
+    collection.is_none_or(|collection| collection.policy.allows(Level::Ram))
 }
 
 /// One object being read from disk.
@@ -86,6 +113,8 @@ struct Reading {
     manifest: Arc<Manifest>,
     frame: FrameReader,
     ticket: Ticket,
+    /// Whether it may enter memory at all.
+    promotes: bool,
 }
 
 impl Reading {
@@ -165,7 +194,7 @@ impl Reading {
     async fn promotion(&self, range: &Range<u64>) -> Result<Option<Reservation>> {
         let cost = MemoryTier::cost(&self.address, self.manifest.size);
         let whole = *range == (0..self.manifest.size);
-        if !whole || cost > self.crew.keeper.memory().usage().budget / 4 {
+        if !self.promotes || !whole || cost > self.crew.keeper.memory().usage().budget / 4 {
             return Ok(None);
         }
         if !self.crew.eviction.ask(Consider { address: self.address.clone(), cost }).await? {

@@ -20,7 +20,7 @@ use super::request::{Push, Pushed};
 use super::window::Window;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, INLINE_FRAME_BYTES_MAX};
-use crate::model::{Chunks, Digest, DigestKind, Durability};
+use crate::model::{Chunks, Condition, Digest, DigestKind, Durability};
 use crate::nfr::{ChunkHash, PlainDigest, combine, hash_chunk};
 use crate::tiers::{Change, Draft, Job, MemoryTier, Outcome, Reservation, Show};
 
@@ -29,6 +29,12 @@ const SMALL_BYTES_MAX: usize = INLINE_FRAME_BYTES_MAX - 512;
 
 /// Stores an object as planned.
 pub async fn store(crew: Crew, plan: Plan, push: Push, body: Body, permits: Permits) -> Result<Pushed> {
+    if push.condition != Condition::Always {
+        // The commit decides; a body that would be refused anyway need not arrive first.
+        let (keeper, wanted) = (Arc::clone(&crew.keeper), push.clone());
+        let now = blocking(move || keeper.find(&wanted.address, None)).await?;
+        push.condition.check(now.map(|found| found.manifest().version))?;
+    }
     let stages = crew.nfr.ask(HandOutStages).await?;
     let mut intake = Intake::new(&crew, plan, &push, stages);
     let address = push.address.clone();
@@ -65,7 +71,7 @@ impl<'a> Intake<'a> {
             push,
             stages,
             size: 0,
-            held: Some((Vec::new(), None)),
+            held: plan.in_ram.then(|| (Vec::new(), None)),
             stream: None,
             hashes: Vec::new(),
             hashing: Window::new(BODY_WINDOW_CHUNKS),
@@ -236,8 +242,8 @@ impl<'a> Intake<'a> {
         };
         let room = room.ok_or_else(|| Error::busy("level 1 has no room; try again"))?;
         let (keeper, address) = (Arc::clone(&self.crew.keeper), self.push.address.clone());
-        let chunks = Chunks::from_pieces(pieces);
-        let (manifest, created) = blocking(move || keeper.hold(&address, &draft, &chunks, room)).await?;
+        let (chunks, condition) = (Chunks::from_pieces(pieces), self.push.condition.clone());
+        let (manifest, created) = blocking(move || keeper.hold(&address, &draft, &chunks, room, &condition)).await?;
         Ok(Pushed { manifest, created })
     }
 
@@ -248,7 +254,8 @@ impl<'a> Intake<'a> {
             _ => None,
         };
         let bind = sealed.binding();
-        let change = Change::Store { draft, seal: sealed.seal, frame: sealed.frame, bind };
+        let condition = self.push.condition.clone();
+        let change = Change::Store { draft, seal: sealed.seal, frame: sealed.frame, bind, condition };
         let job = Persist(Job { address: self.push.address.clone(), change, show });
         match within(self.push.deadline, "the commit took too long", self.crew.disk.ask(job)).await? {
             Outcome::Stored { manifest, created } => Ok(Pushed { manifest, created }),
@@ -279,6 +286,7 @@ impl<'a> Intake<'a> {
             content_type: self.push.content_type.clone(),
             meta: self.push.meta.clone(),
             nfr: self.plan.nfr,
+            ttl_ms: self.plan.ttl_ms,
         })
     }
 }

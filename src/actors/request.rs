@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::body::PullBody;
-use crate::model::{Address, ByteRange, Digest, Durability, Level, Manifest, Name, NfrOverride, Version};
+use crate::model::{
+    Address, ByteRange, Condition, Digest, Dot, Durability, Level, Manifest, Name, NfrOverride, Session, Version,
+};
 
 /// Store an object. What is `None` comes from the collection's policy.
 #[derive(Clone, Debug)]
@@ -25,8 +27,30 @@ pub struct Push {
     pub expect: Option<Digest>,
     /// The body's length where the door knows it; a body that differs is refused.
     pub size: Option<u64>,
+    /// What must hold for it.
+    pub condition: Condition,
+    /// How long the object lives, in seconds.
+    pub ttl_s: Option<u64>,
     /// How long the caller waits.
     pub deadline: Duration,
+}
+
+impl Push {
+    /// A push that leaves everything to the collection's policy.
+    pub fn new(address: Address, deadline: Duration) -> Self {
+        Push {
+            address,
+            durability: None,
+            nfr: NfrOverride::default(),
+            content_type: None,
+            meta: BTreeMap::new(),
+            expect: None,
+            size: None,
+            condition: Condition::Always,
+            ttl_s: None,
+            deadline,
+        }
+    }
 }
 
 /// The acknowledgement of a push.
@@ -45,8 +69,39 @@ pub struct Pull {
     pub address: Address,
     /// Which bytes; all when `None`.
     pub range: Option<ByteRange>,
+    /// Which version; the newest when `None`.
+    pub version: Option<Version>,
+    /// What the caller has seen: the answer is not older.
+    pub session: Option<Session>,
     /// How long the caller waits for the first byte.
     pub deadline: Duration,
+}
+
+impl Pull {
+    /// A pull of the whole object in its newest version.
+    pub fn new(address: Address, deadline: Duration) -> Self {
+        Pull { address, range: None, version: None, session: None, deadline }
+    }
+}
+
+/// Say what is known of an object.
+#[derive(Clone, Debug)]
+pub struct Stat {
+    /// Of which one.
+    pub address: Address,
+    /// Which version; the newest when `None`.
+    pub version: Option<Version>,
+    /// What the caller has seen: the answer is not older.
+    pub session: Option<Session>,
+    /// How long the caller waits.
+    pub deadline: Duration,
+}
+
+impl Stat {
+    /// A look at the newest version.
+    pub fn new(address: Address, deadline: Duration) -> Self {
+        Stat { address, version: None, session: None, deadline }
+    }
 }
 
 /// An object on its way to the caller. Its first chunk has been checked already.
@@ -76,15 +131,24 @@ pub struct Found {
 pub struct Delete {
     /// What to delete.
     pub address: Address,
+    /// What must hold for it.
+    pub condition: Condition,
     /// How long the caller waits.
     pub deadline: Duration,
+}
+
+impl Delete {
+    /// A delete of whatever is there.
+    pub fn new(address: Address, deadline: Duration) -> Self {
+        Delete { address, condition: Condition::Always, deadline }
+    }
 }
 
 /// The acknowledgement of a delete, which is always durable.
 #[derive(Clone, Debug)]
 pub struct Deleted {
-    /// The version of the delete; `None` when there was nothing to delete.
-    pub version: Option<Version>,
+    /// The version and the dot of the delete; `None` when there was nothing to delete.
+    pub gone: Option<(Version, Dot)>,
 }
 
 /// Read a page of a collection's keys in byte order.
@@ -98,6 +162,10 @@ pub struct List {
     pub after: Option<String>,
     /// How many at most (1 to `LIST_LIMIT_MAX`).
     pub limit: usize,
+    /// What the caller has seen: the page is not older.
+    pub session: Option<Session>,
+    /// How long the caller waits.
+    pub deadline: Duration,
 }
 
 /// One entry of a page.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::actors::{Body, Delete, Deleted, Found, List, Page, Pull, Pulled, Push, Pushed};
+use crate::actors::{Body, CollectionView, Delete, Deleted, Found, List, Page, Pull, Pulled, Push, Pushed, Stat};
 use crate::error::Result;
-use crate::model::{Address, Chunks, Manifest};
+use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name};
 
 /// The container as the door sees it.
 ///
@@ -20,7 +20,7 @@ pub trait Core: Send + Sync + 'static {
     fn pull(&self, pull: Pull) -> BoxFuture<'static, Result<Pulled>>;
 
     /// What is known of an object.
-    fn stat(&self, address: Address) -> BoxFuture<'static, Result<Found>>;
+    fn stat(&self, stat: Stat) -> BoxFuture<'static, Result<Found>>;
 
     /// Deletes an object.
     fn delete(&self, delete: Delete) -> BoxFuture<'static, Result<Deleted>>;
@@ -33,6 +33,24 @@ pub trait Core: Send + Sync + 'static {
 
     /// The page of all metrics. It may wait for the disk.
     fn metrics(&self) -> String;
+
+    /// A collection and what it holds.
+    fn collection(&self, name: &Name) -> Result<CollectionView>;
+
+    /// Every collection, by name.
+    fn collections(&self) -> Vec<CollectionView>;
+
+    /// Sets a collection's policy; `expected` names the revision it replaces, 0 for none. Says whether the
+    /// collection is new.
+    fn put_collection(
+        &self,
+        name: Name,
+        policy: CollectionPolicy,
+        expected: Option<u64>,
+    ) -> BoxFuture<'static, Result<(CollectionView, bool)>>;
+
+    /// Removes an empty collection. Says whether there was one.
+    fn remove_collection(&self, name: Name, expected: Option<u64>) -> BoxFuture<'static, Result<bool>>;
 
     /// Whether requests can be served now.
     fn ready(&self) -> bool;

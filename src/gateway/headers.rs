@@ -15,7 +15,7 @@ use super::digest;
 use crate::actors::Push;
 use crate::error::{Error, Result};
 use crate::limits::{CONTENT_TYPE_BYTES_MAX, META_BYTES_MAX};
-use crate::model::{Address, NfrOverride};
+use crate::model::{Address, Condition, NfrOverride, Session};
 
 macro_rules! names {
     ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
@@ -37,6 +37,12 @@ names! {
 
 /// What a header of the pusher's own metadata starts with.
 pub(super) const META_PREFIX: &str = "mesh-meta-";
+
+/// The longest life a request can name: a hundred years.
+const TTL_S_MAX: u64 = 100 * 365 * 24 * 3600;
+
+/// Versions that one `If-Match` may name.
+const IF_MATCH_MAX: usize = 64;
 
 /// The longest a caller may wait.
 const DEADLINE_MS_MAX: u64 = 600_000;
@@ -65,14 +71,52 @@ pub(super) fn refuse_later(headers: &HeaderMap, names: &[&HeaderName]) -> Result
     }
 }
 
-/// Refuses what no reading request can ask for yet.
-pub(super) fn check_read(headers: &HeaderMap) -> Result<()> {
-    refuse_later(headers, &[&IF_MATCH, &MESH_SESSION, &MESH_TTL_S])
+/// Refuses a date as a condition: two changes may share a second, so only versions can be told apart.
+pub(super) fn check_change(headers: &HeaderMap) -> Result<()> {
+    refuse_later(headers, &[&IF_UNMODIFIED_SINCE])
 }
 
-/// Refuses what no changing request can ask for yet.
-pub(super) fn check_change(headers: &HeaderMap) -> Result<()> {
-    refuse_later(headers, &[&IF_MATCH, &IF_NONE_MATCH, &IF_UNMODIFIED_SINCE, &MESH_SESSION, &MESH_TTL_S])
+/// What the caller has seen so far.
+pub(super) fn session(headers: &HeaderMap) -> Result<Option<Session>> {
+    single(headers, &MESH_SESSION)?.map(str::parse).transpose()
+}
+
+/// What must hold for a change: `If-Match` names versions or `*`, `If-None-Match` takes `*` alone.
+pub(super) fn condition(headers: &HeaderMap) -> Result<Condition> {
+    if headers.contains_key(IF_NONE_MATCH) {
+        return match single(headers, &IF_NONE_MATCH)? {
+            Some("*") if !headers.contains_key(IF_MATCH) => Ok(Condition::Absent),
+            Some("*") => Err(Error::invalid("If-Match and If-None-Match cannot both hold; send one of them")),
+            other => Err(Error::invalid("If-None-Match of a change takes * alone: only if nothing is there")
+                .with("if-none-match", other.unwrap_or_default().escape_default())),
+        };
+    }
+    if_match(headers)
+}
+
+/// The versions that `If-Match` names.
+pub(super) fn if_match(headers: &HeaderMap) -> Result<Condition> {
+    let Some(text) = single(headers, &IF_MATCH)? else { return Ok(Condition::Always) };
+    if text == "*" {
+        return Ok(Condition::Present);
+    }
+    let bad = || {
+        Error::invalid("If-Match names versions in quotes, as the ETag has them, or *")
+            .with("if-match", text.escape_default())
+    };
+    // A weak tag, or one of another making, is no version of ours and can match nothing.
+    let version = |tag: &str| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+    let versions: Option<Vec<_>> = text.split(',').take(IF_MATCH_MAX + 1).map(version).collect();
+    versions.filter(|versions| versions.len() <= IF_MATCH_MAX).map(Condition::OneOf).ok_or_else(bad)
+}
+
+fn ttl(headers: &HeaderMap) -> Result<Option<u64>> {
+    let Some(text) = single(headers, &MESH_TTL_S)? else { return Ok(None) };
+    let plain = text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse() {
+        Ok(seconds @ 1..=TTL_S_MAX) if plain => Ok(Some(seconds)),
+        _ => Err(Error::invalid("a time to live is 1 to 3153600000 seconds").with("mesh-ttl-s", text.escape_default())),
+    }
 }
 
 /// How long the caller waits, where it says so.
@@ -112,6 +156,8 @@ pub(super) fn push(headers: &HeaderMap, address: Address, deadline: Duration) ->
         meta: meta(headers)?,
         expect: single(headers, &CONTENT_DIGEST)?.map(digest::parse).transpose()?,
         size: size(headers)?,
+        condition: condition(headers)?,
+        ttl_s: ttl(headers)?,
         deadline,
     })
 }
@@ -190,6 +236,13 @@ mod tests {
         assert_eq!(push.nfr.encrypt, Some(crate::model::Encryption::None));
         assert_eq!(push.meta, BTreeMap::from([("from".into(), "édge".into()), ("row-count".into(), "3".into())]));
         assert_eq!(pushed(&[("transfer-encoding", "chunked")]).unwrap().size, None);
+        assert_eq!(pushed(&[("if-none-match", "*")]).unwrap().condition, Condition::Absent);
+        assert_eq!(pushed(&[("if-match", "*")]).unwrap().condition, Condition::Present);
+        let version = "0000000000000001-0000000000000002";
+        let tags = format!("\"{version}\", \"{version}\"");
+        let named = Condition::OneOf(vec![version.parse().unwrap(); 2]);
+        assert_eq!(pushed(&[("if-match", &tags)]).unwrap().condition, named);
+        assert_eq!(pushed(&[("mesh-ttl-s", "60")]).unwrap().ttl_s, Some(60));
     }
 
     #[test]
@@ -197,10 +250,13 @@ mod tests {
         let long = "x".repeat(META_BYTES_MAX + 1);
         let wide = "x".repeat(CONTENT_TYPE_BYTES_MAX + 1);
         for (headers, kind) in [
-            (vec![("if-match", "\"x\"")], Kind::Unimplemented),
-            (vec![("if-none-match", "*")], Kind::Unimplemented),
-            (vec![("mesh-session", "x")], Kind::Unimplemented),
-            (vec![("mesh-ttl-s", "1")], Kind::Unimplemented),
+            (vec![("if-match", "\"x\"")], Kind::Invalid),
+            (vec![("if-match", "W/\"0000000000000001-0000000000000001\"")], Kind::Invalid),
+            (vec![("if-none-match", "\"x\"")], Kind::Invalid),
+            (vec![("if-none-match", "*"), ("if-match", "*")], Kind::Invalid),
+            (vec![("if-unmodified-since", "Sat, 21 Nov 2026 01:44:55 GMT")], Kind::Unimplemented),
+            (vec![("mesh-ttl-s", "0")], Kind::Invalid),
+            (vec![("mesh-ttl-s", "+1")], Kind::Invalid),
             (vec![("mesh-durability", "cloud")], Kind::Unimplemented),
             (vec![("content-encoding", "gzip")], Kind::Unimplemented),
             (vec![("mesh-durability", "stone")], Kind::Invalid),

@@ -4,6 +4,7 @@
 //! is the [`Core`]'s part. Only `node/` builds the door. It parses paths, checks who may ask, bounds
 //! heads, bodies and waits, and maps every error by one `match` in `problem.rs`.
 
+mod collections;
 mod core;
 mod date;
 mod deadline;

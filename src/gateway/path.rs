@@ -9,10 +9,9 @@ use crate::error::{Error, Result};
 use crate::model::Name;
 
 /// What the contract names under `/v1/` and at the root, and this step has not built.
-const LATER_V1: [&str; 16] = [
+const LATER_V1: [&str; 15] = [
     "locate",
     "batch",
-    "collections",
     "signals",
     "sync",
     "transfers",
@@ -36,6 +35,10 @@ pub(super) enum Target<'a> {
     Object(&'a str, &'a str),
     /// A collection's keys: the raw collection.
     Collection(&'a str),
+    /// The policy of a collection: the raw name.
+    Policy(&'a str),
+    /// Every collection.
+    Policies,
     /// `/healthz`.
     Health,
     /// `/readyz`.
@@ -55,6 +58,15 @@ pub(super) fn target(path: &str) -> Target<'_> {
             Some((collection, key)) => Target::Object(collection, key),
             None => Target::Collection(rest),
         };
+    }
+    match path.strip_prefix("/v1/collections") {
+        Some("" | "/") => return Target::Policies,
+        Some(rest) => {
+            if let Some(name) = rest.strip_prefix('/') {
+                return if name.contains('/') { Target::Unknown } else { Target::Policy(name) };
+            }
+        }
+        None => {}
     }
     let first = |rest: &'_ str, names: &[&str]| rest.split('/').next().is_some_and(|first| names.contains(&first));
     match path {
@@ -111,10 +123,6 @@ pub(super) fn query(raw: Option<&str>, mut take: impl FnMut(&str, String) -> Res
         if seen.contains(&name) {
             return Err(Error::invalid("a query parameter may be named once").with("parameter", name.escape_default()));
         }
-        if name == "version" {
-            return Err(Error::unimplemented("old versions cannot be named yet; leave out ?version=")
-                .with("version", value.escape_default()));
-        }
         if !take(&name, value)? {
             return Err(
                 Error::invalid("unknown query parameter; leave it out").with("parameter", name.escape_default())
@@ -136,6 +144,8 @@ mod tests {
         assert_eq!(target("/v1/objects/c/a/b"), Target::Object("c", "a/b"));
         assert_eq!(target("/v1/objects/c/"), Target::Object("c", ""));
         assert_eq!(target("/v1/objects/c"), Target::Collection("c"));
+        assert_eq!(target("/v1/collections"), Target::Policies);
+        assert_eq!(target("/v1/collections/c"), Target::Policy("c"));
         assert_eq!(target("/healthz"), Target::Health);
         for later in [
             "/v1/locate/c/k",
@@ -157,6 +167,7 @@ mod tests {
             "/v1/",
             "/v1/objects",
             "/v1/nothing",
+            "/v1/collections/c/d",
             "/healthz/",
             "/v2/objects/c/k",
             "//healthz",
@@ -189,7 +200,6 @@ mod tests {
         assert!(names("a=1&a=2").is_err());
         let unknown = names("frob=1").unwrap_err();
         assert_eq!(unknown.context("parameter"), Some("frob"));
-        assert_eq!(names("version=1").unwrap_err().kind(), crate::Kind::Unimplemented);
     }
 
     proptest! {

@@ -17,9 +17,9 @@ use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
 use super::server::Shared;
 use super::visit::{Visit, Waiting};
-use super::{health, metrics, problem};
+use super::{collections, health, metrics, problem};
 use crate::error::{Error, Result};
-use crate::model::Address;
+use crate::model::{Address, Name};
 
 type Answer = Result<ServiceResponse, actix_web::Error>;
 
@@ -31,7 +31,9 @@ enum Work {
     Put(Address),
     Read(Address),
     Delete(Address),
-    List(crate::model::Name),
+    List(Name),
+    ListCollections,
+    Collection(Method, Name),
     Metrics,
 }
 
@@ -70,12 +72,18 @@ fn plan(door: &Shared, request: &HttpRequest, target: Target<'_>) -> Result<Work
             Ok(name) => Ok(Work::List(name)),
             Err(error) => Err(problem::of(&error, None)),
         },
+        Target::Policies if reads(method) => Ok(Work::ListCollections),
+        Target::Policy(name) if collections::METHODS.contains(method) => match path::collection(name) {
+            Ok(name) => Ok(Work::Collection(method.clone(), name)),
+            Err(error) => Err(problem::of(&error, None)),
+        },
+        Target::Policy(_) => Err(problem::wrong_method(method.as_str(), "GET, HEAD, PUT, DELETE")),
         Target::Health if reads(method) => Err(health::health()),
         Target::Ready if reads(method) => {
             Err(health::ready(door.core.ready()).unwrap_or_else(|error| problem::of(&error, None)))
         }
         Target::Metrics if reads(method) => Ok(Work::Metrics),
-        Target::Collection(_) | Target::Health | Target::Ready | Target::Metrics => {
+        Target::Collection(_) | Target::Policies | Target::Health | Target::Ready | Target::Metrics => {
             Err(problem::wrong_method(method.as_str(), "GET, HEAD"))
         }
         Target::Later => {
@@ -117,6 +125,8 @@ async fn perform(door: &Shared, request: &HttpRequest, payload: Payload, work: W
         Work::Delete(address) => (delete::delete(door, head, address.clone()).await, Some(address)),
         Work::List(collection) => (list::list(door, head, collection).await, None),
         Work::Metrics => (metrics::metrics(door, head).await, None),
+        Work::ListCollections => (collections::list(door, head), None),
+        Work::Collection(method, name) => (collections::answer(door, head, payload, &method, name).await, None),
     };
     result.unwrap_or_else(|error| problem::of(&error, address.as_ref().map(Address::as_str)))
 }

@@ -126,6 +126,8 @@ fn route(target: &Target<'_>) -> Route {
     match target {
         Target::Object(..) => Route::Object,
         Target::Collection(_) => Route::List,
+        Target::Policy(_) => Route::Policy,
+        Target::Policies => Route::Policies,
         Target::Metrics => Route::Metrics,
         Target::Health => Route::Health,
         Target::Ready => Route::Ready,

@@ -105,12 +105,21 @@ pub struct Manifest {
     pub meta: BTreeMap<String, String>,
     /// Wall-clock milliseconds since 1970 at the push.
     pub modified_ms: u64,
+    /// When it ends by itself, in wall-clock milliseconds since 1970.
+    pub expires_ms: Option<u64>,
     /// How it is sealed, as asked for.
     pub nfr: NfrSpec,
     /// The class it was acknowledged with.
     pub durability: Durability,
     /// Its sealed bytes; `None` while it rests in memory only.
     pub seal: Option<Seal>,
+}
+
+impl Manifest {
+    /// Whether it has ended by itself.
+    pub fn is_expired(&self, now_ms: u64) -> bool {
+        self.expires_ms.is_some_and(|end| end <= now_ms)
+    }
 }
 
 /// What is left of a deleted object.

@@ -2,6 +2,7 @@
 
 mod address;
 mod chunks;
+mod condition;
 mod digest;
 mod dot;
 mod manifest;
@@ -9,11 +10,14 @@ mod nfr;
 mod policy;
 mod random;
 mod range;
+mod session;
 mod time;
+mod usage;
 mod version;
 
 pub use address::{Address, Name};
 pub use chunks::Chunks;
+pub use condition::Condition;
 pub use digest::{Digest, DigestKind};
 pub use dot::{Dot, Incarnation};
 pub use manifest::{FrameId, Head, Level, Manifest, Seal, Tombstone, WrappedKey};
@@ -21,5 +25,7 @@ pub use nfr::{Compression, Encryption, NfrOverride, NfrSpec};
 pub use policy::{CollectionPolicy, Durability, EvictionKind, Quota, SyncRule, Visibility};
 pub use random::{Rng, SeededRng};
 pub use range::ByteRange;
+pub use session::Session;
 pub use time::{Clock, ManualClock, SystemClock};
+pub use usage::Usage;
 pub use version::{ContainerId, Version, VersionClock};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::actors::{Actors, Bounds, CrewOptions, Handle};
 use crate::client::HttpCollector;
 use crate::config::Config;
+use crate::control::Collections;
 use crate::error::{Error, Result};
 use crate::model::{Clock, Incarnation, Rng, SystemClock};
 use crate::nfr::{Keyring, SystemRng};
@@ -27,6 +28,8 @@ const EXPORT_GRACE: Duration = Duration::from_secs(2);
 pub struct Parts {
     /// Both tiers and the order of changes.
     pub keeper: Keeper,
+    /// The collections and their policies.
+    pub collections: Arc<Collections>,
     /// What the last life left behind.
     pub recovery: Recovery,
 }
@@ -47,9 +50,12 @@ impl Parts {
         let identity = store.identity()?;
         let sequencer =
             Sequencer::resume(identity.container, identity.ceiling, Incarnation(rng.u64()), Arc::clone(&clock));
-        let (disk, recovery) = DiskTier::open(fs, root, Arc::new(store), clock)?;
-        let keeper = Keeper::new(MemoryTier::new(sizes.level1_bytes), disk, sequencer);
-        Ok(Parts { keeper, recovery })
+        let store = Arc::new(store);
+        let collections = Arc::new(Collections::open(Arc::clone(&store), Arc::clone(&clock))?);
+        let (disk, recovery) = DiskTier::open(fs, root, store, clock)?;
+        let rulebook = Arc::clone(&collections);
+        let keeper = Keeper::open(MemoryTier::new(sizes.level1_bytes), disk, sequencer, rulebook)?;
+        Ok(Parts { keeper, collections, recovery })
     }
 }
 
@@ -84,7 +90,7 @@ impl Container {
         let keyring = keys::load_or_make(&config.keys.file, &SystemRng, sealed)?;
         let recovery = parts.recovery;
         let (telemetry, export) = telemetry(config)?;
-        let actors = start_actors(config, parts.keeper, keyring, telemetry)?;
+        let actors = start_actors(config, parts.keeper, parts.collections, keyring, telemetry)?;
         Ok(Container { actors, recovery, export, _lock: lock })
     }
 
@@ -124,7 +130,13 @@ fn telemetry(config: &Config) -> Result<(Arc<Telemetry>, Option<Export>)> {
     Ok((telemetry, Some(export)))
 }
 
-fn start_actors(config: &Config, keeper: Keeper, keyring: Keyring, telemetry: Arc<Telemetry>) -> Result<Actors> {
+fn start_actors(
+    config: &Config,
+    keeper: Keeper,
+    collections: Arc<Collections>,
+    keyring: Keyring,
+    telemetry: Arc<Telemetry>,
+) -> Result<Actors> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let options = CrewOptions {
         workers: if config.nfr.workers == 0 { cores } else { config.nfr.workers },
@@ -138,7 +150,7 @@ fn start_actors(config: &Config, keeper: Keeper, keyring: Keyring, telemetry: Ar
         telemetry,
     };
     let main = tokio::runtime::Handle::current();
-    Actors::start(main, Arc::new(keeper), keyring, Arc::new(SystemRng), options)
+    Actors::start(main, Arc::new(keeper), collections, keyring, Arc::new(SystemRng), options)
 }
 
 /// An eighth of the budget, or less where level 1 and the cache leave less: what the allocator keeps of

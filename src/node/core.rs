@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::actors::{Body, Delete, Deleted, Found, Handle, List, Page, Pull, Pulled, Push, Pushed};
+use crate::actors::{
+    Body, CollectionView, Delete, Deleted, Found, Handle, List, Page, Pull, Pulled, Push, Pushed, Stat,
+};
 use crate::error::Result;
 use crate::gateway::Core;
-use crate::model::{Address, Chunks, Manifest};
+use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name};
 
 impl Core for Handle {
     fn push(&self, push: Push, body: Body) -> BoxFuture<'static, Result<Pushed>> {
@@ -20,9 +22,9 @@ impl Core for Handle {
         Box::pin(async move { Handle::pull(&me, pull).await })
     }
 
-    fn stat(&self, address: Address) -> BoxFuture<'static, Result<Found>> {
+    fn stat(&self, stat: Stat) -> BoxFuture<'static, Result<Found>> {
         let me = self.clone();
-        Box::pin(async move { Handle::stat(&me, address).await })
+        Box::pin(async move { Handle::stat(&me, stat).await })
     }
 
     fn delete(&self, delete: Delete) -> BoxFuture<'static, Result<Deleted>> {
@@ -42,6 +44,29 @@ impl Core for Handle {
 
     fn metrics(&self) -> String {
         super::metrics::page(self)
+    }
+
+    fn collection(&self, name: &Name) -> Result<CollectionView> {
+        Handle::collection(self, name)
+    }
+
+    fn collections(&self) -> Vec<CollectionView> {
+        Handle::collections(self)
+    }
+
+    fn put_collection(
+        &self,
+        name: Name,
+        policy: CollectionPolicy,
+        expected: Option<u64>,
+    ) -> BoxFuture<'static, Result<(CollectionView, bool)>> {
+        let me = self.clone();
+        Box::pin(async move { Handle::put_collection(&me, name, policy, expected).await })
+    }
+
+    fn remove_collection(&self, name: Name, expected: Option<u64>) -> BoxFuture<'static, Result<bool>> {
+        let me = self.clone();
+        Box::pin(async move { Handle::remove_collection(&me, name, expected).await })
     }
 
     fn ready(&self) -> bool {

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::records::{self, QuarantineRecord};
-use crate::model::{Address, FrameId, Head, Version};
+use super::records::{self, CollectionRecord, Ending, QuarantineRecord};
+use crate::model::{Address, FrameId, Head, Incarnation, Manifest, Name, Usage, Version};
 
 /// The tables of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,13 +18,28 @@ pub(super) enum Table {
     Discards,
     /// Frame: why it is not to be read.
     Quarantine,
+    /// Collection, 0, key, 0, version: an object's old version that is still kept.
+    Versions,
+    /// Milliseconds, kind, and what it is about: what ends by itself then.
+    Deadlines,
+    /// Name: the collection's policy.
+    Collections,
     /// What holds for the whole store.
     Meta,
 }
 
 impl Table {
-    pub(super) const ALL: [Table; 6] =
-        [Table::Heads, Table::Inline, Table::Frames, Table::Discards, Table::Quarantine, Table::Meta];
+    pub(super) const ALL: [Table; 9] = [
+        Table::Heads,
+        Table::Inline,
+        Table::Frames,
+        Table::Discards,
+        Table::Quarantine,
+        Table::Versions,
+        Table::Deadlines,
+        Table::Collections,
+        Table::Meta,
+    ];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -33,6 +48,9 @@ impl Table {
             Table::Frames => "frames",
             Table::Discards => "discards",
             Table::Quarantine => "quarantine",
+            Table::Versions => "versions",
+            Table::Deadlines => "deadlines",
+            Table::Collections => "collections",
             Table::Meta => "meta",
         }
     }
@@ -48,6 +66,37 @@ pub(super) const CEILING_KEY: &[u8] = b"ceiling";
 pub(super) fn head_key(collection: &str, key: &str) -> Vec<u8> {
     // Neither part can hold a 0, so collections never run into each other.
     [collection.as_bytes(), &[0], key.as_bytes()].concat()
+}
+
+/// Behind the head's key a 0 and the version's bytes: no key holds a 0, so no object's versions run into
+/// another's.
+pub(super) fn version_key(address: &Address, version: Version) -> Vec<u8> {
+    [&head_key(address.collection(), address.key()), &[0][..], &version.to_be_bytes()].concat()
+}
+
+/// Sorted by time. The rest only makes the key unique; the row says what it is about.
+fn deadline_key(at_ms: u64, what: &Ending) -> Vec<u8> {
+    let (kind, address, version) = match what {
+        Ending::Version(address, version) => (0, address, version),
+        Ending::Life(address, version) => (1, address, version),
+        Ending::Tombstone(address, version) => (2, address, version),
+    };
+    [&at_ms.to_be_bytes()[..], &[kind], &version.to_be_bytes(), address.as_str().as_bytes()].concat()
+}
+
+/// Meta: sealed bytes on disk.
+pub(super) const SEALED_KEY: &[u8] = b"sealed";
+/// Meta: before a collection's name, what it holds.
+pub(super) const USAGE_PREFIX: &[u8] = b"usage:";
+/// Meta: before an incarnation, how far its changes are here.
+pub(super) const SEEN_PREFIX: &[u8] = b"seen:";
+
+fn usage_key(collection: &str) -> Vec<u8> {
+    [USAGE_PREFIX, collection.as_bytes()].concat()
+}
+
+fn seen_key(incarnation: Incarnation) -> Vec<u8> {
+    [SEEN_PREFIX, &incarnation.0.to_be_bytes()].concat()
 }
 
 pub(super) enum Op {
@@ -139,6 +188,60 @@ impl Batch {
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
+    }
+
+    /// Keeps an old version readable.
+    pub fn retain_version(&mut self, address: &Address, manifest: &Manifest) {
+        let key = version_key(address, manifest.version);
+        let row = records::encode(&key, manifest);
+        self.put(Table::Versions, key, row);
+    }
+
+    /// Ends an old version; its bytes are dropped apart from this.
+    pub fn forget_version(&mut self, address: &Address, version: Version) {
+        self.remove(Table::Versions, version_key(address, version));
+    }
+
+    /// Notes what ends by itself, and when.
+    pub fn end_at(&mut self, at_ms: u64, what: &Ending) {
+        let key = deadline_key(at_ms, what);
+        let row = records::encode(&key, what);
+        self.put(Table::Deadlines, key, row);
+    }
+
+    /// Notes that what was to end has ended.
+    pub fn ended(&mut self, at_ms: u64, what: &Ending) {
+        self.remove(Table::Deadlines, deadline_key(at_ms, what));
+    }
+
+    /// Makes this the collection's policy.
+    pub fn put_collection(&mut self, name: &Name, record: &CollectionRecord) {
+        let key = name.as_str().as_bytes().to_vec();
+        let row = records::encode(&key, record);
+        self.put(Table::Collections, key, row);
+    }
+
+    /// Forgets the collection's policy and what it held.
+    pub fn remove_collection(&mut self, name: &Name) {
+        self.remove(Table::Collections, name.as_str().as_bytes().to_vec());
+        self.remove(Table::Meta, usage_key(name.as_str()));
+    }
+
+    /// What the collection's durable objects come to.
+    pub fn put_usage(&mut self, collection: &str, usage: Usage) {
+        let key = usage_key(collection);
+        let row = records::encode(&key, &usage);
+        self.put(Table::Meta, key, row);
+    }
+
+    /// What all sealed bytes on disk come to.
+    pub fn put_sealed_bytes(&mut self, bytes: u64) {
+        self.put_number(SEALED_KEY, bytes);
+    }
+
+    /// How far the changes of an incarnation are in this store.
+    pub fn put_seen(&mut self, incarnation: Incarnation, seq: u64) {
+        self.put_number(&seen_key(incarnation), seq);
     }
 
     pub(super) fn put_number(&mut self, key: &[u8], number: u64) {

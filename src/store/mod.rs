@@ -8,6 +8,7 @@ mod batch;
 mod db;
 mod faults;
 mod fs;
+mod ledger;
 mod real;
 mod records;
 mod sim;
@@ -26,9 +27,9 @@ pub use batch::Batch;
 pub use faults::{FaultFs, FaultOp};
 pub use fs::{File, Fs};
 pub use real::{LockGuard, RealFs};
-pub use records::QuarantineRecord;
+pub use records::{CollectionRecord, Ending, QuarantineRecord};
 pub use sim::{SimFs, SyncKind};
-pub use typed::{Counts, Identity, Store, StoreOptions, Verification};
+pub use typed::{Counts, Identity, Listing, Store, StoreOptions, Verification};
 
 use crate::error::Error;
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::batch::Table;
 use crate::error::{Error, Result};
-use crate::model::{Address, Version};
+use crate::model::{Address, CollectionPolicy, Version};
 
 /// Why a frame is not to be read any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,30 @@ pub struct QuarantineRecord {
     pub why: String,
     /// Wall-clock milliseconds since 1970.
     pub at_ms: u64,
+}
+
+/// A collection as it was last set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectionRecord {
+    /// What it asks for.
+    pub policy: CollectionPolicy,
+    /// One more with each change.
+    pub revision: u64,
+    /// Wall-clock milliseconds since 1970 when it was made.
+    pub created_ms: u64,
+    /// The same when it was last changed.
+    pub changed_ms: u64,
+}
+
+/// What ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// An old version is no longer kept.
+    Version(#[serde(serialize_with = "address_to_text", deserialize_with = "address_from_text")] Address, Version),
+    /// An object has lived as long as it was to.
+    Life(#[serde(serialize_with = "address_to_text", deserialize_with = "address_from_text")] Address, Version),
+    /// Everybody has heard of a delete.
+    Tombstone(#[serde(serialize_with = "address_to_text", deserialize_with = "address_from_text")] Address, Version),
 }
 
 fn address_to_text<S: Serializer>(address: &Address, to: S) -> std::result::Result<S::Ok, S::Error> {

@@ -9,10 +9,11 @@ use super::db::Db;
 use super::fs::File;
 use super::records::{self, QuarantineRecord};
 use crate::error::{Error, Result};
+use crate::limits::LIST_SCAN_MAX;
 use crate::model::{Address, ContainerId, FrameId, Head, Rng, Version};
 
 /// Raised whenever an older binary could misread what a newer one wrote.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// What a store is opened with.
 #[derive(Clone, Copy, Debug)]
@@ -69,9 +70,18 @@ pub struct Verification {
     pub damaged_rows: u64,
 }
 
+/// A stretch of a collection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Keys and what is there, in byte order.
+    pub found: Vec<(String, Head)>,
+    /// The last key looked at, when so much had to be passed over that the look ended early.
+    pub cut: Option<String>,
+}
+
 /// What was acknowledged, durably. Threads may share it; reads never wait for a commit.
 pub struct Store {
-    db: Db,
+    pub(super) db: Db,
 }
 
 impl Store {
@@ -88,7 +98,11 @@ impl Store {
             }
             Some(FORMAT) => {}
             Some(other) => {
-                let why = "this store was written by a newer meshstore; start that version or a later one";
+                let why = if other < FORMAT {
+                    "this store was written by an early meshstore whose format is no longer read; start on an empty folder"
+                } else {
+                    "this store was written by a newer meshstore; start that version or a later one"
+                };
                 return Err(Error::invalid(why).with("format", other).with("known_format", FORMAT));
             }
         }
@@ -121,34 +135,38 @@ impl Store {
     }
 
     /// Up to `limit` objects of a collection whose keys start with `prefix` and come behind
-    /// `after`, by the bytes of their keys. Tombstones are passed over.
+    /// `after`, by the bytes of their keys. Tombstones and what has ended by `now_ms` are passed over.
     pub fn list(
         &self,
         collection: &str,
         prefix: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(String, Head)>> {
+        now_ms: u64,
+    ) -> Result<Listing> {
         let stem = head_key(collection, prefix);
         let base = head_key(collection, "");
         let behind = after.map(|after| [&base, after.as_bytes(), &[0]].concat()).unwrap_or_default();
-        let mut found = Vec::new();
+        let (mut found, mut seen, mut cut) = (Vec::new(), 0, None);
         if limit == 0 {
-            return Ok(found);
+            return Ok(Listing { found, cut });
         }
         self.db.scan(Table::Heads, stem.as_slice().max(&behind), &mut |key, row| {
             if !key.starts_with(&stem) {
                 return Ok(false);
             }
             let head: Head = records::decode(Table::Heads, key, row.to_vec())?;
-            if head.object().is_some() {
-                let name = key.get(base.len()..).and_then(|name| std::str::from_utf8(name).ok());
-                let name = name.ok_or_else(|| records::damaged(Table::Heads, key))?;
+            let name = key.get(base.len()..).and_then(|name| std::str::from_utf8(name).ok());
+            let name = name.ok_or_else(|| records::damaged(Table::Heads, key))?;
+            seen += 1;
+            if head.object().is_some_and(|manifest| !manifest.is_expired(now_ms)) {
                 found.push((name.to_owned(), head));
+            } else if seen >= LIST_SCAN_MAX {
+                cut = Some(name.to_owned());
             }
-            Ok(found.len() < limit)
+            Ok(found.len() < limit && cut.is_none())
         })?;
-        Ok(found)
+        Ok(Listing { found, cut })
     }
 
     /// Whether a head owns this frame's file.
@@ -222,7 +240,7 @@ impl Store {
         Ok(found)
     }
 
-    fn number(&self, key: &'static [u8]) -> Result<Option<u64>> {
+    pub(super) fn number(&self, key: &[u8]) -> Result<Option<u64>> {
         let row = self.db.get(Table::Meta, key)?;
         row.map(|row| records::decode(Table::Meta, key, row)).transpose()
     }
@@ -289,6 +307,7 @@ mod tests {
             content_type: Some("text/plain".into()),
             meta: BTreeMap::from([("a".into(), "b".into())]),
             modified_ms: 12,
+            expires_ms: None,
             nfr: NfrSpec::default(),
             durability: Durability::Disk,
             seal: None,
@@ -300,7 +319,7 @@ mod tests {
     }
 
     fn keys(store: &Store, prefix: &str, after: Option<&str>, limit: usize) -> Vec<String> {
-        store.list("c", prefix, after, limit).unwrap().into_iter().map(|(key, _)| key).collect()
+        store.list("c", prefix, after, limit, 0).unwrap().found.into_iter().map(|(key, _)| key).collect()
     }
 
     #[test]
@@ -386,7 +405,7 @@ mod tests {
         store.commit(&batch).unwrap();
         drop(store);
         let error = open(&file, 1).err().unwrap();
-        assert_eq!((error.kind(), error.context("format")), (Kind::Invalid, Some("2")));
+        assert_eq!((error.kind(), error.context("format")), (Kind::Invalid, Some("3")));
     }
 
     #[test]
@@ -400,7 +419,7 @@ mod tests {
         let error = store.head(&at("c/bad")).unwrap_err();
         assert_eq!((error.kind(), error.context("key")), (Kind::Corrupt, Some("c\\x00bad")));
         assert!(store.head(&at("c/good")).unwrap().is_some());
-        assert_eq!(store.list("c", "", None, 9).unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(store.list("c", "", None, 9, 0).unwrap_err().kind(), Kind::Corrupt);
         let found = store.verify().unwrap();
         assert_eq!((found.rows, found.damaged_rows, found.damaged), (5, 1, vec!["heads: c\\x00bad".to_owned()]));
     }

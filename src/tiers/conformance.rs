@@ -35,6 +35,7 @@ fn copy(time: u64, len: usize) -> TierCopy {
         content_type: None,
         meta: Default::default(),
         modified_ms: time,
+        expires_ms: None,
         nfr: NfrSpec::default(),
         durability: Durability::Disk,
         seal: Some(seal),

@@ -5,9 +5,7 @@
 //! so index, books and notes agree on the order of changes. Choosing victims is not done here
 //! (`eviction/`), nor is writing what is dirty to disk (the actors do, through `keeper/`).
 
-use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
-use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,11 +13,12 @@ use crossbeam_queue::{ArrayQueue, SegQueue};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
+use super::dirty::DirtyBook;
 use super::eviction::ENTRY_OVERHEAD_BYTES;
 use super::{TierCopy, locked};
 use crate::error::{Error, Result};
 use crate::limits::TOUCH_BUFFER_ENTRIES;
-use crate::model::{Address, Chunks, Level, Manifest, Version};
+use crate::model::{Address, Chunks, Level, Manifest, Usage, Version};
 
 /// Bytes an entry costs beside its data, its address and the policy's books: index slot, manifest, rope.
 const RESIDENT_OVERHEAD_BYTES: u64 = 480;
@@ -54,8 +53,7 @@ pub struct MemoryTier {
     index: DashMap<Address, Arc<Resident>>,
     budget: u64,
     used: AtomicU64,
-    /// Addresses whose only copy is in memory, sorted so that a list can merge them in.
-    dirty: std::sync::Mutex<BTreeSet<Address>>,
+    dirty: std::sync::Mutex<DirtyBook>,
     notes: SegQueue<Note>,
     touches: ArrayQueue<Address>,
     guards: Box<[AtomicU64]>,
@@ -80,6 +78,8 @@ pub struct MemoryUsage {
     pub budget: u64,
     /// Entries whose only copy is here.
     pub dirty: u64,
+    /// Their plain bytes.
+    pub dirty_bytes: u64,
     /// Reads that were answered.
     pub hits: u64,
     /// Reads that were not.
@@ -150,7 +150,7 @@ impl MemoryTier {
     /// Shows an object, unless something newer is here. Returns whether it is shown; only then is the
     /// room spent.
     pub fn publish(&self, address: &Address, manifest: Arc<Manifest>, chunks: Chunks, room: &mut Reservation) -> bool {
-        self.place(address, room, false, |_| Some((manifest, chunks))).is_some()
+        self.place(address, room, None, |_| Some((manifest, chunks))).is_some()
     }
 
     /// Taken before an object is read from elsewhere, so that a change in between is noticed.
@@ -167,11 +167,12 @@ impl MemoryTier {
         chunks: Chunks,
         room: &mut Reservation,
     ) -> bool {
-        self.place(address, room, false, |now| (now == ticket.0).then_some((manifest, chunks))).is_some()
+        self.place(address, room, None, |now| (now == ticket.0).then_some((manifest, chunks))).is_some()
     }
 
     /// Shows an object whose only copy is here, if nothing changed at its address since the ticket.
     ///
+    /// `base` is what its durable version counts for already, so that nothing is counted twice.
     /// `stamp` makes the manifest under the entry's lock: between giving out the version and showing
     /// the object nothing can come that is newer, so a delete cannot be undone by a slow push.
     pub fn publish_dirty(
@@ -180,9 +181,10 @@ impl MemoryTier {
         address: &Address,
         chunks: Chunks,
         room: &mut Reservation,
+        base: Usage,
         stamp: impl FnOnce() -> Option<Arc<Manifest>>,
     ) -> Option<Arc<Manifest>> {
-        self.place(address, room, true, |now| {
+        self.place(address, room, Some(base), |now| {
             (now == ticket.0).then(stamp).flatten().map(|manifest| (manifest, chunks))
         })
     }
@@ -191,7 +193,7 @@ impl MemoryTier {
         &self,
         address: &Address,
         room: &mut Reservation,
-        dirty: bool,
+        dirty: Option<Usage>,
         build: impl FnOnce(u64) -> Option<(Arc<Manifest>, Chunks)>,
     ) -> Option<Arc<Manifest>> {
         let guard = self.guard(address);
@@ -209,7 +211,11 @@ impl MemoryTier {
         }
         guard.fetch_add(1, Ordering::AcqRel);
         let cost = room.spend();
-        self.mark(address, dirty);
+        match dirty {
+            Some(base) => locked(&self.dirty).add(address, &manifest, base),
+            None => locked(&self.dirty).remove(address),
+        }
+        let dirty = dirty.is_some();
         self.notes.push(Note::Inserted(address.clone(), cost));
         entry.insert(Arc::new(Resident { manifest: Arc::clone(&manifest), chunks, dirty, cost }));
         Some(manifest)
@@ -262,23 +268,23 @@ impl MemoryTier {
         after: Option<&str>,
         limit: usize,
     ) -> Vec<(Address, Arc<Resident>)> {
-        let first = format!("{collection}/{prefix}");
-        let after = after.map(|key| format!("{collection}/{key}"));
-        let from = match &after {
-            Some(after) if *after >= first => Bound::Excluded(after.as_str()),
-            _ => Bound::Included(first.as_str()),
-        };
-        let set = locked(&self.dirty);
-        let page = set.range::<str, _>((from, Bound::Unbounded));
-        let page = page.take_while(|address| address.as_str().starts_with(&first));
-        let page: Vec<Address> = page.take(limit).cloned().collect();
-        drop(set);
+        let page = locked(&self.dirty).page(collection, prefix, after, limit);
         page.into_iter().filter_map(|address| self.peek(&address).map(|resident| (address, resident))).collect()
     }
 
     /// Every dirty address: what a drain must write.
     pub fn dirty(&self) -> Vec<Address> {
-        locked(&self.dirty).iter().cloned().collect()
+        locked(&self.dirty).addresses()
+    }
+
+    /// What a collection holds in memory alone.
+    pub fn dirty_of(&self, collection: &str) -> Usage {
+        locked(&self.dirty).of(collection)
+    }
+
+    /// Dirty entries that were to end at or before `now_ms`.
+    pub fn dirty_ended(&self, now_ms: u64) -> Vec<Address> {
+        locked(&self.dirty).ended(now_ms)
     }
 
     /// Visits every entry with its cost, in no order.
@@ -305,11 +311,13 @@ impl MemoryTier {
 
     /// How full it is and how it served.
     pub fn usage(&self) -> MemoryUsage {
+        let dirty = locked(&self.dirty).total();
         MemoryUsage {
             objects: self.index.len() as u64,
             bytes: self.used.load(Ordering::Acquire),
             budget: self.budget,
-            dirty: locked(&self.dirty).len() as u64,
+            dirty: dirty.objects,
+            dirty_bytes: dirty.bytes,
             hits: self.counters.hits.load(Ordering::Relaxed),
             misses: self.counters.misses.load(Ordering::Relaxed),
         }
@@ -321,19 +329,10 @@ impl MemoryTier {
         self.guards.get(slot).unwrap_or(&self.used)
     }
 
-    fn mark(&self, address: &Address, dirty: bool) {
-        let mut set = locked(&self.dirty);
-        if dirty {
-            set.insert(address.clone());
-        } else {
-            set.remove(address);
-        }
-    }
-
     /// Takes an entry out of the books; called under the entry's lock.
     fn release(&self, cost: u64, address: &Address) {
         self.used.fetch_sub(cost, Ordering::AcqRel);
-        self.mark(address, false);
+        locked(&self.dirty).remove(address);
         self.notes.push(Note::Removed(address.clone()));
     }
 }
@@ -422,6 +421,7 @@ mod tests {
             content_type: None,
             meta: Default::default(),
             modified_ms: time,
+            expires_ms: None,
             nfr: NfrSpec::default(),
             durability: Durability::Ram,
             seal: None,
@@ -458,10 +458,14 @@ mod tests {
         assert!(memory.publish(&address("a"), manifest(1), chunks(), &mut room(&memory)));
         let stamp = || -> Option<Arc<Manifest>> { panic!("a version was given") };
         let mut kept = room(&memory);
-        assert!(memory.publish_dirty(ticket, &address("a"), chunks(), &mut kept, stamp).is_none());
+        assert!(memory.publish_dirty(ticket, &address("a"), chunks(), &mut kept, Usage::default(), stamp).is_none());
         assert!(kept.bytes() > 0, "the room is still there for the next attempt");
         let ticket = memory.ticket(&address("a"));
-        assert!(memory.publish_dirty(ticket, &address("a"), chunks(), &mut kept, || Some(manifest(2))).is_some());
+        assert!(
+            memory
+                .publish_dirty(ticket, &address("a"), chunks(), &mut kept, Usage::default(), || Some(manifest(2)))
+                .is_some()
+        );
         assert_eq!((shown(&memory, "a"), kept.bytes()), (Some(2), 0));
     }
 
@@ -469,7 +473,8 @@ mod tests {
     fn what_memory_alone_holds_does_not_leave_by_eviction() {
         let memory = MemoryTier::new(1 << 20);
         let ticket = memory.ticket(&address("a"));
-        memory.publish_dirty(ticket, &address("a"), chunks(), &mut room(&memory), || Some(manifest(1)));
+        memory
+            .publish_dirty(ticket, &address("a"), chunks(), &mut room(&memory), Usage::default(), || Some(manifest(1)));
         assert!(!memory.evict_clean(&address("a")));
         assert_eq!(memory.dirty(), [address("a")]);
         assert!(!memory.settle(&address("a"), manifest(2).version), "another version was written");
@@ -493,7 +498,9 @@ mod tests {
         let memory = MemoryTier::new(1 << 20);
         for key in ["b/2", "a", "b/1", "b/3", "c"] {
             let ticket = memory.ticket(&address(key));
-            memory.publish_dirty(ticket, &address(key), chunks(), &mut room(&memory), || Some(manifest(1)));
+            memory.publish_dirty(ticket, &address(key), chunks(), &mut room(&memory), Usage::default(), || {
+                Some(manifest(1))
+            });
         }
         let keys = |prefix, after, limit| -> Vec<String> {
             let page = memory.dirty_page("memory", prefix, after, limit);

@@ -3,10 +3,12 @@
 //! A tier knows manifests and bytes, never keys or compression: what it is given is already in the
 //! form it rests in. Actors drive the tiers; nothing here spawns, sleeps or waits for a message.
 
+mod dirty;
 mod disk;
 pub mod eviction;
 mod keeper;
 mod memory;
+mod rules;
 mod sequencer;
 mod tier;
 
@@ -16,9 +18,10 @@ mod conformance;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use disk::{DiskTier, DiskUsage, FrameReader, Recovery, StagedFrame, Staging};
-pub use keeper::{Binding, Change, Draft, Job, Keeper, Located, Outcome, Show};
+pub use keeper::{Binding, Change, Draft, Job, Keeper, Located, Outcome, Show, Swept};
 pub use memory::{MemoryTier, MemoryUsage, Note, Reservation, Resident, Ticket};
-pub use sequencer::Sequencer;
+pub use rules::{Rulebook, Rules};
+pub use sequencer::{Sequencer, Stamp};
 pub use tier::{Source, Tier, TierCopy};
 
 /// Locks; what a panicking holder left is still whole, because every critical section here changes

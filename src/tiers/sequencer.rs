@@ -45,6 +45,16 @@ impl Sequencer {
         locked(&self.state).versions.raise_ceiling(ceiling);
     }
 
+    /// Wall-clock milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    /// The dot of the last change that got a version in this life.
+    pub fn last(&self) -> Dot {
+        Dot { incarnation: self.incarnation, seq: locked(&self.state).seq }
+    }
+
     /// The next stamp; `None` until a higher ceiling is durable.
     pub fn stamp(&self) -> Option<Stamp> {
         let now_ms = self.clock.now_ms();

@@ -344,16 +344,11 @@ fn what_is_not_built_yet_says_so() {
         let header = ("Mesh-Durability", class);
         process.request("PUT", &object("later/k"), &[header], b"x").expect_problem(501, "unimplemented");
     }
-    for header in [("If-Match", "\"x\""), ("If-None-Match", "*"), ("Mesh-Session", "x"), ("Mesh-Ttl-S", "9")] {
-        process.request("PUT", &object("later/k"), &[header], b"x").expect_problem(501, "unimplemented");
-    }
     // A promise that cannot be kept is refused, not kept in part.
     process.get("later/k").expect_problem(404, "not_found");
     for path in ["/metrics", "/v1/locate/later/k", "/v1/admin/tiers", "/v1/state/g/k", "/openapi.json"] {
         process.request("GET", path, &[], b"").expect_problem(501, "unimplemented");
     }
-    process.put("later/k", b"x").expect(201);
-    process.request("GET", "/v1/objects/later/k?version=1", &[], b"").expect_problem(501, "unimplemented");
 }
 
 #[test]

@@ -16,10 +16,14 @@ pub(in crate::gateway) async fn delete(door: &Shared, head: &RequestHead, addres
     headers::check_change(&head.headers)?;
     path::query(head.uri.query(), |_, _| Ok(false))?;
     let deadline = headers::deadline(&head.headers)?.unwrap_or(door.options.request_deadline);
-    let deleted = within(deadline, door.core.delete(Delete { address, deadline })).await?;
+    let condition = headers::condition(&head.headers)?;
+    let mut session = headers::session(&head.headers)?.unwrap_or_default();
+    let deleted = within(deadline, door.core.delete(Delete { address: address.clone(), condition, deadline })).await?;
     let mut response = HttpResponse::new(StatusCode::NO_CONTENT);
-    if let Some(version) = deleted.version {
+    if let Some((version, dot)) = deleted.gone {
         reply::set(response.headers_mut(), headers::MESH_VERSION.clone(), reply::version(version));
+        session.note(&address, version, dot);
     }
+    reply::set(response.headers_mut(), headers::MESH_SESSION.clone(), session.to_string().into_bytes());
     Ok(response)
 }

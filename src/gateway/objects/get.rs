@@ -1,20 +1,21 @@
 //! `GET` and `HEAD /v1/objects/{collection}/{key}`: whole, one range, or "you have it already".
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::dev::RequestHead;
-use actix_web::http::header::{CONTENT_RANGE, HeaderMap, IF_NONE_MATCH, IF_RANGE, RANGE};
+use actix_web::http::header::{CONTENT_RANGE, HeaderMap, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use actix_web::http::{Method, StatusCode};
 
 use super::body;
 use super::represent::{describe, is_known};
-use crate::actors::{Pull, Pulled};
+use crate::actors::{Pull, Pulled, Stat};
 use crate::error::{Error, Kind, Result};
 use crate::gateway::deadline::within;
 use crate::gateway::server::Shared;
 use crate::gateway::{headers, path, reply};
-use crate::model::{Address, ByteRange, Chunks, Level, Manifest, Version};
+use crate::model::{Address, ByteRange, Chunks, Condition, Level, Manifest, Version};
 
 /// The answer from memory, if the object is there. Nothing here waits.
 pub(in crate::gateway) fn from_memory(
@@ -22,10 +23,11 @@ pub(in crate::gateway) fn from_memory(
     head: &RequestHead,
     address: &Address,
 ) -> Result<Option<HttpResponse>> {
-    headers::check_read(&head.headers)?;
     headers::deadline(&head.headers)?;
-    if head.uri.query().is_some() {
-        path::query(head.uri.query(), |_, _| Ok(false))?;
+    // What names a version, a session or a condition needs more than a look into memory.
+    let plain = [&headers::MESH_SESSION, &IF_MATCH].iter().all(|name| !head.headers.contains_key(*name));
+    if head.uri.query().is_some() || !plain {
+        return Ok(None);
     }
     let Some((manifest, chunks)) = door.core.hit(address) else { return Ok(None) };
     read_from_memory(head, &manifest, &chunks).map(Some)
@@ -53,33 +55,61 @@ pub(in crate::gateway) async fn from_anywhere(
     address: Address,
 ) -> Result<HttpResponse> {
     let deadline = headers::deadline(&head.headers)?.unwrap_or(door.options.request_deadline);
-    within(deadline, async {
-        if head.method == Method::HEAD || head.headers.contains_key(IF_NONE_MATCH) {
-            let found = door.core.stat(address.clone()).await?;
-            if is_known(&head.headers, found.manifest.version) {
-                return Ok(describe(StatusCode::NOT_MODIFIED, &found.manifest, found.level));
-            }
-            if head.method == Method::HEAD {
-                return Ok(headline(&found.manifest, found.level));
-            }
+    let mut session = headers::session(&head.headers)?;
+    let mut version = None;
+    path::query(head.uri.query(), |name, value| {
+        let known = name == "version";
+        if known {
+            version = Some(value.parse::<Version>()?);
         }
-        let wanted = match wanted(&head.headers) {
-            Ok(wanted) => wanted,
-            // The answer to a bad range says how long the object is, so it must be known first.
-            Err(error) => return Err(error.with("size", door.core.stat(address).await?.manifest.size)),
+        Ok(known)
+    })?;
+    let pull = Pull { address: address.clone(), range: None, version, session: session.clone(), deadline };
+    let (mut response, manifest) = within(deadline, read(door, head, pull)).await?;
+    if let Some(session) = &mut session {
+        session.note(&address, manifest.version, manifest.dot);
+        reply::set(response.headers_mut(), headers::MESH_SESSION.clone(), session.to_string().into_bytes());
+    }
+    Ok(response)
+}
+
+async fn read(door: &Shared, head: &RequestHead, pull: Pull) -> Result<(HttpResponse, Arc<Manifest>)> {
+    let Pull { address, version, session, deadline, .. } = &pull;
+    let stat = Stat { address: address.clone(), version: *version, session: session.clone(), deadline: *deadline };
+    let condition = headers::if_match(&head.headers)?;
+    let asks_first = condition != Condition::Always || head.headers.contains_key(IF_NONE_MATCH);
+    if head.method == Method::HEAD || asks_first {
+        let found = match door.core.stat(stat.clone()).await {
+            Err(error) if error.kind() == Kind::NotFound => {
+                condition.check(None)?;
+                return Err(error);
+            }
+            found => found?,
         };
-        let (pulled, ranged) = pull(door, Pull { address, range: None, deadline }, wanted).await?;
-        let size = pulled.range.end.saturating_sub(pulled.range.start);
-        let range = ranged.then_some(pulled.range);
-        let body = body::streamed(pulled.body, size, door.options.idle_timeout);
-        Ok(with_body(&pulled.manifest, pulled.level, range, body))
-    })
-    .await
+        condition.check(Some(found.manifest.version))?;
+        let manifest = found.manifest;
+        if is_known(&head.headers, manifest.version) {
+            return Ok((describe(StatusCode::NOT_MODIFIED, &manifest, found.level), manifest));
+        }
+        if head.method == Method::HEAD {
+            return Ok((headline(&manifest, found.level), manifest));
+        }
+    }
+    let wanted = match wanted(&head.headers) {
+        Ok(wanted) => wanted,
+        // The answer to a bad range says how long the object is, so it must be known first.
+        Err(error) => return Err(error.with("size", door.core.stat(stat).await?.manifest.size)),
+    };
+    let (pulled, ranged) = pull_range(door, pull, wanted).await?;
+    let size = pulled.range.end.saturating_sub(pulled.range.start);
+    let range = ranged.then_some(pulled.range);
+    let body = body::streamed(pulled.body, size, door.options.idle_timeout);
+    Ok((with_body(&pulled.manifest, pulled.level, range, body), pulled.manifest))
 }
 
 /// Pulls the wanted range and says whether it did: where `If-Range` turns out to name another
 /// version than the one there, it is the whole object instead.
-async fn pull(door: &Shared, mut pull: Pull, wanted: Option<Wanted>) -> Result<(Pulled, bool)> {
+async fn pull_range(door: &Shared, mut pull: Pull, wanted: Option<Wanted>) -> Result<(Pulled, bool)> {
     let Some(wanted) = wanted else { return Ok((door.core.pull(pull).await?, false)) };
     let whole = pull.clone();
     pull.range = Some(wanted.range);

@@ -34,9 +34,15 @@ struct Item<'a> {
 
 /// Lists a collection.
 pub(in crate::gateway) async fn list(door: &Shared, head: &RequestHead, collection: Name) -> Result<HttpResponse> {
-    headers::check_read(&head.headers)?;
     let deadline = headers::deadline(&head.headers)?.unwrap_or(door.options.request_deadline);
-    let mut list = List { collection, prefix: String::new(), after: None, limit: LIST_LIMIT_DEFAULT };
+    let mut list = List {
+        collection,
+        prefix: String::new(),
+        after: None,
+        limit: LIST_LIMIT_DEFAULT,
+        session: headers::session(&head.headers)?,
+        deadline,
+    };
     path::query(head.uri.query(), |name, value| {
         match name {
             "prefix" => list.prefix = value,

@@ -23,7 +23,7 @@ use crate::gateway::deadline::within;
 use crate::gateway::server::Shared;
 use crate::gateway::{headers, path, reply};
 use crate::limits::CHUNK_BYTES;
-use crate::model::Address;
+use crate::model::{Address, Session};
 
 /// Bodies up to this length are read whole before the core hears of them.
 const WHOLE_BYTES_MAX: u64 = 64 << 10;
@@ -50,6 +50,7 @@ pub(in crate::gateway) async fn put(
 ) -> Result<HttpResponse> {
     let asked = headers::deadline(&head.headers)?;
     let push = headers::push(&head.headers, address.clone(), asked.unwrap_or(door.options.request_deadline))?;
+    let session = headers::session(&head.headers)?.unwrap_or_default();
     path::query(head.uri.query(), |_, _| Ok(false))?;
     if let Some(size) = push.size {
         check_size(size, door.options.object_bytes_max)?;
@@ -61,7 +62,7 @@ pub(in crate::gateway) async fn put(
             None => streamed(door, push, payload).await?,
         },
     };
-    Ok(acknowledged(&address, &pushed))
+    Ok(acknowledged(&address, &pushed, session))
 }
 
 fn check_size(size: u64, max: u64) -> Result<()> {
@@ -153,8 +154,9 @@ async fn next_piece(door: &Shared, payload: &mut Payload) -> Result<Option<Bytes
     Ok(piece)
 }
 
-fn acknowledged(address: &Address, pushed: &Pushed) -> HttpResponse {
+fn acknowledged(address: &Address, pushed: &Pushed, mut session: Session) -> HttpResponse {
     let manifest = &pushed.manifest;
+    session.note(address, manifest.version, manifest.dot);
     let status = if pushed.created { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = reply::json(
         status,
@@ -171,5 +173,6 @@ fn acknowledged(address: &Address, pushed: &Pushed) -> HttpResponse {
     reply::set(out, headers::MESH_VERSION.clone(), reply::version(manifest.version));
     reply::set(out, headers::MESH_DIGEST.clone(), reply::digest(&manifest.digest));
     out.insert(headers::MESH_DURABILITY.clone(), durability(manifest.durability));
+    reply::set(out, headers::MESH_SESSION.clone(), session.to_string().into_bytes());
     response
 }

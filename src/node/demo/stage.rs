@@ -1,13 +1,12 @@
 //! Short ways to push and pull for the demo.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::actors::{Body, Handle, Pull, Push, Pushed};
 use crate::error::Result;
-use crate::model::{Durability, Level, NfrOverride};
+use crate::model::{Durability, Level};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -25,22 +24,13 @@ impl Stage {
 
     /// Pushes bytes; `None` leaves the class to the collection.
     pub async fn push(&self, address: &str, data: Bytes, durability: Option<Durability>) -> Result<Pushed> {
-        let push = Push {
-            address: address.parse()?,
-            durability,
-            nfr: NfrOverride::default(),
-            content_type: None,
-            meta: BTreeMap::new(),
-            expect: None,
-            size: Some(data.len() as u64),
-            deadline: DEADLINE,
-        };
+        let push = Push { durability, size: Some(data.len() as u64), ..Push::new(address.parse()?, DEADLINE) };
         self.handle.push(push, Body::whole(data)).await
     }
 
     /// Pulls an object and says where it came from.
     pub async fn pull(&self, address: &str) -> Result<(Bytes, Level)> {
-        let pull = Pull { address: address.parse()?, range: None, deadline: DEADLINE };
+        let pull = Pull::new(address.parse()?, DEADLINE);
         let pulled = self.handle.pull(pull).await?;
         Ok((pulled.body.collect().await?, pulled.level))
     }

@@ -134,6 +134,10 @@ labels! {
         Object = "/v1/objects/{collection}/{key}",
         /// A collection's keys.
         List = "/v1/objects/{collection}",
+        /// The policy of a collection.
+        Policy = "/v1/collections/{name}",
+        /// Every collection.
+        Policies = "/v1/collections",
         /// This page.
         Metrics = "/metrics",
         /// Whether the process serves.
@@ -248,7 +252,7 @@ mod tests {
 
     #[test]
     fn every_combination_has_a_place_of_its_own() {
-        assert_eq!(<(Method, Route, Status)>::SERIES, 6 * 6 * 6);
+        assert_eq!(<(Method, Route, Status)>::SERIES, 6 * 8 * 6);
         let names = |labels: (Method, Route, Status)| <(Method, Route, Status)>::values(labels.place());
         assert_eq!(names((Method::Head, Route::Ready, Status::Failed)), ["HEAD", "/readyz", "5xx"]);
         assert_eq!(names((Method::Other, Route::Other, Status::Gone)), ["other", "other", "gone"]);

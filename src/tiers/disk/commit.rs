@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use super::{DiskTier, StagedFrame};
 use crate::error::{Error, Result};
-use crate::model::{Address, Head, Manifest, Tombstone};
-use crate::store::Batch;
+use crate::model::{Address, Head, Manifest, Tombstone, Version};
+use crate::store::{Batch, Ending};
 
 /// Changes that will become visible and durable together, or not at all.
 pub struct Plan<'a> {
@@ -15,12 +15,15 @@ pub struct Plan<'a> {
     /// What this plan already decided about an address; later changes of the plan build on it.
     heads: HashMap<Address, Head>,
     frames: Vec<StagedFrame>,
+    /// Sealed bytes that come and go with this plan.
+    gained: u64,
+    lost: u64,
 }
 
 impl<'a> Plan<'a> {
     /// An empty plan.
     pub fn new(disk: &'a DiskTier) -> Self {
-        Plan { disk, batch: Batch::new(), heads: HashMap::new(), frames: Vec::new() }
+        Plan { disk, batch: Batch::new(), heads: HashMap::new(), frames: Vec::new(), gained: 0, lost: 0 }
     }
 
     /// What an address will hold once the changes so far are committed.
@@ -31,9 +34,17 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The address will hold this object, whose seal describes the frame.
-    pub fn store(&mut self, address: &Address, manifest: Manifest, mut frame: StagedFrame) -> Result<()> {
-        self.let_go(address)?;
+    /// The address will hold this object, whose seal describes the frame. What it held before stays
+    /// readable as an old version until then, if a time is given.
+    pub fn store(
+        &mut self,
+        address: &Address,
+        manifest: Manifest,
+        mut frame: StagedFrame,
+        keep_until: Option<u64>,
+    ) -> Result<()> {
+        self.let_go(address, keep_until)?;
+        self.gained += manifest.seal.as_ref().map_or(0, |seal| seal.bytes);
         match frame.inline.take() {
             Some(bytes) => self.batch.put_inline(manifest.version, bytes),
             None => {
@@ -41,22 +52,51 @@ impl<'a> Plan<'a> {
                 self.frames.push(frame);
             }
         }
+        if let Some(end) = manifest.expires_ms {
+            self.batch.end_at(end, &Ending::Life(address.clone(), manifest.version));
+        }
         self.put_head(address, Head::Object(manifest));
         Ok(())
     }
 
-    /// The address will hold nothing.
-    pub fn delete(&mut self, address: &Address, tombstone: Tombstone) -> Result<()> {
-        self.let_go(address)?;
+    /// The address will hold nothing but the trace of a delete, for as long as that is needed.
+    pub fn delete(
+        &mut self,
+        address: &Address,
+        tombstone: Tombstone,
+        keep_until: Option<u64>,
+        forget_at: u64,
+    ) -> Result<()> {
+        self.let_go(address, keep_until)?;
+        self.batch.end_at(forget_at, &Ending::Tombstone(address.clone(), tombstone.version));
         self.put_head(address, Head::Deleted(tombstone));
         Ok(())
     }
 
     /// The address will be unknown: no object, no tombstone.
     pub fn forget(&mut self, address: &Address) -> Result<()> {
-        self.let_go(address)?;
+        self.let_go(address, None)?;
         self.batch.remove_head(address);
         Ok(())
+    }
+
+    /// An old version will no longer be readable.
+    pub fn drop_version(&mut self, address: &Address, version: Version) -> Result<()> {
+        if let Some(old) = self.disk.store.old_version(address, version)? {
+            self.batch.forget_version(address, version);
+            self.drop_bytes(address, &old)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// What else is to be committed with the plan.
+    pub fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
     }
 
     /// Makes it so. After an error nothing of the plan is visible.
@@ -67,9 +107,12 @@ impl<'a> Plan<'a> {
         if self.batch.is_empty() {
             return Ok(());
         }
+        let sealed = self.disk.sealed.load(Ordering::Acquire).saturating_add(self.gained).saturating_sub(self.lost);
+        self.batch.put_sealed_bytes(sealed);
         let result = self.disk.store.commit(&self.batch);
         self.frames.iter_mut().for_each(StagedFrame::committed);
         if result.is_ok() {
+            self.disk.sealed.store(sealed, Ordering::Release);
             self.disk.owed.store(true, Ordering::Release);
         }
         result
@@ -80,10 +123,19 @@ impl<'a> Plan<'a> {
         self.heads.insert(address.clone(), head);
     }
 
-    /// The bytes that the address holds so far are dropped with this commit.
-    fn let_go(&mut self, address: &Address) -> Result<()> {
+    /// What the address holds so far becomes an old version, or its bytes are dropped with this commit.
+    fn let_go(&mut self, address: &Address, keep_until: Option<u64>) -> Result<()> {
         let Some(Head::Object(old)) = self.head(address)? else { return Ok(()) };
-        let seal = old.seal.ok_or_else(|| Error::corrupt("a record names no frame").with("address", address))?;
+        let Some(end) = keep_until else { return self.drop_bytes(address, &old) };
+        self.batch.retain_version(address, &old);
+        self.batch.end_at(end, &Ending::Version(address.clone(), old.version));
+        Ok(())
+    }
+
+    fn drop_bytes(&mut self, address: &Address, old: &Manifest) -> Result<()> {
+        let seal =
+            old.seal.as_ref().ok_or_else(|| Error::corrupt("a record names no frame").with("address", address))?;
+        self.lost += seal.bytes;
         if seal.inline {
             self.batch.remove_inline(old.version);
             self.batch.release_quarantine(seal.frame);

@@ -17,7 +17,7 @@ mod staging;
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -42,6 +42,8 @@ pub struct DiskTier {
     layout: Arc<Layout>,
     /// Whether a commit may have left frames to unlink.
     owed: AtomicBool,
+    /// Sealed bytes of objects and of old versions, as last committed.
+    sealed: AtomicU64,
 }
 
 /// What opening found left over from the last life.
@@ -58,8 +60,10 @@ pub struct Recovery {
 /// What the disk holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskUsage {
-    /// Live objects.
+    /// Objects, old versions among them.
     pub objects: u64,
+    /// Their sealed bytes.
+    pub bytes: u64,
     /// Objects whose bytes failed their check.
     pub quarantined: u64,
 }
@@ -107,7 +111,8 @@ impl DiskTier {
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Recovery)> {
         let layout = Arc::new(Layout::create(Arc::clone(&fs), layout_root)?);
-        let disk = DiskTier { fs, store, clock, layout, owed: AtomicBool::new(true) };
+        let sealed = AtomicU64::new(store.sealed_bytes()?);
+        let disk = DiskTier { fs, store, clock, layout, owed: AtomicBool::new(true), sealed };
         let unfinished = disk.layout.clear_staging()?;
         let orphans = disk.remove_orphans()?;
         let discarded = disk.collect()?;
@@ -155,6 +160,10 @@ impl DiskTier {
     fn missing(&self, address: &Address, version: Version, frame: FrameId) -> Error {
         let still_named = match self.store.head(address) {
             Ok(head) => head.is_some_and(|head| head.version() == version),
+            Err(error) => return error,
+        };
+        let still_named = match self.store.old_version(address, version) {
+            Ok(old) => still_named || old.is_some(),
             Err(error) => return error,
         };
         if still_named {
@@ -208,7 +217,8 @@ impl DiskTier {
     /// What the disk holds.
     pub fn usage(&self) -> Result<DiskUsage> {
         let counts = self.store.counts()?;
-        Ok(DiskUsage { objects: counts.objects(), quarantined: counts.quarantined })
+        let bytes = self.sealed.load(Ordering::Acquire);
+        Ok(DiskUsage { objects: counts.objects(), bytes, quarantined: counts.quarantined })
     }
 
     /// A frame is renamed into place before the commit that names it, so a crash in between leaves
@@ -252,7 +262,7 @@ impl Tier for DiskTier {
         }
         let frame = staging.finish()?;
         seal.inline = frame.is_inline();
-        plan.store(address, manifest, frame)?;
+        plan.store(address, manifest, frame, None)?;
         plan.commit()?;
         Ok(true)
     }

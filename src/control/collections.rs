@@ -1,0 +1,234 @@
+//! The collections of a container: who they are and what they ask for.
+//!
+//! The truth is the store's; a copy in memory answers at once. A policy is changed as a whole, each change
+//! is durable before it holds, and holds for what comes after it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::error::{Error, Kind, Result};
+use crate::limits::COLLECTIONS_MAX;
+use crate::model::{Clock, CollectionPolicy, Name};
+use crate::store::{Batch, CollectionRecord, Store};
+use crate::tiers::{Rulebook, Rules};
+
+/// A collection as it was last set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collection {
+    /// Its name.
+    pub name: Name,
+    /// What it asks for.
+    pub policy: CollectionPolicy,
+    /// One more with each change, from 1.
+    pub revision: u64,
+    /// Wall-clock milliseconds since 1970 when it was made.
+    pub created_ms: u64,
+    /// The same when it was last changed.
+    pub changed_ms: u64,
+}
+
+/// Every collection of a container.
+pub struct Collections {
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    /// `None` for one whose record is damaged: what it asks for is unknown, so nothing may be pushed to it.
+    known: RwLock<HashMap<String, Option<Arc<Collection>>>>,
+    /// Held by the one who changes a policy.
+    changing: Mutex<()>,
+}
+
+impl Collections {
+    /// Reads them from the store.
+    pub fn open(store: Arc<Store>, clock: Arc<dyn Clock>) -> Result<Self> {
+        let mut known = HashMap::new();
+        for (name, record) in store.collections()? {
+            if record.is_none() {
+                tracing::error!(collection = %name, "the policy of a collection is damaged; set it again to push to it");
+            }
+            let collection = record.and_then(|record| Some(Arc::new(of_record(name.parse().ok()?, record))));
+            known.insert(name, collection);
+        }
+        Ok(Collections { store, clock, known: RwLock::new(known), changing: Mutex::default() })
+    }
+
+    /// A collection, if there is one of this name.
+    pub fn get(&self, name: &str) -> Result<Option<Arc<Collection>>> {
+        match self.read().get(name) {
+            None => Ok(None),
+            Some(Some(collection)) => Ok(Some(Arc::clone(collection))),
+            Some(None) => Err(Error::corrupt(
+                "the collection's policy is damaged; set it again with `meshstore collection set`, objects can still be pulled",
+            )
+            .with("collection", name)),
+        }
+    }
+
+    /// A collection, or why there is none.
+    pub fn need(&self, name: &Name) -> Result<Arc<Collection>> {
+        self.get(name.as_str())?.ok_or_else(|| {
+            Error::not_found("there is no such collection; the first push makes it, or `meshstore collection create`")
+                .with("collection", name)
+        })
+    }
+
+    /// A collection; one that is not there yet is made with the default policy. May write to the disk.
+    pub fn ensure(&self, name: &Name) -> Result<Arc<Collection>> {
+        if let Some(collection) = self.get(name.as_str())? {
+            return Ok(collection);
+        }
+        let _changing = self.change();
+        match self.get(name.as_str())? {
+            Some(collection) => Ok(collection),
+            None => self.write(name, CollectionPolicy::default(), None),
+        }
+    }
+
+    /// Every collection that can be read, by name.
+    pub fn list(&self) -> Vec<Arc<Collection>> {
+        let mut all: Vec<_> = self.read().values().flatten().cloned().collect();
+        all.sort_by(|one, two| one.name.cmp(&two.name));
+        all
+    }
+
+    /// Sets a policy. `expected` names the revision that it replaces: 0 when there must be none yet.
+    /// Returns the collection and whether it is new.
+    pub fn put(&self, name: &Name, policy: CollectionPolicy, expected: Option<u64>) -> Result<(Arc<Collection>, bool)> {
+        let _changing = self.change();
+        let now = self.read().get(name.as_str()).cloned().flatten();
+        check_revision(now.as_deref(), expected)?;
+        if now.is_none() && self.read().len() >= COLLECTIONS_MAX {
+            let why = "there are as many collections as a container takes; remove one, or use prefixes of keys";
+            return Err(Error::too_large(why).with("limit", COLLECTIONS_MAX));
+        }
+        let created = now.is_none();
+        Ok((self.write(name, policy, now.as_deref())?, created))
+    }
+
+    /// Removes a collection that `is_empty`. Returns whether there was one.
+    pub fn remove(&self, name: &Name, expected: Option<u64>, is_empty: impl FnOnce() -> Result<bool>) -> Result<bool> {
+        let _changing = self.change();
+        let now = self.read().get(name.as_str()).cloned();
+        check_revision(now.clone().flatten().as_deref(), expected)?;
+        if now.is_none() {
+            return Ok(false);
+        }
+        if !is_empty()? {
+            let why = "the collection holds objects; delete them first, or use `meshstore collection rm --recursive`";
+            return Err(Error::new(Kind::PreconditionFailed, why).with("collection", name));
+        }
+        let mut batch = Batch::new();
+        batch.remove_collection(name);
+        self.store.commit(&batch)?;
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name.as_str());
+        Ok(true)
+    }
+
+    fn write(&self, name: &Name, policy: CollectionPolicy, old: Option<&Collection>) -> Result<Arc<Collection>> {
+        let now_ms = self.clock.now_ms();
+        let record = CollectionRecord {
+            policy,
+            revision: old.map_or(0, |old| old.revision) + 1,
+            created_ms: old.map_or(now_ms, |old| old.created_ms),
+            changed_ms: now_ms,
+        };
+        let mut batch = Batch::new();
+        batch.put_collection(name, &record);
+        self.store.commit(&batch)?;
+        let collection = Arc::new(of_record(name.clone(), record));
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(name.as_str().to_owned(), Some(Arc::clone(&collection)));
+        Ok(collection)
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Option<Arc<Collection>>>> {
+        // Every change of the map is one insertion or removal, so what a panicking holder left is whole.
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a policy means for the order of changes.
+impl Rulebook for Collections {
+    fn rules(&self, collection: &str) -> Option<Rules> {
+        let known = self.read();
+        let policy = &known.get(collection)?.as_ref()?.policy;
+        Some(Rules { retention_ms: policy.retention_s.saturating_mul(1000), quota: policy.quota })
+    }
+}
+
+fn of_record(name: Name, record: CollectionRecord) -> Collection {
+    let CollectionRecord { policy, revision, created_ms, changed_ms } = record;
+    Collection { name, policy, revision, created_ms, changed_ms }
+}
+
+fn check_revision(now: Option<&Collection>, expected: Option<u64>) -> Result<()> {
+    let current = now.map_or(0, |now| now.revision);
+    match expected {
+        None => Ok(()),
+        Some(expected) if expected == current => Ok(()),
+        Some(0) => {
+            Err(Error::new(Kind::AlreadyExists, "there is a collection of this name already; change it with set")
+                .with("revision", current))
+        }
+        Some(expected) => Err(Error::new(
+            Kind::PreconditionFailed,
+            "the collection was changed meanwhile; read it again and decide anew",
+        )
+        .with("expected", expected)
+        .with("revision", current)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::{ManualClock, Quota, SeededRng};
+    use crate::store::{Fs, SimFs, StoreOptions};
+
+    fn open(file: &Arc<dyn crate::store::File>) -> Collections {
+        let options = StoreOptions { cache_bytes: 1 << 20 };
+        let store = Store::open(Arc::clone(file), options, &SeededRng::new(1)).unwrap();
+        Collections::open(Arc::new(store), Arc::new(ManualClock::at(1000))).unwrap()
+    }
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_policy_is_versioned_and_found_again() {
+        let file = SimFs::new(0).create(Path::new("/store")).unwrap();
+        let all = open(&file);
+        assert_eq!(all.need(&name("meteo")).unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(all.ensure(&name("meteo")).unwrap().revision, 1);
+        let policy = CollectionPolicy { retention_s: 7, ..CollectionPolicy::default() };
+        let (set, created) = all.put(&name("meteo"), policy.clone(), Some(1)).unwrap();
+        assert_eq!((set.revision, created), (2, false));
+        assert_eq!(all.put(&name("meteo"), policy.clone(), Some(1)).unwrap_err().kind(), Kind::PreconditionFailed);
+        assert_eq!(all.put(&name("meteo"), policy.clone(), Some(0)).unwrap_err().kind(), Kind::AlreadyExists);
+        drop(all);
+        let again = open(&file);
+        assert_eq!(again.need(&name("meteo")).unwrap().policy, policy);
+        assert_eq!(again.rules("meteo"), Some(Rules { retention_ms: 7000, quota: Quota::default() }));
+        assert_eq!(again.rules("other"), None);
+    }
+
+    #[test]
+    fn only_an_empty_collection_is_removed() {
+        let file = SimFs::new(0).create(Path::new("/store")).unwrap();
+        let all = open(&file);
+        all.ensure(&name("a")).unwrap();
+        all.ensure(&name("b")).unwrap();
+        assert_eq!(all.remove(&name("a"), None, || Ok(false)).unwrap_err().kind(), Kind::PreconditionFailed);
+        assert!(all.remove(&name("a"), Some(1), || Ok(true)).unwrap());
+        assert!(!all.remove(&name("a"), None, || Ok(true)).unwrap());
+        drop(all);
+        let names: Vec<String> = open(&file).list().iter().map(|c| c.name.to_string()).collect();
+        assert_eq!(names, ["b"]);
+    }
+}

@@ -1,0 +1,72 @@
+//! Where the versions of an object are.
+
+use std::sync::Arc;
+
+use super::{Keeper, Located};
+use crate::error::Result;
+use crate::model::{Address, Dot, Head, Manifest, Session, Version};
+use crate::tiers::Resident;
+
+impl Keeper {
+    /// Wall-clock milliseconds since 1970, by the clock that decides what has ended.
+    pub fn now_ms(&self) -> u64 {
+        self.sequencer.now_ms()
+    }
+
+    /// A hit in memory: counts as a use.
+    pub fn hit(&self, address: &Address) -> Option<Arc<Resident>> {
+        self.memory.get(address).filter(|resident| self.lives(&resident.manifest))
+    }
+
+    /// A version of an object, the newest when none is named, wherever it is. Memory is asked first: an
+    /// entry leaves it only after the disk has it.
+    pub fn find(&self, address: &Address, version: Option<Version>) -> Result<Option<Located>> {
+        let fits = |manifest: &Manifest| version.is_none_or(|version| version == manifest.version);
+        if let Some(resident) = self.memory.peek(address) {
+            // What memory shows is the newest there is; only a version that is named may be elsewhere.
+            if fits(&resident.manifest) {
+                return Ok(Some(Located::Ram(resident)).filter(|found| self.lives(found.manifest())));
+            }
+        }
+        Ok(self.durable(address, version)?.map(Located::Disk))
+    }
+
+    /// The same, on disk alone.
+    pub fn durable(&self, address: &Address, version: Option<Version>) -> Result<Option<Arc<Manifest>>> {
+        let found = match (self.disk.head(address)?, version) {
+            (Some(Head::Object(manifest)), None) => Some(manifest),
+            (Some(Head::Object(manifest)), Some(version)) if manifest.version == version => Some(manifest),
+            (_, None) => None,
+            (_, Some(version)) => self.disk.store().old_version(address, version)?,
+        };
+        Ok(found.filter(|manifest| self.lives(manifest)).map(Arc::new))
+    }
+
+    /// The version of the newest object or delete at an address, whether or not it has ended.
+    pub fn newest(&self, address: &Address) -> Result<Option<Version>> {
+        let in_memory = self.memory.peek(address).map(|resident| resident.manifest.version);
+        let on_disk = self.disk.head(address)?.map(|head| head.version());
+        Ok(in_memory.max(on_disk))
+    }
+
+    /// Whether a change is among those that were made or learnt here.
+    pub fn has_seen(&self, Dot { incarnation, seq }: Dot) -> bool {
+        let own = self.sequencer.last();
+        let last = if own.incarnation == incarnation { Some(own.seq) } else { self.seen.get(&incarnation).copied() };
+        last.is_some_and(|last| seq <= last)
+    }
+
+    /// Whether what a client has seen of an object, or of anything when none is named, is here.
+    pub fn covers(&self, address: Option<&Address>, session: &Session) -> Result<bool> {
+        match address.and_then(|address| Some((address, session.wants(address)?))) {
+            Some((address, wanted)) => Ok(self.newest(address)? >= Some(wanted)),
+            None if address.is_some() => Ok(session.dots().all(|dot| self.has_seen(dot))),
+            None => Ok(session.all_dots().all(|dot| self.has_seen(dot))),
+        }
+    }
+
+    fn lives(&self, manifest: &Manifest) -> bool {
+        // Asking the clock costs more than the rest of a hit; few objects have an end.
+        manifest.expires_ms.is_none() || !manifest.is_expired(self.now_ms())
+    }
+}

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::limits::COMMIT_CHANGES_MAX;
 use crate::model::{Address, FrameId, Version};
 use crate::telemetry::Telemetry;
-use crate::telemetry::metrics::labels::CommitOutcome;
+use crate::telemetry::metrics::labels::{CommitOutcome, Ended};
 use crate::tiers::{Job, Keeper, Outcome, Swept};
 
 type Done = oneshot::Sender<Result<Outcome>>;
@@ -129,7 +129,15 @@ impl Serves<Collect> for DiskActor {
 
 impl Serves<Sweep> for DiskActor {
     fn serve(&mut self, Sweep: Sweep) -> Answer<Swept> {
-        let keeper = Arc::clone(&self.keeper);
-        Answer::later(blocking(move || keeper.sweep()))
+        let (keeper, telemetry) = (Arc::clone(&self.keeper), Arc::clone(&self.telemetry));
+        Answer::later(blocking(move || {
+            let swept = keeper.sweep()?;
+            let metrics = &telemetry.metrics;
+            metrics.sweeps.one(());
+            metrics.swept.add(Ended::Version, swept.versions as u64);
+            metrics.swept.add(Ended::Object, swept.lives.len() as u64);
+            metrics.swept.add(Ended::Tombstone, swept.tombstones as u64);
+            Ok(swept)
+        }))
     }
 }

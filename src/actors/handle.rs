@@ -110,19 +110,24 @@ impl Handle {
 
     /// Reads an object or a range of it.
     pub async fn pull(&self, pull: Pull) -> Result<Pulled> {
-        self.covered(Some(&pull.address), pull.session.as_ref(), pull.deadline).await?;
-        if pull.version.is_none()
+        let covered = self.covered(Some(&pull.address), pull.session.as_ref(), pull.deadline).await;
+        if covered.is_ok()
+            && pull.version.is_none()
             && let Some(resident) = self.hit(&pull.address)
         {
             return from_memory(&pull, &resident);
         }
-        let outcome = self.fetch(pull).await;
+        let outcome = match covered {
+            Ok(()) => self.fetch(pull).await,
+            Err(error) => Err(error),
+        };
         let level = outcome.as_ref().ok().map(|pulled| pulled.level);
         self.metrics().pulls.one((Outcome::of(&outcome), Served(level)));
         outcome
     }
 
     async fn fetch(&self, pull: Pull) -> Result<Pulled> {
+        self.0.crew.keeper.memory().missed();
         let permits = self.permits(BODY_BYTES_MAX / 2, pull.deadline).await?;
         self.0.container.ask(FetchObject { pull, permits }).await
     }

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tracing::Instrument;
 
 use crate::error::{Error, Result};
+use crate::telemetry::metrics::{Histogram, SECONDS};
 
 /// Waits before a restart: doubled each time an actor dies young, up to the longest.
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
@@ -54,6 +55,7 @@ struct Envelope<M: Ask> {
     message: M,
     /// What the message belongs to, for the log lines of whoever works on it.
     span: tracing::Span,
+    asked: Instant,
     reply: oneshot::Sender<Result<M::Reply>>,
 }
 
@@ -65,6 +67,7 @@ impl<M: Ask> actix::Message for Envelope<M> {
 struct Shell<B> {
     behaviour: B,
     runtime: tokio::runtime::Handle,
+    waits: Arc<Histogram<()>>,
     /// Dropped with the actor, also by a panic: that is how the supervisor learns of it.
     _alive: oneshot::Sender<()>,
 }
@@ -76,7 +79,8 @@ impl<B: Unpin + 'static> Actor for Shell<B> {
 impl<B: Serves<M>, M: Ask> Handler<Envelope<M>> for Shell<B> {
     type Result = ();
 
-    fn handle(&mut self, Envelope { message, span, reply }: Envelope<M>, _: &mut Context<Self>) {
+    fn handle(&mut self, Envelope { message, span, asked, reply }: Envelope<M>, _: &mut Context<Self>) {
+        self.waits.observe((), asked.elapsed().as_nanos() as u64);
         let _inside = span.enter();
         match self.behaviour.serve(message) {
             // Whoever asked may have gone: nobody to tell.
@@ -92,7 +96,7 @@ impl<B: Serves<M>, M: Ask> Handler<Envelope<M>> for Shell<B> {
 }
 
 /// How an actor is doing.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ActorHealth {
     /// Its name.
     pub name: &'static str,
@@ -102,6 +106,8 @@ pub struct ActorHealth {
     pub bound: usize,
     /// How often it died and was started again.
     pub restarts: u64,
+    /// How long messages waited before it took them up, in nanoseconds.
+    pub waits: Arc<Histogram<()>>,
 }
 
 /// The way to an actor, whichever life it is in.
@@ -121,6 +127,7 @@ struct Shared<B: Unpin + 'static> {
     permits: Semaphore,
     bound: usize,
     restarts: AtomicU64,
+    waits: Arc<Histogram<()>>,
     behaviour: PhantomData<fn() -> B>,
 }
 
@@ -131,7 +138,7 @@ impl<B: Unpin + 'static> Link<B> {
     where
         B: Serves<M>,
     {
-        let shared = &self.shared;
+        let (shared, asked) = (&self.shared, Instant::now());
         let _permit = shared.permits.acquire().await.map_err(|_| self.gone())?;
         let mut changes = shared.address.subscribe();
         // Between two lives there is no address; the next life is moments away.
@@ -142,7 +149,7 @@ impl<B: Unpin + 'static> Link<B> {
             .clone();
         let (reply, answer) = oneshot::channel();
         if let Some(address) = address {
-            address.do_send(Envelope { message, span: tracing::Span::current(), reply });
+            address.do_send(Envelope { message, span: tracing::Span::current(), asked, reply });
         }
         answer.await.map_err(|_| self.gone())?
     }
@@ -154,6 +161,7 @@ impl<B: Unpin + 'static> Link<B> {
             queued: self.shared.bound - self.shared.permits.available_permits(),
             bound: self.shared.bound,
             restarts: self.shared.restarts.load(Ordering::Relaxed),
+            waits: Arc::clone(&self.shared.waits),
         }
     }
 
@@ -213,6 +221,7 @@ impl ActorRuntime {
             permits: Semaphore::new(bound),
             bound,
             restarts: AtomicU64::new(0),
+            waits: Arc::new(Histogram::new(SECONDS)),
             behaviour: PhantomData,
         });
         let link = Link { shared: Arc::clone(&shared) };
@@ -257,7 +266,8 @@ async fn live_once<B: Send + Unpin + 'static>(
     let (alive, ended) = oneshot::channel();
     let (link, runtime, factory) = (Arc::clone(shared), main.clone(), Arc::clone(factory));
     let placed = arbiter.spawn_fn(move || {
-        let shell = Shell { behaviour: factory(), runtime, _alive: alive };
+        let waits = Arc::clone(&link.waits);
+        let shell = Shell { behaviour: factory(), runtime, waits, _alive: alive };
         link.address.send_replace(Some(shell.start()));
     });
     if placed {
@@ -308,6 +318,7 @@ mod tests {
                 assert_eq!(fresh, 102, "a fresh life");
                 assert_eq!(link.health().restarts, round);
             }
+            assert!(link.health().waits.count(()) >= 7, "every message that was taken up had waited");
             let many = (0..100).map(|_| link.ask(Add(1)));
             let sums = futures_util::future::join_all(many).await;
             assert!(sums.into_iter().all(|sum| sum.is_ok()), "a bound makes callers wait, not fail");

@@ -147,16 +147,9 @@ mod tests {
         assert_eq!(target("/v1/collections"), Target::Policies);
         assert_eq!(target("/v1/collections/c"), Target::Policy("c"));
         assert_eq!(target("/healthz"), Target::Health);
-        for later in [
-            "/v1/locate/c/k",
-            "/v1/batch",
-            "/v1/admin/tiers",
-            "/v1/events",
-            "/metrics",
-            "/ui/x",
-            "/api",
-            "/openapi.json",
-        ] {
+        assert_eq!(target("/metrics"), Target::Metrics);
+        for later in ["/v1/locate/c/k", "/v1/batch", "/v1/admin/tiers", "/v1/events", "/ui/x", "/api", "/openapi.json"]
+        {
             assert_eq!(target(later), Target::Later, "{later}");
         }
         for unknown in [

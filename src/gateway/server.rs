@@ -68,6 +68,23 @@ pub(super) struct Shared {
     pub(super) telemetry: Arc<Telemetry>,
 }
 
+/// Kept with a connection while it is open.
+struct OpenConnection(Arc<Telemetry>);
+
+impl OpenConnection {
+    fn count(telemetry: &Arc<Telemetry>) -> Self {
+        telemetry.metrics.http_connections_opened.one(());
+        telemetry.metrics.http_connections.up(());
+        OpenConnection(Arc::clone(telemetry))
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.metrics.http_connections.down(());
+    }
+}
+
 /// An open door. Dropping it shuts it at once.
 #[derive(Debug)]
 pub struct Door {
@@ -80,11 +97,14 @@ pub struct Door {
 pub async fn serve(core: Arc<dyn Core>, telemetry: Arc<Telemetry>, options: GatewayOptions) -> Result<Door> {
     let workers = options.workers.max(1);
     let shared = Arc::new(Shared { core, guard: Guard::of(options.addr), options: options.clone(), telemetry });
+    let sharing = Arc::clone(&shared);
     let factory = move || {
-        let shared = Arc::clone(&shared);
+        let shared = Arc::clone(&sharing);
         App::new().default_service(fn_service(move |request: ServiceRequest| route::answer(&shared, request)))
     };
+    let counting = Arc::clone(&shared.telemetry);
     let server = HttpServer::new(factory)
+        .on_connect(move |_, connection| drop(connection.insert(OpenConnection::count(&counting))))
         .workers(workers)
         .max_connections(options.connections_max.div_ceil(workers).max(1))
         .client_request_timeout(options.head_timeout)

@@ -14,9 +14,10 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::path::Target;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::labels::{Method, Route, Status};
-use crate::telemetry::trace::{Context, Span};
+use crate::telemetry::trace::{Context, Span, tracestate};
 
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The status that is told of a request whose caller was gone before its answer.
 const GONE: u16 = 499;
@@ -26,6 +27,7 @@ pub(super) struct Visit {
     method: Method,
     route: Route,
     context: Context,
+    state: Option<String>,
     started: u64,
 }
 
@@ -33,7 +35,9 @@ impl Visit {
     /// Begins with the head of the request.
     pub(super) fn begin(telemetry: &Telemetry, head: &RequestHead, target: &Target<'_>) -> Self {
         let context = telemetry.context(traceparent(&head.headers));
-        Visit { method: method(&head.method), route: route(target), context, started: telemetry.ticks_ns() }
+        // The state belongs to the caller's trace; a new one has none.
+        let state = context.parent.and_then(|_| state(&head.headers));
+        Visit { method: method(&head.method), route: route(target), context, state, started: telemetry.ticks_ns() }
     }
 
     /// The span in which the rest of a request runs that has to wait. Log lines in it name the trace.
@@ -42,6 +46,7 @@ impl Visit {
         tracing::error_span!(
             "request",
             trace_id = format_args!("{:032x}", self.context.trace),
+            span_id = format_args!("{:016x}", self.context.span),
             method = self.method.name(),
             route = self.route.name()
         )
@@ -57,23 +62,27 @@ impl Visit {
         if let Ok(value) = HeaderValue::from_bytes(&self.context.traceparent()) {
             response.headers_mut().insert(TRACEPARENT.clone(), value);
         }
+        if let Some(state) = self.state.as_deref().and_then(|state| HeaderValue::from_str(state).ok()) {
+            response.headers_mut().insert(TRACESTATE.clone(), state);
+        }
         let status = response.status();
         self.end(telemetry, status.as_u16(), Status::of(status.as_u16()), bytes);
     }
 
-    fn end(&self, telemetry: &Telemetry, status: u16, class: Status, bytes: u64) {
+    fn end(self, telemetry: &Telemetry, status: u16, class: Status, bytes: u64) {
         let duration_ns = telemetry.since_ns(self.started);
         let (method, route) = (self.method.name(), self.route.name());
         telemetry.metrics.http_requests.one((self.method, self.route, class));
         telemetry.metrics.http_request_duration.observe((self.method, self.route), duration_ns);
-        let (context, ms) = (self.context, duration_ns as f64 / 1e6);
-        let trace_id = format_args!("{:032x}", context.trace);
+        let (context, state, ms) = (self.context, self.state, duration_ns as f64 / 1e6);
+        let (trace_id, span_id) = (format_args!("{:032x}", context.trace), format_args!("{:016x}", context.span));
         if class == Status::Failed {
-            tracing::warn!(method, route, status, ms, bytes, trace_id, "request");
+            tracing::warn!(method, route, status, ms, bytes, trace_id, span_id, "request");
         } else {
-            tracing::debug!(method, route, status, ms, bytes, trace_id, "request");
+            tracing::debug!(method, route, status, ms, bytes, trace_id, span_id, "request");
         }
-        telemetry.finish(|end_ms| Span { context, method, route, status, bytes, end_ms, duration_ns }, &context);
+        let span = |end_ms| Span { context, state, method, route, status, bytes, end_ms, duration_ns };
+        telemetry.finish(span, &context);
     }
 }
 
@@ -109,6 +118,10 @@ fn traceparent(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(&TRACEPARENT);
     let value = values.next()?;
     values.next().is_none().then(|| value.as_bytes())
+}
+
+fn state(headers: &HeaderMap) -> Option<String> {
+    tracestate(headers.get_all(&TRACESTATE).map(HeaderValue::as_bytes))
 }
 
 fn method(method: &HttpMethod) -> Method {

@@ -11,7 +11,7 @@ use crate::control::Collections;
 use crate::error::{Error, Result};
 use crate::model::{Clock, Incarnation, Rng, SystemClock};
 use crate::nfr::{Keyring, SystemRng};
-use crate::store::{Fs, LockGuard, RealFs, Store, StoreOptions, io_error};
+use crate::store::{Fs, LockGuard, RealFs, Store, StoreOptions, TimedFs, io_error};
 use crate::telemetry::Telemetry;
 use crate::telemetry::otlp::{Export, Resource};
 use crate::tiers::{DiskTier, Keeper, MemoryTier, Recovery, Sequencer};
@@ -85,11 +85,12 @@ impl Container {
             .map_err(|error| io_error(error, "cannot make the data folder").with("path", root.display()))?;
         let lock = lock(&root.join(LOCK_FILE))?;
         let sizes = Sizes { level1_bytes: config.memory.level1_bytes, cache_bytes: config.store.cache_bytes };
-        let parts = Parts::open(Arc::new(RealFs), root, Arc::new(SystemClock), &SystemRng, sizes)?;
+        let (telemetry, export) = telemetry(config)?;
+        let fs = Arc::new(TimedFs::new(Arc::new(RealFs), Arc::clone(&telemetry)));
+        let parts = Parts::open(fs, root, Arc::new(SystemClock), &SystemRng, sizes)?;
         let sealed = parts.keeper.disk().usage()?.objects > 0;
         let keyring = keys::load_or_make(&config.keys.file, &SystemRng, sealed)?;
         let recovery = parts.recovery;
-        let (telemetry, export) = telemetry(config)?;
         let actors = start_actors(config, parts.keeper, parts.collections, keyring, telemetry)?;
         Ok(Container { actors, recovery, export, _lock: lock })
     }

@@ -13,6 +13,7 @@ mod real;
 mod records;
 mod sim;
 mod sim_disk;
+mod timed;
 mod typed;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use fs::{File, Fs};
 pub use real::{LockGuard, RealFs};
 pub use records::{CollectionRecord, Ending, QuarantineRecord};
 pub use sim::{SimFs, SyncKind};
+pub use timed::TimedFs;
 pub use typed::{Counts, Identity, Listing, Store, StoreOptions, Verification};
 
 use crate::error::Error;

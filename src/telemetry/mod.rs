@@ -26,7 +26,6 @@ pub struct Telemetry {
     tracer: Tracer,
     queue: Option<SpanQueue>,
     clock: Arc<dyn Clock>,
-    started: u64,
 }
 
 impl Telemetry {
@@ -42,8 +41,7 @@ impl Telemetry {
     }
 
     fn make(clock: Arc<dyn Clock>, rng: &dyn Rng, sample: Sample, queue: Option<SpanQueue>) -> Self {
-        let started = clock.ticks_ns();
-        Telemetry { metrics: Metrics::new(), tracer: Tracer::new(rng, sample), queue, clock, started }
+        Telemetry { metrics: Metrics::new(), tracer: Tracer::new(rng, sample), queue, clock }
     }
 
     /// Nanoseconds on a clock that never goes back; only differences mean something.
@@ -54,11 +52,6 @@ impl Telemetry {
     /// Nanoseconds since `ticks`.
     pub fn since_ns(&self, ticks: u64) -> u64 {
         self.ticks_ns().saturating_sub(ticks)
-    }
-
-    /// Nanoseconds since the container started.
-    pub fn uptime_ns(&self) -> u64 {
-        self.since_ns(self.started)
     }
 
     /// The place of a request in its trace: in the one that its header names, or in a new one.

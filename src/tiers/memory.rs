@@ -65,6 +65,9 @@ pub struct MemoryTier {
 struct Counters {
     hits: AtomicU64,
     misses: AtomicU64,
+    evictions: AtomicU64,
+    demotions: AtomicU64,
+    promotions: AtomicU64,
 }
 
 /// How full a tier is and how it served.
@@ -84,6 +87,12 @@ pub struct MemoryUsage {
     pub hits: u64,
     /// Reads that were not.
     pub misses: u64,
+    /// Entries that were let go while another copy was elsewhere.
+    pub evictions: u64,
+    /// Dirty entries that left once they were on disk.
+    pub demotions: u64,
+    /// Copies that came from elsewhere.
+    pub promotions: u64,
 }
 
 /// Bytes of the budget set aside for an entry that is on its way; given back when dropped.
@@ -114,14 +123,17 @@ impl MemoryTier {
 
     /// The entry at `address`; counts as a use.
     pub fn get(&self, address: &Address) -> Option<Arc<Resident>> {
-        let Some(found) = self.index.get(address).map(|entry| Arc::clone(&entry)) else {
-            self.counters.misses.fetch_add(1, Ordering::Relaxed);
-            return None;
-        };
+        let found = self.index.get(address).map(|entry| Arc::clone(&entry))?;
         self.counters.hits.fetch_add(1, Ordering::Relaxed);
         // A full buffer forgets the hit: the policy works on samples, readers never wait for it.
         let _ = self.touches.push(address.clone());
         Some(found)
+    }
+
+    /// Takes note of a read that had to go on to the next level. Told by whoever sends it there: a
+    /// door may look here more than once for one read.
+    pub fn missed(&self) {
+        self.counters.misses.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The entry at `address`, without counting as a use.
@@ -167,7 +179,8 @@ impl MemoryTier {
         chunks: Chunks,
         room: &mut Reservation,
     ) -> bool {
-        self.place(address, room, None, |now| (now == ticket.0).then_some((manifest, chunks))).is_some()
+        let shown = self.place(address, room, None, |now| (now == ticket.0).then_some((manifest, chunks))).is_some();
+        counted(&self.counters.promotions, shown)
     }
 
     /// Shows an object whose only copy is here, if nothing changed at its address since the ticket.
@@ -240,12 +253,12 @@ impl MemoryTier {
 
     /// Lets the entry go unless it is dirty. Returns whether it left.
     pub fn evict_clean(&self, address: &Address) -> bool {
-        self.remove_if(address, |resident| !resident.dirty)
+        counted(&self.counters.evictions, self.remove_if(address, |resident| !resident.dirty))
     }
 
     /// Takes note that the dirty entry of this version is on disk now, and lets it go.
     pub fn settle(&self, address: &Address, version: Version) -> bool {
-        self.remove_if(address, |resident| resident.manifest.version == version)
+        counted(&self.counters.demotions, self.remove_if(address, |resident| resident.manifest.version == version))
     }
 
     fn remove_if(&self, address: &Address, condition: impl FnOnce(&Resident) -> bool) -> bool {
@@ -320,6 +333,9 @@ impl MemoryTier {
             dirty_bytes: dirty.bytes,
             hits: self.counters.hits.load(Ordering::Relaxed),
             misses: self.counters.misses.load(Ordering::Relaxed),
+            evictions: self.counters.evictions.load(Ordering::Relaxed),
+            demotions: self.counters.demotions.load(Ordering::Relaxed),
+            promotions: self.counters.promotions.load(Ordering::Relaxed),
         }
     }
 
@@ -335,6 +351,12 @@ impl MemoryTier {
         locked(&self.dirty).remove(address);
         self.notes.push(Note::Removed(address.clone()));
     }
+}
+
+/// Counts what happened, if it did.
+fn counted(counter: &AtomicU64, happened: bool) -> bool {
+    counter.fetch_add(u64::from(happened), Ordering::Relaxed);
+    happened
 }
 
 impl Resident {

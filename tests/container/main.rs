@@ -6,4 +6,6 @@ mod doors;
 mod durability;
 mod harness;
 mod kill;
+mod openmetrics;
 mod streaming;
+mod telemetry;

@@ -12,8 +12,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::Origin;
 
-/// The keys of every line, in their order; `trace_id` where the event belongs to a request.
-pub const LOG_KEYS: [(&str, &str); 7] = [
+/// The keys of every line, in their order; the last two where the event belongs to a request.
+pub const LOG_KEYS: [(&str, &str); 8] = [
     ("timestamp", "when: RFC 3339, UTC, microseconds"),
     ("level", "`ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`"),
     ("target", "the part of the program that speaks"),
@@ -21,6 +21,7 @@ pub const LOG_KEYS: [(&str, &str); 7] = [
     ("container", "the container's name"),
     ("message", "what happened, always in the same words"),
     ("trace_id", "the trace of the request that the line belongs to, where there is one: 32 hex digits"),
+    ("span_id", "the span of that request: 16 hex digits"),
 ];
 
 /// Writes lines for one container.
@@ -143,7 +144,7 @@ mod tests {
     #[test]
     fn a_line_says_whose_it_is_and_which_request_it_belongs_to() {
         let lines = lines(|| {
-            let span = tracing::error_span!("request", trace_id = "00ff", route = "/x");
+            let span = tracing::error_span!("request", trace_id = "00ff", span_id = "0a", route = "/x");
             let _inside = span.enter();
             tracing::warn!(number = 7, share = 0.5, good = true, error = %"a\nb", level = "ram", "it happened");
         });

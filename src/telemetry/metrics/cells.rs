@@ -108,6 +108,45 @@ impl<L: Labels> Live for Counter<L> {
     }
 }
 
+/// A number for each combination of labels that goes up and down with what it counts.
+pub struct Gauge<L>(Counter<L>);
+
+impl<L: Labels> Gauge<L> {
+    pub(super) fn new() -> Self {
+        Gauge(Counter::new())
+    }
+
+    /// One more now.
+    pub fn up(&self, labels: L) {
+        self.0.add(labels, 1);
+    }
+
+    /// One less now, on whichever thread: the sum over the shards wraps to the true number.
+    pub fn down(&self, labels: L) {
+        self.0.add(labels, u64::MAX);
+    }
+
+    /// How many now.
+    pub fn value(&self, labels: L) -> u64 {
+        self.0.value(labels)
+    }
+}
+
+impl<L: Labels> Live for Gauge<L> {
+    const KIND: Kind = Kind::Gauge;
+
+    fn label_names() -> &'static [&'static str] {
+        L::NAMES
+    }
+
+    fn write(&self, family: &Family, page: &mut Page) {
+        page.family(family);
+        for place in 0..L::SERIES {
+            page.sample(family, "", &L::values(place), None, self.0.cells.sum(place));
+        }
+    }
+}
+
 /// The upper ends of a histogram's buckets.
 #[derive(Clone, Copy, Debug)]
 pub struct Buckets {
@@ -166,7 +205,8 @@ pub struct Histogram<L> {
 }
 
 impl<L: Labels> Histogram<L> {
-    pub(super) fn new(buckets: Buckets) -> Self {
+    /// Nothing observed so far.
+    pub fn new(buckets: Buckets) -> Self {
         // A bucket for what is beyond the last end, and the sum.
         Histogram { cells: Cells::new(L::SERIES * (buckets.ends.len() + 2)), buckets, labels: PhantomData }
     }
@@ -177,6 +217,31 @@ impl<L: Labels> Histogram<L> {
         let bucket = self.buckets.ends.partition_point(|(end, _)| *end < value);
         self.cells.add(first + bucket, 1);
         self.cells.add(first + self.buckets.ends.len() + 1, value);
+    }
+
+    /// How many values it took note of.
+    pub fn count(&self, labels: L) -> u64 {
+        self.counts(labels.place()).iter().sum()
+    }
+
+    fn counts(&self, place: usize) -> Vec<u64> {
+        let buckets = self.buckets.ends.len();
+        (0..=buckets).map(|bucket| self.cells.sum(place * (buckets + 2) + bucket)).collect()
+    }
+
+    /// One series of it, under these values of the family's labels.
+    pub(super) fn write_series(&self, place: usize, labels: &[&str], family: &Family, page: &mut Page) {
+        let ends = self.buckets.ends;
+        let counts = self.counts(place);
+        let mut below = 0;
+        for (in_bucket, end) in counts.iter().zip(ends.iter().map(|(_, text)| *text).chain(["+Inf"])) {
+            below += in_bucket;
+            page.sample(family, "_bucket", labels, Some(end), below);
+        }
+        // The same numbers again, so that count and buckets agree although others go on counting.
+        page.sample(family, "_count", labels, None, below);
+        let sum = self.cells.sum(place * (ends.len() + 2) + ends.len() + 1) as f64 / self.buckets.scale as f64;
+        page.sample(family, "_sum", labels, None, sum);
     }
 }
 
@@ -189,23 +254,10 @@ impl<L: Labels> Live for Histogram<L> {
 
     fn write(&self, family: &Family, page: &mut Page) {
         page.family(family);
-        let ends = self.buckets.ends;
         for place in 0..L::SERIES {
-            let first = place * (ends.len() + 2);
-            let counts: Vec<u64> = (0..=ends.len()).map(|bucket| self.cells.sum(first + bucket)).collect();
-            let count: u64 = counts.iter().sum();
-            if count == 0 && L::SERIES > 1 {
-                continue;
+            if L::SERIES == 1 || self.counts(place).iter().any(|count| *count > 0) {
+                self.write_series(place, &L::values(place), family, page);
             }
-            let labels = L::values(place);
-            let mut below = 0;
-            for (in_bucket, end) in counts.iter().zip(ends.iter().map(|(_, text)| *text).chain(["+Inf"])) {
-                below += in_bucket;
-                page.sample(family, "_bucket", &labels, Some(end), below);
-            }
-            page.sample(family, "_count", &labels, None, count);
-            let sum = self.cells.sum(first + ends.len() + 1) as f64 / self.buckets.scale as f64;
-            page.sample(family, "_sum", &labels, None, sum);
         }
     }
 }
@@ -226,6 +278,12 @@ mod tests {
         });
         assert_eq!(counter.value(SpanOutcome::Dropped), 2 * SHARDS as u64 * 1000);
         assert_eq!(counter.value(SpanOutcome::Exported), 0);
+        let gauge = Gauge::<()>::new();
+        gauge.up(());
+        std::thread::scope(|scope| {
+            (0..SHARDS).for_each(|_| drop(scope.spawn(|| (gauge.up(()), gauge.down(())))));
+        });
+        assert_eq!(gauge.value(()), 1, "up and down may meet on different shards");
     }
 
     #[test]

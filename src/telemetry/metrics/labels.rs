@@ -172,6 +172,24 @@ labels! {
         Failed = "failed",
     }
 
+    /// What was made durable.
+    Synced "what" {
+        /// The bytes of a file.
+        File = "file",
+        /// The names in a folder.
+        Folder = "folder",
+    }
+
+    /// What ended by itself and was cleared away.
+    Ended "what" {
+        /// A version that was kept for its time.
+        Version = "version",
+        /// An object whose time to live was over.
+        Object = "object",
+        /// The trace of a delete.
+        Tombstone = "tombstone",
+    }
+
     /// What became of a span.
     SpanOutcome "outcome" {
         /// The collector took it.

@@ -11,7 +11,7 @@ pub mod list;
 mod page;
 mod reference;
 
-pub use cells::{Counter, Histogram};
+pub use cells::{Counter, Gauge, Histogram, SECONDS};
 pub use declare::{Family, Kind};
 pub use list::{Metrics, families};
 pub use page::{CONTENT_TYPE, Page};

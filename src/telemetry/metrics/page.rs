@@ -2,6 +2,7 @@
 
 use std::fmt::{Display, Write};
 
+use super::cells::Histogram;
 use super::declare::{Family, Kind};
 
 /// The media type of the page.
@@ -25,6 +26,16 @@ impl Page {
     pub fn read_fraction(&mut self, family: &Family, value: f64) {
         self.family(family);
         self.sample(family, family.kind.suffix(), &[], None, value);
+    }
+
+    /// A family of histograms that their owners keep: one for each value of its label.
+    pub fn read_histograms<'a>(
+        &mut self,
+        family: &Family,
+        series: impl IntoIterator<Item = ([&'a str; 1], &'a Histogram<()>)>,
+    ) {
+        self.family(family);
+        series.into_iter().for_each(|(label, histogram)| histogram.write_series(0, &label, family, self));
     }
 
     /// The lines that explain a family; its samples follow.

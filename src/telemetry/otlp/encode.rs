@@ -57,6 +57,8 @@ struct SpanJson<'a> {
     trace_id: String,
     span_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    trace_state: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     parent_span_id: Option<String>,
     flags: u32,
     name: String,
@@ -108,6 +110,7 @@ fn span(span: &Span) -> SpanJson<'_> {
     SpanJson {
         trace_id: format!("{:032x}", span.context.trace),
         span_id: format!("{:016x}", span.context.span),
+        trace_state: span.state.as_deref(),
         parent_span_id: span.context.parent.map(|parent| format!("{parent:016x}")),
         flags: u32::from(span.context.sampled),
         name: format!("{} {}", span.method, span.route),
@@ -134,8 +137,9 @@ mod tests {
     #[test]
     fn a_batch_has_the_shape_of_the_protocol() {
         let context = Context { trace: 0xabc, span: 0xde, parent: Some(1), sampled: true };
-        let one = Span { context, method: "GET", route: "/x", status: 503, bytes: 7, end_ms: 2, duration_ns: 500_000 };
-        let two = Span { context: Context { parent: None, ..context }, status: 200, ..one.clone() };
+        let (state, duration_ns) = (Some("a=1".to_owned()), 500_000);
+        let one = Span { context, state, method: "GET", route: "/x", status: 503, bytes: 7, end_ms: 2, duration_ns };
+        let two = Span { context: Context { parent: None, ..context }, state: None, status: 200, ..one.clone() };
         let resource = Resource { site: "edge".into(), container: "c1".into() };
         let body: serde_json::Value = serde_json::from_slice(&encode(&resource, &[one, two])).unwrap();
         let of = &body["resourceSpans"][0];
@@ -145,7 +149,7 @@ mod tests {
         );
         let spans = &of["scopeSpans"][0]["spans"];
         let want = json!({
-            "traceId": "00000000000000000000000000000abc", "spanId": "00000000000000de", "parentSpanId": "0000000000000001",
+            "traceId": "00000000000000000000000000000abc", "spanId": "00000000000000de", "traceState": "a=1", "parentSpanId": "0000000000000001",
             "flags": 1, "name": "GET /x", "kind": 2, "startTimeUnixNano": "1500000", "endTimeUnixNano": "2000000",
             "attributes": [
                 {"key": "http.request.method", "value": {"stringValue": "GET"}},
@@ -156,6 +160,7 @@ mod tests {
             "status": {"code": 2}
         });
         assert_eq!(spans[0], want);
-        assert_eq!((spans[1].get("parentSpanId"), &spans[1]["status"]), (None, &json!({})));
+        let left_out = ["parentSpanId", "traceState"].map(|key| spans[1].get(key));
+        assert_eq!((left_out, &spans[1]["status"]), ([None, None], &json!({})));
     }
 }

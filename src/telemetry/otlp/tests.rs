@@ -69,7 +69,7 @@ impl Stage {
 }
 
 fn span(context: Context, end_ms: u64) -> Span {
-    Span { context, method: "GET", route: "/x", status: 200, bytes: 0, end_ms, duration_ns: 1 }
+    Span { context, state: None, method: "GET", route: "/x", status: 200, bytes: 0, end_ms, duration_ns: 1 }
 }
 
 #[tokio::test]

@@ -1,7 +1,11 @@
-//! `traceparent` of W3C Trace Context: read strictly, written in version 00.
+//! `traceparent` and `tracestate` of W3C Trace Context: read strictly, the first written in version 00.
 
 /// Bytes of a header of version 00.
 pub const TRACEPARENT_BYTES: usize = 55;
+
+/// The longest `tracestate` that is handed on, and the most members in it: what the standard asks for.
+const TRACESTATE_BYTES_MAX: usize = 512;
+const TRACESTATE_MEMBERS_MAX: usize = 32;
 
 /// The one flag that version 00 knows: whoever called records this trace.
 const SAMPLED: u8 = 1;
@@ -47,6 +51,35 @@ impl Context {
         write(&mut out, 53, &[flags]);
         out
     }
+}
+
+/// What other systems want carried with a trace, from all headers of that name; `None` when there is
+/// none, or when it is malformed or too long and so not to be handed on.
+pub fn tracestate<'a>(headers: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    let mut state = String::new();
+    for header in headers {
+        if state.len() + header.len() > TRACESTATE_BYTES_MAX {
+            return None;
+        }
+        let members = std::str::from_utf8(header).ok()?.split(',').map(|member| member.trim_matches([' ', '\t']));
+        for member in members.filter(|member| !member.is_empty()) {
+            let (key, value) = member.split_once('=')?;
+            if !is_key(key) || value.is_empty() || !value.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'=') {
+                return None;
+            }
+            let separator = if state.is_empty() { "" } else { "," };
+            state.extend([separator, member]);
+        }
+    }
+    let members = state.split(',').count();
+    (!state.is_empty() && members <= TRACESTATE_MEMBERS_MAX).then_some(state)
+}
+
+fn is_key(key: &str) -> bool {
+    let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-*/@".contains(&b);
+    key.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        && key.len() <= 256
+        && key.bytes().all(known)
 }
 
 /// Two digits a byte, from `at` on.
@@ -121,6 +154,27 @@ mod tests {
         }
     }
 
+    fn state(headers: &[&str]) -> Option<String> {
+        tracestate(headers.iter().map(|header| header.as_bytes()))
+    }
+
+    #[test]
+    fn the_state_of_other_systems_is_joined_from_its_headers() {
+        assert_eq!(state(&["a=1, b@c=2 x ,", "d/e=3"]).unwrap(), "a=1,b@c=2 x,d/e=3");
+        assert_eq!(state(&[]), None);
+        let many = |count: usize| (0..count).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
+        assert!(state(&[&many(32)]).is_some() && state(&[&many(33)]).is_none());
+    }
+
+    #[test]
+    fn a_malformed_state_is_dropped_whole() {
+        let long = format!("a={}", "x".repeat(511));
+        for bad in ["", ",", "a", "=1", "a=", "A=1", "a=1,b", "a b=1", "a=1=2", "a=\u{1}", "a=é", "-a=1", &long] {
+            assert_eq!(state(&[bad]), None, "{bad}");
+        }
+        assert_eq!(state(&["a=1", "b"]), None);
+    }
+
     proptest! {
         #[test]
         fn any_context_reads_back(trace in 1u128.., span in 1u64.., sampled: bool) {
@@ -131,6 +185,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_a_fault(bytes: Vec<u8>) {
             let _ = Context::parse(&bytes);
+            let _ = tracestate([bytes.as_slice()].into_iter());
         }
     }
 }

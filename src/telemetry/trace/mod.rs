@@ -4,7 +4,7 @@ mod context;
 mod ids;
 mod sample;
 
-pub use context::{Context, TRACEPARENT_BYTES};
+pub use context::{Context, TRACEPARENT_BYTES, tracestate};
 pub use sample::Sample;
 
 use crate::model::Rng;
@@ -36,6 +36,8 @@ impl Tracer {
 pub struct Span {
     /// Its place in the trace.
     pub context: Context,
+    /// What other systems want carried with the trace.
+    pub state: Option<String>,
     /// Its method, `other` when it is none of the known ones.
     pub method: &'static str,
     /// The template of its path.

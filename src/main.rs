@@ -17,11 +17,11 @@ fn main() -> ExitCode {
 fn run(cli: cli::Cli) -> Result<()> {
     match cli.command {
         Command::Serve(command) => {
-            let config = command.config()?;
+            let (config, origins) = command.config()?;
             let origin =
                 telemetry::Origin { site: config.site.name.to_string(), container: config.container.name.to_string() };
             telemetry::init(config.log.format, config.log.level, origin)?;
-            node::serve(config, command.json)
+            node::serve(config, origins, command.json)
         }
         Command::Demo(command) => node::demo(command.keep),
         _ => {

@@ -73,14 +73,20 @@ async fn look_up(crew: &Crew, pull: &Pull) -> Result<Source> {
         let manifest = match keeper.find(&address, version)? {
             Some(Located::Ram(resident)) => return Ok(Source::Memory(resident)),
             Some(Located::Disk(manifest)) => manifest,
-            None => return Err(absent(&address, version)),
+            None => {
+                keeper.disk().count_read(false);
+                return Err(absent(&address, version));
+            }
         };
         let seal = manifest
             .seal
             .as_ref()
             .ok_or_else(|| Error::corrupt("a record names no frame").with("address", &address))?;
         match keeper.disk().reader(&address, manifest.version, seal) {
-            Ok(frame) => Ok(Source::Frame(manifest, frame)),
+            Ok(frame) => {
+                keeper.disk().count_read(true);
+                Ok(Source::Frame(manifest, frame))
+            }
             Err(error) if error.kind() == Kind::NotFound => Ok(Source::Replaced),
             Err(error) => Err(error),
         }
@@ -197,7 +203,9 @@ impl Reading {
         if !self.promotes || !whole || cost > self.crew.keeper.memory().usage().budget / 4 {
             return Ok(None);
         }
-        if !self.crew.eviction.ask(Consider { address: self.address.clone(), cost }).await? {
+        // Who cannot be asked wants nothing: a read does not fail over its copy in memory.
+        let wanted = self.crew.eviction.ask(Consider { address: self.address.clone(), cost }).await;
+        if !wanted.unwrap_or(false) {
             return Ok(None);
         }
         // A read neither fails nor waits for long because memory is full.

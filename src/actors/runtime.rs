@@ -4,17 +4,23 @@
 //! it without a thread. Here it gets a mailbox, a bound on what waits in it, and a supervisor: the
 //! runtime's own neither bounds a mailbox nor restarts after a panic.
 
+use std::any::Any;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, Context, Handler, System};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tracing::Instrument;
 
+use super::fuse::Fuse;
 use crate::error::{Error, Result};
+use crate::limits::PANIC_TEXT_CHARS_MAX;
+use crate::model::{Clock, SystemClock};
 use crate::telemetry::metrics::{Histogram, SECONDS};
 
 /// Waits before a restart: doubled each time an actor dies young, up to the longest.
@@ -66,8 +72,10 @@ impl<M: Ask> actix::Message for Envelope<M> {
 /// Gives a behaviour a mailbox.
 struct Shell<B> {
     behaviour: B,
+    fuse: Arc<Fuse>,
     runtime: tokio::runtime::Handle,
     waits: Arc<Histogram<()>>,
+    trouble: Arc<Trouble>,
     /// Dropped with the actor, also by a panic: that is how the supervisor learns of it.
     _alive: oneshot::Sender<()>,
 }
@@ -82,17 +90,59 @@ impl<B: Serves<M>, M: Ask> Handler<Envelope<M>> for Shell<B> {
     fn handle(&mut self, Envelope { message, span, asked, reply }: Envelope<M>, _: &mut Context<Self>) {
         self.waits.observe((), asked.elapsed().as_nanos() as u64);
         let _inside = span.enter();
-        match self.behaviour.serve(message) {
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            self.fuse.burn();
+            self.behaviour.serve(message)
+        }));
+        match served {
             // Whoever asked may have gone: nobody to tell.
-            Answer::Ready(answer) => drop(reply.send(answer)),
-            Answer::Later(answer) => {
+            Ok(Answer::Ready(answer)) => drop(reply.send(answer)),
+            Ok(Answer::Later(answer)) => {
+                let trouble = Arc::clone(&self.trouble);
                 let answering = async move {
-                    let _ = reply.send(answer.await);
+                    match AssertUnwindSafe(answer).catch_unwind().await {
+                        Ok(answer) => drop(reply.send(answer)),
+                        // The actor lives on; whoever asked finds the reply gone.
+                        Err(panic) => trouble.remember(&*panic),
+                    }
                 };
                 self.runtime.spawn(answering.in_current_span());
             }
+            Err(panic) => {
+                self.trouble.remember(&*panic);
+                resume_unwind(panic);
+            }
         }
     }
+}
+
+/// What went wrong with an actor, over all its lives.
+#[derive(Default)]
+struct Trouble {
+    restarts: AtomicU64,
+    last: Mutex<Option<LastError>>,
+}
+
+impl Trouble {
+    fn remember(&self, panic: &(dyn Any + Send)) {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text =
+            text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text");
+        // The first line says what it was; a long one may quote what users sent.
+        let line = text.lines().next().unwrap_or_default();
+        let text = line.chars().filter(|c| !c.is_control()).take(PANIC_TEXT_CHARS_MAX).collect();
+        let last = LastError { text, at_ms: SystemClock.now_ms() };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+    }
+}
+
+/// The text of a panic, shortened, and when it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastError {
+    /// Its first line.
+    pub text: String,
+    /// Wall-clock milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// How an actor is doing.
@@ -108,6 +158,8 @@ pub struct ActorHealth {
     pub restarts: u64,
     /// How long messages waited before it took them up, in nanoseconds.
     pub waits: Arc<Histogram<()>>,
+    /// What it, or work it had begun, last panicked with.
+    pub last_error: Option<LastError>,
 }
 
 /// The way to an actor, whichever life it is in.
@@ -126,8 +178,9 @@ struct Shared<B: Unpin + 'static> {
     address: watch::Sender<Option<Addr<Shell<B>>>>,
     permits: Semaphore,
     bound: usize,
-    restarts: AtomicU64,
     waits: Arc<Histogram<()>>,
+    fuse: Arc<Fuse>,
+    trouble: Arc<Trouble>,
     behaviour: PhantomData<fn() -> B>,
 }
 
@@ -160,8 +213,9 @@ impl<B: Unpin + 'static> Link<B> {
             name: self.shared.name,
             queued: self.shared.bound - self.shared.permits.available_permits(),
             bound: self.shared.bound,
-            restarts: self.shared.restarts.load(Ordering::Relaxed),
             waits: Arc::clone(&self.shared.waits),
+            restarts: self.shared.trouble.restarts.load(Ordering::Relaxed),
+            last_error: self.shared.trouble.last.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
@@ -220,8 +274,9 @@ impl ActorRuntime {
             address: watch::channel(None).0,
             permits: Semaphore::new(bound),
             bound,
-            restarts: AtomicU64::new(0),
             waits: Arc::new(Histogram::new(SECONDS)),
+            fuse: Arc::new(Fuse::of(name)),
+            trouble: Arc::default(),
             behaviour: PhantomData,
         });
         let link = Link { shared: Arc::clone(&shared) };
@@ -235,8 +290,8 @@ impl ActorRuntime {
                 if stopping.load(Ordering::Acquire) {
                     return;
                 }
-                shared.restarts.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(actor = shared.name, "an actor died; it is started again");
+                let restarts = shared.trouble.restarts.fetch_add(1, Ordering::Relaxed) + 1;
+                tracing::error!(actor = shared.name, restarts, "an actor died; it is started again");
                 backoff = if born.elapsed() > LIVED_LONG { BACKOFF_FIRST } else { (backoff * 2).min(BACKOFF_LONGEST) };
                 tokio::time::sleep(backoff).await;
             }
@@ -266,8 +321,15 @@ async fn live_once<B: Send + Unpin + 'static>(
     let (alive, ended) = oneshot::channel();
     let (link, runtime, factory) = (Arc::clone(shared), main.clone(), Arc::clone(factory));
     let placed = arbiter.spawn_fn(move || {
-        let waits = Arc::clone(&link.waits);
-        let shell = Shell { behaviour: factory(), runtime, waits, _alive: alive };
+        let (waits, trouble) = (Arc::clone(&link.waits), Arc::clone(&link.trouble));
+        let behaviour = match catch_unwind(AssertUnwindSafe(|| factory())) {
+            Ok(behaviour) => behaviour,
+            Err(panic) => {
+                trouble.remember(&*panic);
+                resume_unwind(panic);
+            }
+        };
+        let shell = Shell { behaviour, fuse: Arc::clone(&link.fuse), runtime, waits, trouble, _alive: alive };
         link.address.send_replace(Some(shell.start()));
     });
     if placed {
@@ -317,6 +379,7 @@ mod tests {
                 };
                 assert_eq!(fresh, 102, "a fresh life");
                 assert_eq!(link.health().restarts, round);
+                assert_eq!(link.health().last_error.unwrap().text, "a planted panic");
             }
             assert!(link.health().waits.count(()) >= 7, "every message that was taken up had waited");
             let many = (0..100).map(|_| link.ask(Add(1)));

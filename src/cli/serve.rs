@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::config::sources;
 use super::push::pair;
-use crate::config::{Config, Fault};
+use crate::config::{Config, Fault, Origins};
 use crate::error::{Error, Result};
 
 /// `demo`.
@@ -49,6 +49,9 @@ pub struct Serve {
     /// How containers talk to each other: auto or local.
     #[arg(long, value_name = "auto|local|URL")]
     pub bus: Option<String>,
+    /// Where level 3 is: a folder, as a path or as file:///path; none switches it off.
+    #[arg(long, value_name = "URL")]
+    pub cloud: Option<String>,
     /// What this process does.
     #[arg(long, value_name = "ROLE", value_delimiter = ',', default_value = "container")]
     pub role: Vec<String>,
@@ -61,8 +64,9 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// The configuration from file, environment and these flags, or all that is wrong with it.
-    pub fn config(&self) -> Result<Config> {
+    /// The configuration from file, environment and these flags and where its values were said, or all
+    /// that is wrong with it.
+    pub fn config(&self) -> Result<(Config, Origins)> {
         for role in &self.role {
             match role.as_str() {
                 "container" => {}
@@ -74,7 +78,8 @@ impl Serve {
             }
         }
         let sources = sources(self.config.as_deref(), self.flags())?;
-        Config::load(&sources).map_err(|faults| Fault::combine(&faults))
+        let config = Config::load(&sources).map_err(|faults| Fault::combine(&faults))?;
+        Ok((config, Config::origins(&sources)))
     }
 
     /// The flags as keys and values; a flag of its own wins over `--set`.
@@ -86,6 +91,7 @@ impl Serve {
             ("keys.file", &self.keys),
             ("http.addr", &self.http),
             ("bus.mode", &self.bus),
+            ("cloud.url", &self.cloud),
         ];
         let named = named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
         self.settings.iter().cloned().chain(named).collect()

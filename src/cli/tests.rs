@@ -24,7 +24,7 @@ fn every_kind_has_the_exit_code_of_its_position() {
 fn commands_of_the_contract_are_understood() {
     for line in [
         "meshstore demo --keep",
-        "meshstore serve --config f --site s --name n --data d --keys k --http 127.0.0.1:0 --bus auto --role container --set a.b=c --json",
+        "meshstore serve --config f --site s --name n --data d --keys k --http 127.0.0.1:0 --bus auto --cloud u --role container --set a.b=c --json",
         "meshstore push a b c/d/ -r --durability ram --nfr compress=none --content-type text/plain --meta a=b --meta c=d",
         "meshstore push - c/k",
         "meshstore pull c/k -",
@@ -33,6 +33,13 @@ fn commands_of_the_contract_are_understood() {
         "meshstore --url http://h ls c/p -l --json",
         "meshstore stat c/k --json --url http://h",
         "meshstore rm -r c/k c/l",
+        "meshstore admin tiers",
+        "meshstore admin --json actors",
+        "meshstore admin queues --json",
+        "meshstore admin objects disk c/p",
+        "meshstore admin evict c/k",
+        "meshstore admin evict --collection c --bytes 7",
+        "meshstore admin drain",
         "meshstore config check site.toml",
         "meshstore config show --json",
         "meshstore config reference --markdown",
@@ -53,6 +60,9 @@ fn wrong_usage_exits_with_2() {
         "meshstore push a c/k --durability paper",
         "meshstore pull -r --range 0-1 c",
         "meshstore ls c --token x",
+        "meshstore admin",
+        "meshstore admin evict c/k --bytes 7",
+        "meshstore admin evict --bytes many",
     ] {
         assert_eq!(parsed(line).unwrap_err().exit_code(), 2, "{line}");
     }
@@ -64,9 +74,11 @@ fn flags_of_serve_become_a_configuration() {
         Command::Serve(serve) => serve,
         other => panic!("{other:?}"),
     };
-    let config = serve("meshstore serve --site a --http 127.0.0.1:0 --data /d --set site.name=b --set log.level=warn")
-        .config()
-        .unwrap();
+    let (config, origins) =
+        serve("meshstore serve --site a --http 127.0.0.1:0 --data /d --set site.name=b --set log.level=warn")
+            .config()
+            .unwrap();
+    assert_eq!(origins["site.name"], crate::config::Origin::Flag);
     assert_eq!((config.site.name.as_str(), config.http.addr.port()), ("a", 0));
     assert_eq!(config.keys.file, std::path::Path::new("/d/keys.toml"));
     let refused = |line: &str| serve(line).config().unwrap_err().kind();

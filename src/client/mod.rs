@@ -3,6 +3,7 @@
 //! It knows the contract of the door and nothing of what is behind it. Answers that fail come back
 //! as [`crate::Error`] of the same kind as inside the container. The only place that names reqwest.
 
+mod admin;
 mod answer;
 mod collector;
 mod object;

@@ -10,15 +10,17 @@ mod fault;
 mod gather;
 mod keys;
 mod reference;
+mod secret;
 mod shape;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use declare::Key;
 pub use fault::{Fault, Origin};
 pub use keys::{
-    BusConfig, BusMode, Config, ContainerConfig, DataConfig, HttpConfig, KEYS, KeysConfig, LimitsConfig, LogConfig,
-    MemoryConfig, NfrConfig, SECTIONS, SiteConfig, StoreConfig, TelemetryConfig,
+    BusConfig, BusMode, CloudConfig, Config, ContainerConfig, DataConfig, HttpConfig, KEYS, KeysConfig, LimitsConfig,
+    LogConfig, MemoryConfig, NfrConfig, SECTIONS, SiteConfig, StoreConfig, TelemetryConfig,
 };
 pub use reference::{reference, reference_markdown};
 
@@ -59,7 +61,16 @@ impl Host {
     }
 }
 
+/// Where each key that was given got its value; the others have their defaults.
+pub type Origins = BTreeMap<&'static str, Origin>;
+
 impl Config {
+    /// Where the keys that the sources give were said, as far as they can be understood.
+    pub fn origins(sources: &Sources) -> Origins {
+        let given = gather::gather(sources, &mut Vec::new());
+        KEYS.iter().filter_map(|key| Some((key.path, given.get(key.path)?.1.clone()))).collect()
+    }
+
     /// The configuration that the sources describe, or everything that is wrong with them.
     pub fn load(sources: &Sources) -> Result<Config, Vec<Fault>> {
         let mut faults = Vec::new();

@@ -4,6 +4,7 @@
 //! is the [`Core`]'s part. Only `node/` builds the door. It parses paths, checks who may ask, bounds
 //! heads, bodies and waits, and maps every error by one `match` in `problem.rs`.
 
+pub mod admin;
 mod collections;
 mod core;
 mod date;
@@ -22,4 +23,5 @@ mod server;
 mod visit;
 
 pub use self::core::Core;
+pub use admin::Admin;
 pub use server::{Door, GatewayOptions, serve};

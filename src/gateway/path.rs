@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::Name;
 
 /// What the contract names under `/v1/` and at the root, and this step has not built.
-const LATER_V1: [&str; 15] = [
+const LATER_V1: [&str; 14] = [
     "locate",
     "batch",
     "signals",
@@ -22,7 +22,6 @@ const LATER_V1: [&str; 15] = [
     "tasks",
     "call",
     "endpoints",
-    "admin",
     "events",
     "openapi.json",
 ];
@@ -43,6 +42,8 @@ pub(super) enum Target<'a> {
     Health,
     /// `/readyz`.
     Ready,
+    /// What stands behind `/v1/admin/`.
+    Admin(&'a str),
     /// `/metrics`.
     Metrics,
     /// Named by the contract, not built yet.
@@ -58,6 +59,9 @@ pub(super) fn target(path: &str) -> Target<'_> {
             Some((collection, key)) => Target::Object(collection, key),
             None => Target::Collection(rest),
         };
+    }
+    if let Some(rest) = path.strip_prefix("/v1/admin/") {
+        return Target::Admin(rest);
     }
     match path.strip_prefix("/v1/collections") {
         Some("" | "/") => return Target::Policies,
@@ -148,8 +152,8 @@ mod tests {
         assert_eq!(target("/v1/collections/c"), Target::Policy("c"));
         assert_eq!(target("/healthz"), Target::Health);
         assert_eq!(target("/metrics"), Target::Metrics);
-        for later in ["/v1/locate/c/k", "/v1/batch", "/v1/admin/tiers", "/v1/events", "/ui/x", "/api", "/openapi.json"]
-        {
+        assert_eq!(target("/v1/admin/tiers"), Target::Admin("tiers"));
+        for later in ["/v1/locate/c/k", "/v1/batch", "/v1/events", "/ui/x", "/api", "/openapi.json"] {
             assert_eq!(target(later), Target::Later, "{later}");
         }
         for unknown in [
@@ -160,6 +164,8 @@ mod tests {
             "/v1/",
             "/v1/objects",
             "/v1/nothing",
+            "/v1/admin",
+            "/v1/admins/tiers",
             "/v1/collections/c/d",
             "/healthz/",
             "/v2/objects/c/k",

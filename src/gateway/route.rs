@@ -17,7 +17,7 @@ use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
 use super::server::Shared;
 use super::visit::{Visit, Waiting};
-use super::{collections, health, metrics, problem};
+use super::{admin, collections, health, metrics, problem};
 use crate::error::{Error, Result};
 use crate::model::{Address, Name};
 
@@ -35,6 +35,7 @@ enum Work {
     ListCollections,
     Collection(Method, Name),
     Metrics,
+    Admin(admin::Task),
 }
 
 /// Answers a request, without waiting where that is possible.
@@ -82,6 +83,7 @@ fn plan(door: &Shared, request: &HttpRequest, target: Target<'_>) -> Result<Work
         Target::Ready if reads(method) => {
             Err(health::ready(door.core.ready()).unwrap_or_else(|error| problem::of(&error, None)))
         }
+        Target::Admin(rest) => admin::plan(method, rest).map(Work::Admin),
         Target::Metrics if reads(method) => Ok(Work::Metrics),
         Target::Collection(_) | Target::Policies | Target::Health | Target::Ready | Target::Metrics => {
             Err(problem::wrong_method(method.as_str(), "GET, HEAD"))
@@ -127,6 +129,7 @@ async fn perform(door: &Shared, request: &HttpRequest, payload: Payload, work: W
         Work::Metrics => (metrics::metrics(door, head).await, None),
         Work::ListCollections => (collections::list(door, head), None),
         Work::Collection(method, name) => (collections::answer(door, head, payload, &method, name).await, None),
+        Work::Admin(task) => (admin::perform(door, head, payload, task).await, None),
     };
     result.unwrap_or_else(|error| problem::of(&error, address.as_ref().map(Address::as_str)))
 }

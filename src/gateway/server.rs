@@ -12,6 +12,7 @@ use actix_web::http::KeepAlive;
 use actix_web::{App, HttpServer};
 use tokio::task::JoinHandle;
 
+use super::admin::Admin;
 use super::core::Core;
 use super::guard::Guard;
 use super::route;
@@ -63,6 +64,7 @@ impl GatewayOptions {
 /// What every worker shares.
 pub(super) struct Shared {
     pub(super) core: Arc<dyn Core>,
+    pub(super) admin: Arc<dyn Admin>,
     pub(super) options: GatewayOptions,
     pub(super) guard: Guard,
     pub(super) telemetry: Arc<Telemetry>,
@@ -94,9 +96,15 @@ pub struct Door {
 }
 
 /// Opens the door. Must be called inside a tokio runtime; the workers are threads of their own.
-pub async fn serve(core: Arc<dyn Core>, telemetry: Arc<Telemetry>, options: GatewayOptions) -> Result<Door> {
+pub async fn serve(
+    core: Arc<dyn Core>,
+    admin: Arc<dyn Admin>,
+    telemetry: Arc<Telemetry>,
+    options: GatewayOptions,
+) -> Result<Door> {
     let workers = options.workers.max(1);
-    let shared = Arc::new(Shared { core, guard: Guard::of(options.addr), options: options.clone(), telemetry });
+    let guard = Guard::of(options.addr);
+    let shared = Arc::new(Shared { core, admin, guard, options: options.clone(), telemetry });
     let sharing = Arc::clone(&shared);
     let factory = move || {
         let shared = Arc::clone(&sharing);

@@ -141,6 +141,7 @@ fn route(target: &Target<'_>) -> Route {
         Target::Collection(_) => Route::List,
         Target::Policy(_) => Route::Policy,
         Target::Policies => Route::Policies,
+        Target::Admin(_) => Route::Admin,
         Target::Metrics => Route::Metrics,
         Target::Health => Route::Health,
         Target::Ready => Route::Ready,

@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::BoxFuture;
 
 /// Where wall-clock time comes from.
 pub trait Clock: Send + Sync {
@@ -26,6 +28,23 @@ impl Clock for SystemClock {
     fn ticks_ns(&self) -> u64 {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         START.elapsed().as_nanos() as u64
+    }
+}
+
+/// Where waiting comes from, for those who must give up or try again after a while.
+pub trait Timer: Send + Sync {
+    /// Is over when the delay is.
+    fn after(&self, delay: Duration) -> BoxFuture<'static, ()>;
+}
+
+/// Waits as long as it is told, on the tokio runtime that polls it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemTimer;
+
+impl Timer for SystemTimer {
+    fn after(&self, delay: Duration) -> BoxFuture<'static, ()> {
+        // Made inside: a sleep can only be made where a runtime is entered.
+        Box::pin(async move { tokio::time::sleep(delay).await })
     }
 }
 

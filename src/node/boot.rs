@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use crate::actors::{Actors, Bounds, CrewOptions, Handle};
 use crate::client::HttpCollector;
-use crate::config::Config;
+use crate::config::{CloudConfig, Config};
 use crate::control::Collections;
 use crate::error::{Error, Result};
-use crate::model::{Clock, Incarnation, Rng, SystemClock};
+use crate::model::{Clock, Incarnation, Rng, SystemClock, SystemTimer};
 use crate::nfr::{Keyring, SystemRng};
 use crate::store::{Fs, LockGuard, RealFs, Store, StoreOptions, TimedFs, io_error};
 use crate::telemetry::Telemetry;
 use crate::telemetry::otlp::{Export, Resource};
-use crate::tiers::{DiskTier, Keeper, MemoryTier, Recovery, Sequencer};
+use crate::tiers::{CloudParts, CloudTier, DiskTier, Keeper, MemoryTier, Recovery, Sequencer};
 
 use super::keys;
 
@@ -73,6 +73,7 @@ pub struct Container {
     actors: Actors,
     recovery: Recovery,
     export: Option<Export>,
+    cloud: Option<CloudTier>,
     /// Last, so that nobody else opens the folder before all else is gone.
     _lock: LockGuard,
 }
@@ -90,9 +91,10 @@ impl Container {
         let parts = Parts::open(fs, root, Arc::new(SystemClock), &SystemRng, sizes)?;
         let sealed = parts.keeper.disk().usage()?.objects > 0;
         let keyring = keys::load_or_make(&config.keys.file, &SystemRng, sealed)?;
+        let cloud = open_cloud(&config.cloud)?;
         let recovery = parts.recovery;
         let actors = start_actors(config, parts.keeper, parts.collections, keyring, telemetry)?;
-        Ok(Container { actors, recovery, export, _lock: lock })
+        Ok(Container { actors, recovery, export, cloud, _lock: lock })
     }
 
     /// What doors hold.
@@ -103,6 +105,11 @@ impl Container {
     /// What the last life left behind.
     pub fn recovery(&self) -> Recovery {
         self.recovery
+    }
+
+    /// Level 3, unless it is switched off. Its methods block: call them from blocking threads.
+    pub fn cloud(&self) -> Option<&CloudTier> {
+        self.cloud.as_ref()
     }
 
     /// Finishes what is at work within `grace`, writes out what memory alone holds, and ends.
@@ -129,6 +136,19 @@ fn telemetry(config: &Config) -> Result<(Arc<Telemetry>, Option<Export>)> {
     let resource = Resource { site: config.site.name.to_string(), container: config.container.name.to_string() };
     let export = Export::start(Arc::clone(&telemetry), spans, resource, collector);
     Ok((telemetry, Some(export)))
+}
+
+fn open_cloud(config: &CloudConfig) -> Result<Option<CloudTier>> {
+    let Some(url) = &config.url else { return Ok(None) };
+    let parts = CloudParts {
+        clock: Arc::new(SystemClock),
+        timer: Arc::new(SystemTimer),
+        rng: Arc::new(SystemRng),
+        concurrency: config.concurrency,
+        timeout: Duration::from_millis(config.timeout_ms),
+        upload_timeout: Duration::from_millis(config.upload_timeout_ms),
+    };
+    CloudTier::open(url, parts).map(Some)
 }
 
 fn start_actors(

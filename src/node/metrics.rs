@@ -1,15 +1,13 @@
 //! The page of metrics of one container: what was counted, and what its parts tell when asked.
 
 use crate::actors::{ActorHealth, Handle};
-use crate::error::{Error, Kind};
-use crate::model::Level;
+use crate::error::Error;
 use crate::telemetry::metrics::Page;
-use crate::telemetry::metrics::labels::{Outcome, Served};
 use crate::telemetry::metrics::list::{
-    ACTOR_BOUND, ACTOR_QUEUED, ACTOR_RESTARTS, ACTOR_WAIT, BUILD, LEVEL_BUDGET, LEVEL_BYTES, LEVEL_DEMOTIONS,
-    LEVEL_DIRTY, LEVEL_DIRTY_BYTES, LEVEL_EVICTIONS, LEVEL_HITS, LEVEL_MISSES, LEVEL_OBJECTS, LEVEL_PROMOTIONS,
-    PERMITS_MAX, PERMITS_USED, PROCESS_CPU, PROCESS_FILES, PROCESS_MEMORY, PROCESS_START, QUARANTINED, READY,
-    SPANS_QUEUED, STORE_RECORDS,
+    ACTOR_BOUND, ACTOR_QUEUED, ACTOR_RESTARTS, ACTOR_WAIT, BUILD, LEVEL_BUDGET, LEVEL_BYTES, LEVEL_DIRTY,
+    LEVEL_DIRTY_BYTES, LEVEL_EVICTIONS, LEVEL_HITS, LEVEL_MISSES, LEVEL_OBJECTS, LEVEL_PROMOTIONS, PERMITS_MAX,
+    PERMITS_USED, PROCESS_CPU, PROCESS_FILES, PROCESS_MEMORY, PROCESS_START, QUARANTINED, READY, SPANS_QUEUED,
+    STORE_RECORDS,
 };
 
 use super::process;
@@ -28,7 +26,7 @@ pub(super) fn page(handle: &Handle) -> String {
 }
 
 fn levels(handle: &Handle, page: &mut Page) {
-    let (keeper, pulls) = (handle.keeper(), &handle.telemetry().metrics.pulls);
+    let keeper = handle.keeper();
     let memory = keeper.memory().usage();
     // A store that cannot be read is reported where it is used; its numbers are missing here.
     let told = |error: &Error| tracing::warn!(%error, "the store's counts cannot be read");
@@ -42,12 +40,9 @@ fn levels(handle: &Handle, page: &mut Page) {
     page.read(&LEVEL_BUDGET, [ram(memory.budget)]);
     page.read(&LEVEL_DIRTY, [ram(memory.dirty)]);
     page.read(&LEVEL_DIRTY_BYTES, [ram(memory.dirty_bytes)]);
-    // What memory misses the disk is asked for: it has it, or nobody does.
-    let (served, absent) = (Served(Some(Level::Disk)), Outcome(Some(Kind::NotFound)));
-    page.read(&LEVEL_HITS, both(memory.hits, Some(pulls.value((Outcome(None), served)))));
-    page.read(&LEVEL_MISSES, both(memory.misses, Some(pulls.value((absent, Served(None))))));
+    page.read(&LEVEL_HITS, both(memory.hits, disk.map(|disk| disk.hits)));
+    page.read(&LEVEL_MISSES, both(memory.misses, disk.map(|disk| disk.misses)));
     page.read(&LEVEL_EVICTIONS, [ram(memory.evictions)]);
-    page.read(&LEVEL_DEMOTIONS, [ram(memory.demotions)]);
     page.read(&LEVEL_PROMOTIONS, [ram(memory.promotions)]);
     let tables = counts.map(|disk| {
         [(["heads"], disk.heads), (["inline"], disk.inline), (["frames"], disk.frames), (["discards"], disk.discards)]

@@ -3,30 +3,34 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::Config;
+use crate::config::{Config, Origins};
 use crate::error::{Error, Result};
 use crate::gateway::{self, Door, GatewayOptions};
 
+use super::admin::Overseer;
 use super::boot::Container;
 
 /// How long requests may go on after a signal to stop.
 const STOP_GRACE: Duration = Duration::from_secs(20);
 
+/// The least time that answers on their way have after the requests are done.
+const DOOR_GRACE_LEAST: Duration = Duration::from_secs(1);
+
 /// Runs a container until SIGTERM or SIGINT. Prints one line with its addresses once it is ready.
-pub fn serve(config: Config, json: bool) -> Result<()> {
+pub fn serve(config: Config, origins: Origins, json: bool) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("main").build();
     let runtime = runtime.map_err(|error| Error::internal("cannot start the runtime").because(error))?;
-    let outcome = runtime.block_on(run(&config, json));
+    let outcome = runtime.block_on(run(&config, &origins, json));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
-async fn run(config: &Config, json: bool) -> Result<()> {
+async fn run(config: &Config, origins: &Origins, json: bool) -> Result<()> {
     // Asked for before anything starts, so that no signal is missed.
     let stop = stop_signal()?;
     let container = Container::start(config)?;
@@ -37,17 +41,23 @@ async fn run(config: &Config, json: bool) -> Result<()> {
         discarded = recovery.discarded,
         "cleared what the last run left behind"
     );
-    let door = open_door(config, &container).await?;
+    let door = open_door(config, origins, &container).await?;
     announce(config, door.addr(), json)?;
     let name = stop.await;
     tracing::info!(signal = name, "stopping");
-    let (_, stopped) = tokio::join!(door.stop(STOP_GRACE), container.stop(STOP_GRACE));
-    tracing::info!(written_out = stopped?, "stopped");
+    let end = Instant::now() + STOP_GRACE;
+    let rest = || end.saturating_duration_since(Instant::now());
+    // The door stays open meanwhile, so that whoever is refused hears why.
+    let drained = container.handle().drain(STOP_GRACE).await;
+    door.stop(rest().max(DOOR_GRACE_LEAST)).await;
+    // What could not be written out is tried once more: nobody else asks any more.
+    let stopped = container.stop(rest()).await?;
+    tracing::info!(written_out = drained.unwrap_or(0) + stopped, "stopped");
     Ok(())
 }
 
 /// Opens the HTTP door of a container.
-pub async fn open_door(config: &Config, container: &Container) -> Result<Door> {
+async fn open_door(config: &Config, origins: &Origins, container: &Container) -> Result<Door> {
     let millis = Duration::from_millis;
     let options = GatewayOptions {
         workers: config.http.workers,
@@ -56,9 +66,12 @@ pub async fn open_door(config: &Config, container: &Container) -> Result<Door> {
         object_bytes_max: config.limits.object_bytes_max,
         ..GatewayOptions::at(config.http.addr)
     };
+    let overseer = Arc::new(Overseer::new(config, origins, container));
     let handle = container.handle().clone();
     let telemetry = Arc::clone(handle.telemetry());
-    gateway::serve(Arc::new(handle), telemetry, options).await
+    let door = gateway::serve(Arc::new(handle), Arc::clone(&overseer) as _, telemetry, options).await?;
+    overseer.opened(door.addr());
+    Ok(door)
 }
 
 fn announce(config: &Config, http: SocketAddr, json: bool) -> Result<()> {

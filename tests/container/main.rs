@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod admin;
+mod cloud;
 mod doors;
 mod durability;
 mod harness;
@@ -9,3 +11,4 @@ mod kill;
 mod openmetrics;
 mod streaming;
 mod telemetry;
+mod upheaval;

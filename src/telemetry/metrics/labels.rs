@@ -138,6 +138,8 @@ labels! {
         Policy = "/v1/collections/{name}",
         /// Every collection.
         Policies = "/v1/collections",
+        /// What whoever runs the container asks and orders.
+        Admin = "/v1/admin/{task}",
         /// This page.
         Metrics = "/metrics",
         /// Whether the process serves.
@@ -270,7 +272,7 @@ mod tests {
 
     #[test]
     fn every_combination_has_a_place_of_its_own() {
-        assert_eq!(<(Method, Route, Status)>::SERIES, 6 * 8 * 6);
+        assert_eq!(<(Method, Route, Status)>::SERIES, 6 * 9 * 6);
         let names = |labels: (Method, Route, Status)| <(Method, Route, Status)>::values(labels.place());
         assert_eq!(names((Method::Head, Route::Ready, Status::Failed)), ["HEAD", "/readyz", "5xx"]);
         assert_eq!(names((Method::Other, Route::Other, Status::Gone)), ["other", "other", "gone"]);

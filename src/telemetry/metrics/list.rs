@@ -67,8 +67,6 @@ metrics! {
         LEVEL_MISSES: Counter ["level"] = "meshstore_level_misses", "";
         /// Copies that left a level to make room, or because they were not to stay there.
         LEVEL_EVICTIONS: Counter ["level"] = "meshstore_level_evictions", "";
-        /// Dirty objects that were written to the next level and left this one.
-        LEVEL_DEMOTIONS: Counter ["level"] = "meshstore_level_demotions", "";
         /// Copies that a read brought up to a level.
         LEVEL_PROMOTIONS: Counter ["level"] = "meshstore_level_promotions", "";
         /// Records in the store, by table; `discards` are frames still to be unlinked.

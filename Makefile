@@ -1,6 +1,6 @@
 # `make test` needs nothing but a Rust toolchain and Debian: it installs the rest and says so.
 
-.PHONY: test tools lint check soak
+.PHONY: test tools lint check soak bench-eviction
 
 ## Install what the tests need and is missing.
 tools:
@@ -23,3 +23,7 @@ check:
 ## The long runs: hundreds of kills.
 soak: tools
 	MESHSTORE_KILL_ROUNDS=200 cargo test --locked --release --test container -- --nocapture
+
+## Hit ratios beside those of other caches, and what the policies' books take; see docs/benchmarks.md.
+bench-eviction:
+	cargo run -q --manifest-path benches/eviction/Cargo.toml --target-dir target

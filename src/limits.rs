@@ -43,6 +43,16 @@ pub const REQUEST_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
 /// Hits that wait for the eviction policy; beyond that they are forgotten, never waited for.
 pub const TOUCH_BUFFER_ENTRIES: usize = 4096;
 
+/// Collections that have a section of their own in the eviction of a level; others share one with those
+/// that name the same policy.
+pub const SECTIONS_MAX: usize = 256;
+
+/// Percent of a level that pinned collections may hold, unless it is configured.
+pub const PINNED_PERCENT_DEFAULT: u64 = 50;
+
+/// The most that can be configured: the rest is what all others live in.
+pub const PINNED_PERCENT_MAX: usize = 90;
+
 /// Wall-clock milliseconds of version ceiling reserved at a time: a restart skips at most this far.
 pub const VERSION_RESERVE_MS: u64 = 10_000;
 

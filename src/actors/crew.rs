@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::container::{ContainerActor, Crew};
 use super::cpu::CpuPool;
 use super::disk::{Collect, DiskActor, Sweep};
-use super::eviction::{EvictionActor, Learn};
+use super::eviction::{EvictionActor, EvictionOptions, Learn};
 use super::handle::{Bounds, Handle};
 use super::memory::MemoryActor;
 use super::nfr::{NfrActor, Stages};
@@ -13,18 +13,19 @@ use super::runtime::ActorRuntime;
 use crate::control::Collections;
 use crate::error::Result;
 use crate::limits::{ACTOR_QUEUE_MAX, COLLECT_PERIOD, LEARN_PERIOD, SWEEP_PERIOD};
-use crate::model::{EvictionKind, Rng};
+use crate::model::Rng;
 use crate::nfr::Keyring;
 use crate::telemetry::Telemetry;
-use crate::tiers::Keeper;
+use crate::tiers::eviction::{Choice, Choices, Evictable};
+use crate::tiers::{Keeper, MemoryTier};
 
 /// What the crew of a container is told.
 #[derive(Clone, Debug)]
 pub struct CrewOptions {
     /// Threads that seal and open.
     pub workers: usize,
-    /// The policy of level 1.
-    pub eviction: EvictionKind,
+    /// How level 1 is kept.
+    pub eviction: EvictionOptions,
     /// Largest object in plain bytes.
     pub object_bytes_max: u64,
     /// What bounds the container as a whole.
@@ -62,8 +63,10 @@ impl Actors {
         };
         let eviction = {
             let (memory, seed) = (Arc::clone(keeper.memory()), rng.u64());
+            let choices = choices(&collections);
             runtime.supervise(&back, "eviction", ACTOR_QUEUE_MAX, move || {
-                EvictionActor::new(options.eviction, Arc::clone(&memory), seed)
+                let level: Arc<dyn Evictable> = Arc::<MemoryTier>::clone(&memory);
+                EvictionActor::new(options.eviction, level, Arc::clone(&choices), seed)
             })
         };
         let memory = {
@@ -92,6 +95,15 @@ impl Actors {
         self.clockwork.iter().for_each(tokio::task::JoinHandle::abort);
         self.runtime.stop();
     }
+}
+
+/// What collections ask of level 1. One that nobody can read asks for nothing.
+fn choices(collections: &Arc<Collections>) -> Choices {
+    let collections = Arc::clone(collections);
+    Arc::new(move |name| {
+        let known = collections.get(name).ok().flatten();
+        known.map_or_else(Choice::default, |known| Choice { kind: known.policy.eviction, pinned: known.policy.pinned })
+    })
 }
 
 /// What is done now and then whether or not anybody asks.

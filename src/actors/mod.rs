@@ -37,6 +37,7 @@ mod window;
 pub use body::{Body, BodySender, PullBody};
 pub use collections::CollectionView;
 pub use crew::{Actors, CrewOptions};
+pub use eviction::EvictionOptions;
 pub use handle::{Bounds, Drained, Handle, InUse};
 pub use release::{Release, Released, Which};
 pub use request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed, Stat};

@@ -69,7 +69,7 @@ struct Evict {
     level: String,
 }
 
-const TIERS: [Column; 11] = [
+const TIERS: [Column; 13] = [
     ("LEVEL", "level", Cell::Text),
     ("OBJECTS", "objects", Cell::Number),
     ("BYTES", "bytes", Cell::Bytes),
@@ -80,6 +80,8 @@ const TIERS: [Column; 11] = [
     ("HIT RATIO", "hit_ratio", Cell::Percent),
     ("EVICTIONS", "evictions", Cell::Number),
     ("DIRTY", "dirty_bytes", Cell::Bytes),
+    ("PINNED", "pinned_bytes", Cell::Bytes),
+    ("SPILLED", "spilled_bytes", Cell::Bytes),
     ("QUARANTINED", "quarantined", Cell::Number),
 ];
 const ACTORS: [Column; 6] = [

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::Host;
 use super::declare::{Key, Reader, settings};
 use super::shape::{BUS, CLOUD, COLLECTOR, EVICTION, FORMAT, LEVEL, LOOPBACK, MILLIS, NAME, PATH, SHARE, SIZE, count};
+use crate::limits::{PINNED_PERCENT_DEFAULT, PINNED_PERCENT_MAX};
 use crate::model::{CloudUrl, EvictionKind, Name};
 use crate::telemetry::{LevelFilter, LogFormat, Sample};
 
@@ -60,8 +61,12 @@ settings! { host;
         budget_bytes: u64 = SIZE, "512MiB";
         /// Bytes of objects that level 1 holds; beyond that, objects are evicted.
         level1_bytes: u64 = SIZE, "half of memory.budget_bytes" => budget_bytes / 2;
-        /// Who leaves a full level 1 first: `w-tinylfu` keeps what is asked for often, `lru` what was asked for last.
+        /// Who leaves a full level 1 first, for collections that name no policy of their own: `w-tinylfu` and `lfu`
+        /// keep what is asked for often, `lru` what was asked for last.
         eviction: EvictionKind = EVICTION, "w-tinylfu";
+        /// Percent of level 1 that pinned collections may hold; what they hold beyond that leaves like any
+        /// other object.
+        pinned_percent_max: usize = count::<0, PINNED_PERCENT_MAX>("a number from 0 to 90"), "50" => PINNED_PERCENT_DEFAULT as usize;
     }
 
     /// The embedded database of manifests and small objects.

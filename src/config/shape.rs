@@ -130,7 +130,7 @@ fn digits(text: &str) -> Option<u64> {
 }
 
 pub(super) const EVICTION: Shape<EvictionKind> =
-    Shape { takes: "w-tinylfu or lru", read: str::parse, show: |kind| kind.name().to_owned() };
+    Shape { takes: "w-tinylfu, lfu or lru", read: str::parse, show: |kind| kind.name().to_owned() };
 
 pub(super) const FORMAT: Shape<LogFormat> =
     Shape { takes: "auto, human or json", read: str::parse, show: |format| format.name().to_owned() };

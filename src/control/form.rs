@@ -65,7 +65,7 @@ pub const FIELDS: [Field; 14] = [
     Field {
         name: "pinned",
         takes: "true or false",
-        help: "whether objects stay in memory once they are there",
+        help: "whether objects stay in memory once they are there, up to memory.pinned_percent_max",
         read: |policy, value| put(&mut policy.pinned, flag(value)),
         show: |policy| policy.pinned.into(),
     },

@@ -158,6 +158,9 @@ fn ram(keeper: &Keeper) -> TierReport {
         evictions: usage.evictions,
         dirty_objects: usage.dirty,
         dirty_bytes: usage.dirty_bytes,
+        pinned_bytes: usage.pins.bytes,
+        pinned_bytes_max: Some(usage.pins.bytes_max),
+        spilled_bytes: usage.pins.spilled,
         quarantined: 0,
     }
 }
@@ -177,6 +180,9 @@ fn disk(keeper: &Keeper) -> Result<TierReport> {
         evictions: 0,
         dirty_objects: 0,
         dirty_bytes: 0,
+        pinned_bytes: 0,
+        pinned_bytes_max: None,
+        spilled_bytes: 0,
         quarantined: usage.quarantined,
     })
 }

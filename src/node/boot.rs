@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::{Actors, Bounds, CrewOptions, Handle};
+use crate::actors::{Actors, Bounds, CrewOptions, EvictionOptions, Handle};
 use crate::client::HttpCollector;
 use crate::config::{CloudConfig, Config};
 use crate::control::Collections;
@@ -161,7 +161,10 @@ fn start_actors(
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let options = CrewOptions {
         workers: if config.nfr.workers == 0 { cores } else { config.nfr.workers },
-        eviction: config.memory.eviction,
+        eviction: EvictionOptions {
+            kind: config.memory.eviction,
+            pinned_percent_max: config.memory.pinned_percent_max as u64,
+        },
         object_bytes_max: config.limits.object_bytes_max,
         bounds: Bounds {
             requests_max: config.limits.requests_max,

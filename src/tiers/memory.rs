@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
 use super::dirty::DirtyBook;
-use super::eviction::ENTRY_OVERHEAD_BYTES;
+use super::eviction::{ENTRY_OVERHEAD_BYTES, Pins};
 use super::{TierCopy, locked};
 use crate::error::{Error, Result};
 use crate::limits::TOUCH_BUFFER_ENTRIES;
@@ -59,6 +59,8 @@ pub struct MemoryTier {
     guards: Box<[AtomicU64]>,
     hasher: RandomState,
     counters: Counters,
+    /// As the eviction policy last noted it.
+    pins: std::sync::Mutex<Pins>,
 }
 
 #[derive(Default)]
@@ -82,6 +84,8 @@ pub struct MemoryUsage {
     pub dirty: u64,
     /// Their plain bytes.
     pub dirty_bytes: u64,
+    /// What pinned collections hold.
+    pub pins: Pins,
     /// Entries that left to make room, or because somebody asked for it.
     pub evictions: u64,
     /// Reads that were answered.
@@ -115,6 +119,7 @@ impl MemoryTier {
             guards: (0..GUARDS).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
             counters: Counters::default(),
+            pins: std::sync::Mutex::default(),
         })
     }
 
@@ -150,10 +155,17 @@ impl MemoryTier {
         Some(Reservation { memory: Arc::clone(self), bytes })
     }
 
-    /// How many bytes must leave before `bytes` can be reserved; `None` when they never can.
+    /// How many bytes must leave before `bytes` can be reserved; `None` when they cannot be, whatever
+    /// leaves: pinned entries stay.
     pub fn shortage(&self, bytes: u64) -> Option<u64> {
         let wanted = self.used.load(Ordering::Acquire).saturating_add(bytes);
-        (bytes <= self.budget).then(|| wanted.saturating_sub(self.budget))
+        let most = self.budget.saturating_sub(locked(&self.pins).bytes);
+        (bytes <= most).then(|| wanted.saturating_sub(self.budget))
+    }
+
+    /// Takes note of what is pinned.
+    pub fn note_pins(&self, pins: Pins) {
+        *locked(&self.pins) = pins;
     }
 
     /// Shows an object, unless something newer is here. Returns whether it is shown; only then is the
@@ -367,6 +379,7 @@ impl MemoryTier {
             budget: self.budget,
             dirty: dirty.objects,
             dirty_bytes: dirty.bytes,
+            pins: *locked(&self.pins),
             evictions: self.counters.evictions.load(Ordering::Relaxed),
             hits: self.counters.hits.load(Ordering::Relaxed),
             misses: self.counters.misses.load(Ordering::Relaxed),

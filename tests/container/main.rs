@@ -8,6 +8,7 @@ mod collections;
 mod conditions;
 mod doors;
 mod durability;
+mod eviction;
 mod harness;
 mod kill;
 mod openmetrics;

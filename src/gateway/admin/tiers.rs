@@ -33,6 +33,12 @@ pub struct TierReport {
     pub dirty_objects: u64,
     /// Their plain bytes.
     pub dirty_bytes: u64,
+    /// Bytes that stay because their collection is pinned.
+    pub pinned_bytes: u64,
+    /// The most that may stay so.
+    pub pinned_bytes_max: Option<u64>,
+    /// Bytes of pinned collections beyond that: they leave like any others.
+    pub spilled_bytes: u64,
     /// Objects whose bytes failed their check.
     pub quarantined: u64,
 }

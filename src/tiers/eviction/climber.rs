@@ -5,6 +5,8 @@
 //! would have had; a hit on probation is one a slightly smaller main part would have lost. The window
 //! moves towards the side that earns more hits a byte. Only `w_tinylfu.rs` uses it.
 
+use super::ghost::Ghost;
+
 const WINDOW_MIN: f64 = 0.01;
 const WINDOW_MAX: f64 = 0.80;
 
@@ -19,24 +21,10 @@ const REACH: f64 = 0.04;
 const USES_MIN: usize = 200;
 const ENTRIES_A_USE: usize = 5;
 
-/// The reach is a small share of the entries, so the table needs a slot only for every fourth.
-const ENTRIES_A_SLOT: usize = 4;
-
-/// Something that lost against the main part.
-#[derive(Clone, Copy, Default)]
-struct Loser {
-    hash: u64,
-    /// The sum of costs turned away up to it; 0 in an empty slot.
-    at: u64,
-}
-
 /// Where the window's size stands, and the evidence for its next step.
 pub(super) struct Climber {
     window: f64,
-    reach_bytes: u64,
-    /// Found by hash; a newer loser takes the slot of an older one.
-    losers: Vec<Loser>,
-    turned_away_bytes: u64,
+    losers: Ghost,
     regrets: u64,
     thanks: u64,
     uses: usize,
@@ -44,15 +32,7 @@ pub(super) struct Climber {
 
 impl Climber {
     pub fn new(budget_bytes: u64) -> Self {
-        Climber {
-            window: WINDOW_MIN,
-            reach_bytes: ((budget_bytes as f64 * REACH) as u64).max(1),
-            losers: vec![Loser::default(); 64],
-            turned_away_bytes: 0,
-            regrets: 0,
-            thanks: 0,
-            uses: 0,
-        }
+        Climber { window: WINDOW_MIN, losers: Ghost::new(reach(budget_bytes)), regrets: 0, thanks: 0, uses: 0 }
     }
 
     /// The window's share of the budget.
@@ -60,29 +40,24 @@ impl Climber {
         self.window
     }
 
-    /// Makes room for this many entries; the size stays a power of two, so a copy keeps each in its slot.
+    /// Takes note that the level has another size.
+    pub fn resize(&mut self, budget_bytes: u64) {
+        self.losers.set_reach(reach(budget_bytes));
+    }
+
+    /// Makes room for this many entries.
     pub fn grow_for(&mut self, entries: usize) {
-        while self.losers.len() * ENTRIES_A_SLOT < entries {
-            self.losers.extend_from_within(..);
-        }
+        self.losers.grow_for(entries);
     }
 
     /// Notes what left the window and lost against the main part.
     pub fn turn_away(&mut self, hash: u64, cost: u64) {
-        self.turned_away_bytes = self.turned_away_bytes.saturating_add(cost);
-        let at = self.turned_away_bytes;
-        let slot = self.slot(hash);
-        if let Some(loser) = self.losers.get_mut(slot) {
-            *loser = Loser { hash, at };
-        }
+        self.losers.leave(hash, cost);
     }
 
     /// Notes a miss.
     pub fn miss(&mut self, hash: u64) {
-        let loser = self.losers.get(self.slot(hash)).filter(|loser| loser.at > 0 && loser.hash == hash);
-        if loser.is_some_and(|loser| self.turned_away_bytes - loser.at <= self.reach_bytes) {
-            self.regrets += 1;
-        }
+        self.regrets += u64::from(self.losers.remembers(hash));
     }
 
     /// Notes a hit on probation.
@@ -96,7 +71,7 @@ impl Climber {
         if self.uses < USES_MIN.max(entries / ENTRIES_A_USE) {
             return;
         }
-        let wider = self.regrets as f64 / self.reach_bytes as f64;
+        let wider = self.regrets as f64 / self.losers.reach_bytes() as f64;
         let narrower = self.thanks as f64 / probation_bytes.max(1) as f64;
         if wider + narrower > 0.0 {
             let step = STEP_MAX * (wider - narrower) / (wider + narrower);
@@ -104,10 +79,11 @@ impl Climber {
         }
         (self.regrets, self.thanks, self.uses) = (0, 0, 0);
     }
+}
 
-    fn slot(&self, hash: u64) -> usize {
-        hash as usize & (self.losers.len() - 1)
-    }
+/// As bytes of a level.
+pub(super) fn reach(budget_bytes: u64) -> u64 {
+    (budget_bytes as f64 * REACH) as u64
 }
 
 #[cfg(test)]

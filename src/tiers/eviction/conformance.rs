@@ -1,19 +1,30 @@
 //! What every policy promises, as functions any policy can be put through.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{Policy, policy};
+use super::{Choice, Grouped, Policy, Sections, policy};
 use crate::model::EvictionKind;
 
 const BUDGET: u64 = 1000;
 
-/// Every policy: a new one is one more name here.
-const ALL: [EvictionKind; 2] = [EvictionKind::Lru, EvictionKind::WTinyLfu];
+impl Grouped for u16 {
+    fn collection(&self) -> &str {
+        ["common", "lru", "lfu", "w-tinylfu", "other"][usize::from(*self % 5)]
+    }
+}
+
+/// Every policy, alone and several in one level: a new one is one more name in `EvictionKind::ALL`.
+fn all() -> impl Iterator<Item = Box<dyn Policy<u16>>> {
+    let choice = |name: &str| Choice { kind: name.parse().ok(), pinned: false };
+    let sections = move |kind| -> Box<dyn Policy<u16>> { Box::new(Sections::new(kind, BUDGET, 0, Arc::new(choice))) };
+    EvictionKind::ALL.into_iter().flat_map(move |kind| [policy(kind, BUDGET), sections(kind)])
+}
 
 fn each(test: fn(Box<dyn Policy<u16>>)) {
-    ALL.into_iter().for_each(|kind| test(policy(kind, BUDGET)));
+    all().for_each(test);
 }
 
 #[test]
@@ -146,6 +157,9 @@ fn agrees_with_a_map(policy: &mut dyn Policy<u16>, steps: &[Step]) -> Result<(),
         }
         prop_assert_eq!((policy.len(), policy.cost()), (map.len(), map.values().sum::<u64>()));
     }
+    let mut visited = BTreeMap::new();
+    policy.each(&mut |key, cost| assert!(visited.insert(*key, cost).is_none(), "{key} twice"));
+    prop_assert_eq!(&visited, &map.clone().into_iter().collect());
     // Membership: everything that should be here can be asked to leave, once.
     let mut left = policy.victims(u64::MAX, &|_| false);
     left.sort_unstable();
@@ -158,8 +172,8 @@ fn agrees_with_a_map(policy: &mut dyn Policy<u16>, steps: &[Step]) -> Result<(),
 proptest! {
     #[test]
     fn the_books_equal_those_of_a_map(steps in proptest::collection::vec(step(), 1..400)) {
-        for kind in ALL {
-            agrees_with_a_map(policy(kind, BUDGET).as_mut(), &steps)?;
+        for mut policy in all() {
+            agrees_with_a_map(policy.as_mut(), &steps)?;
         }
     }
 }

@@ -66,6 +66,14 @@ impl<K: Clone + Eq + Hash + Send> Policy<K> for Lru<K> {
         cost <= free || cost <= self.budget_bytes
     }
 
+    fn resize(&mut self, budget_bytes: u64) {
+        self.budget_bytes = budget_bytes;
+    }
+
+    fn each(&self, visit: &mut dyn FnMut(&K, u64)) {
+        self.lists.each(visit);
+    }
+
     fn len(&self) -> usize {
         self.lists.len()
     }

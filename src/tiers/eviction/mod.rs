@@ -1,31 +1,51 @@
 //! Which entries leave a full level: one trait, and a file for each policy.
 //!
 //! A policy keeps books only: it owns no bytes, asks no clock and takes no lock; the one actor of a
-//! level owns it. `conformance.rs` is the suite every policy passes, `simulation.rs` compares hit ratios.
+//! level owns it. `sections.rs` keeps several policies over one level, one for each collection that names
+//! its own; `level.rs` is what that actor asks of a level. `conformance.rs` is the suite every policy passes,
+//! `simulation.rs` compares hit ratios, and `benches/eviction` does so with other caches.
 //! An entry costs its policy about [`ENTRY_OVERHEAD_BYTES`] beside the bytes it stands for.
 
 use std::hash::Hash;
 
 use crate::model::EvictionKind;
 
+mod choice;
 mod climber;
+mod ghost;
+mod level;
+mod lfu;
 mod list;
 mod lru;
+mod pinning;
+mod section;
+mod sections;
+mod shares;
 mod sketch;
 mod w_tinylfu;
 
 #[cfg(test)]
+mod concurrency;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod sections_tests;
+#[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod traces;
 
+pub use choice::{Choice, Choices, Grouped, Pins, no_choices};
+pub use level::Evictable;
+pub use lfu::Lfu;
 pub use lru::Lru;
+pub use sections::Sections;
 pub use w_tinylfu::WTinyLfu;
 
 /// What the books of one entry take in memory, for a level to add to the entry's own size: a node (48
-/// bytes with an address as key), its place in the index (33) and its share of what is learnt (up to 28), the
+/// bytes with an address as key), its place in the index (33) and its share of what is learnt (up to 36), the
 /// first two doubled because tables grow by doubling. The text of the address is shared, so it is not here.
-pub const ENTRY_OVERHEAD_BYTES: u64 = 200;
+pub const ENTRY_OVERHEAD_BYTES: u64 = 208;
 
 /// Decides which entries leave a full level. Keeps books only; owns no bytes. Single-threaded: one actor owns it.
 pub trait Policy<K>: Send {
@@ -51,6 +71,12 @@ pub trait Policy<K>: Send {
 
     /// Whether a candidate of this cost is worth more than what it would push out (always true while there is room).
     fn admits(&mut self, key: &K, cost: u64, free: u64) -> bool;
+
+    /// The level, or this policy's part of it, has another size from now on. Nothing leaves by that.
+    fn resize(&mut self, budget_bytes: u64);
+
+    /// Visits every entry with its cost, in no order.
+    fn each(&self, visit: &mut dyn FnMut(&K, u64));
 
     /// How many entries there are.
     fn len(&self) -> usize;
@@ -78,6 +104,7 @@ pub fn policy_seeded<K: Clone + Eq + Hash + Send + 'static>(
 ) -> Box<dyn Policy<K>> {
     match kind {
         EvictionKind::Lru => Box::new(Lru::new(budget_bytes)),
-        EvictionKind::Lfu | EvictionKind::WTinyLfu => Box::new(WTinyLfu::new(budget_bytes, seed)),
+        EvictionKind::Lfu => Box::new(Lfu::new(budget_bytes)),
+        EvictionKind::WTinyLfu => Box::new(WTinyLfu::new(budget_bytes, seed)),
     }
 }

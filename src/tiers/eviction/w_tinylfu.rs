@@ -212,6 +212,15 @@ impl<K: Clone + Eq + Hash + Send> Policy<K> for WTinyLfu<K> {
         self.denser(self.frequency(key), cost, self.frequency(&victim.key), victim.cost)
     }
 
+    fn resize(&mut self, budget_bytes: u64) {
+        self.budget_bytes = budget_bytes;
+        self.climber.resize(budget_bytes);
+    }
+
+    fn each(&self, visit: &mut dyn FnMut(&K, u64)) {
+        self.lists.each(visit);
+    }
+
     fn len(&self) -> usize {
         self.lists.len()
     }

@@ -109,6 +109,21 @@ pub const CLOUD_NAME_BYTES_MAX: usize = 200;
 /// How long replaced and deleted versions stay readable when the collection names no time.
 pub const RETENTION_S_DEFAULT: u64 = 24 * 3600;
 
+/// Spans that may wait for the trace collector; beyond that they are dropped and counted.
+pub const EXPORT_QUEUE_SPANS_MAX: usize = 4096;
+
+/// Spans that one message to the trace collector carries.
+pub const EXPORT_BATCH_SPANS_MAX: usize = 512;
+
+/// How long spans gather before they are sent.
+pub const EXPORT_PERIOD: Duration = Duration::from_secs(1);
+
+/// The longest wait before a trace collector that failed is tried again.
+pub const EXPORT_BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// How long the trace collector may take for one message.
+pub const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Characters that are kept of a panic's text.
 pub const PANIC_TEXT_CHARS_MAX: usize = 200;
 

@@ -18,7 +18,9 @@ fn run(cli: cli::Cli) -> Result<()> {
     match cli.command {
         Command::Serve(command) => {
             let (config, origins) = command.config()?;
-            telemetry::init(config.log.format, config.log.level)?;
+            let origin =
+                telemetry::Origin { site: config.site.name.to_string(), container: config.container.name.to_string() };
+            telemetry::init(config.log.format, config.log.level, origin)?;
             node::serve(config, origins, command.json)
         }
         Command::Demo(command) => node::demo(command.keep),

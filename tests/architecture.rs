@@ -58,7 +58,10 @@ const FENCES: [(&str, &[&str]); 28] = [
     ("libc::", &["src/sys.rs"]),
     // Not crates, but doors to the outside: behaviour gets a `Clock`, an `Rng` and a `Fs` instead.
     ("SystemTime::now", &["src/model/time.rs"]),
-    ("Instant::now", &["src/actors/runtime.rs", "src/node/demo/", "src/node/serve.rs", "src/cli/"]),
+    (
+        "Instant::now",
+        &["src/model/time.rs", "src/actors/runtime.rs", "src/node/demo/", "src/node/serve.rs", "src/cli/"],
+    ),
     ("std::fs", &["src/store/real.rs", "src/node/", "src/cli/"]),
     ("tokio::fs", &[]),
     // The fuse is for tests: no release build has it.

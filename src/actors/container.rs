@@ -21,6 +21,7 @@ use super::sync::{Recent, SyncActor};
 use crate::control::Collections;
 use crate::error::{Error, Result};
 use crate::model::{CollectionPolicy, Durability, Level, Name, NfrSpec};
+use crate::telemetry::Telemetry;
 use crate::tiers::{Change, CloudTier, Job, Keeper, Outcome};
 
 /// The actors that a request is worked on with.
@@ -39,6 +40,7 @@ pub struct Crew {
     /// Sealed bytes that the disk should hold at most.
     pub(super) disk_budget: u64,
     pub(super) object_bytes_max: u64,
+    pub(super) telemetry: Arc<Telemetry>,
 }
 
 /// The actor.

@@ -40,7 +40,8 @@ impl CpuPool {
 
 /// Runs work that waits for the disk.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work))
         .await
         .map_err(|error| Error::internal("work on the disk failed").because(error))?
 }

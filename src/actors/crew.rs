@@ -17,11 +17,12 @@ use crate::error::Result;
 use crate::limits::{ACTOR_QUEUE_MAX, COLLECT_PERIOD, LEARN_PERIOD, SWEEP_PERIOD, SYNC_PERIOD};
 use crate::model::Rng;
 use crate::nfr::Keyring;
+use crate::telemetry::Telemetry;
 use crate::tiers::eviction::{Choice, Choices, Evictable};
 use crate::tiers::{CloudTier, Keeper, MemoryTier};
 
 /// What the crew of a container is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CrewOptions {
     /// Threads that seal and open.
     pub workers: usize,
@@ -33,6 +34,8 @@ pub struct CrewOptions {
     pub disk_budget: u64,
     /// What bounds the container as a whole.
     pub bounds: Bounds,
+    /// Where it is counted what happens.
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// The actors of a container.
@@ -58,8 +61,10 @@ impl Actors {
         let (front, back) = (runtime.arbiter(), runtime.arbiter());
         let nfr = runtime.supervise(&front, "nfr", ACTOR_QUEUE_MAX, move || NfrActor::new(Arc::clone(&stages)));
         let disk = {
-            let keeper = Arc::clone(&keeper);
-            runtime.supervise(&back, "disk", ACTOR_QUEUE_MAX, move || DiskActor::new(Arc::clone(&keeper)))
+            let (keeper, telemetry) = (Arc::clone(&keeper), Arc::clone(&options.telemetry));
+            runtime.supervise(&back, "disk", ACTOR_QUEUE_MAX, move || {
+                DiskActor::new(Arc::clone(&keeper), Arc::clone(&telemetry))
+            })
         };
         let eviction = {
             let (memory, seed) = (Arc::clone(keeper.memory()), rng.u64());
@@ -93,6 +98,7 @@ impl Actors {
             recent,
             disk_budget,
             object_bytes_max,
+            telemetry: options.telemetry,
         };
         let container = {
             let crew = crew.clone();

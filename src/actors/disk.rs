@@ -14,6 +14,8 @@ use super::runtime::{Answer, Ask, Serves};
 use crate::error::{Error, Result};
 use crate::limits::COMMIT_CHANGES_MAX;
 use crate::model::{Address, FrameId, Version};
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::labels::{CommitOutcome, Ended};
 use crate::tiers::{Job, Keeper, Outcome, Swept};
 
 type Done = oneshot::Sender<Result<Outcome>>;
@@ -21,6 +23,7 @@ type Done = oneshot::Sender<Result<Outcome>>;
 /// The actor.
 pub struct DiskActor {
     keeper: Arc<Keeper>,
+    telemetry: Arc<Telemetry>,
     queue: mpsc::Sender<(Job, Done)>,
 }
 
@@ -63,25 +66,31 @@ impl Ask for Sweep {
 
 impl DiskActor {
     /// An actor with a commit thread of its own, which ends with it.
-    pub fn new(keeper: Arc<Keeper>) -> Self {
+    pub fn new(keeper: Arc<Keeper>, telemetry: Arc<Telemetry>) -> Self {
         let (queue, jobs) = mpsc::channel();
-        let committer = Arc::clone(&keeper);
-        let thread = std::thread::Builder::new().name("commit".into()).spawn(move || commit_groups(&committer, &jobs));
+        let committer = (Arc::clone(&keeper), Arc::clone(&telemetry));
+        let commit = move || commit_groups(&committer.0, &committer.1, &jobs);
+        let thread = std::thread::Builder::new().name("commit".into()).spawn(commit);
         if let Err(error) = thread {
             // The queue is closed then, and every change is refused with a clear error.
             tracing::error!(%error, "cannot start the commit thread");
         }
-        DiskActor { keeper, queue }
+        DiskActor { keeper, telemetry, queue }
     }
 }
 
 /// While one group is being synced the next one gathers, so the group grows with the load.
-fn commit_groups(keeper: &Keeper, jobs: &mpsc::Receiver<(Job, Done)>) {
+fn commit_groups(keeper: &Keeper, telemetry: &Telemetry, jobs: &mpsc::Receiver<(Job, Done)>) {
     while let Ok(first) = jobs.recv() {
         let rest = jobs.try_iter().take(COMMIT_CHANGES_MAX - 1);
         let (group, waiting): (Vec<Job>, Vec<Done>) = std::iter::once(first).chain(rest).unzip();
         // Callers of a group that panics find their channel closed: the outcome is unknown to them.
+        let (started, changes) = (telemetry.ticks_ns(), group.len() as u64);
         let outcomes = catch_unwind(AssertUnwindSafe(|| keeper.commit(group)));
+        let done = outcomes.as_ref().is_ok_and(|outcomes| outcomes.iter().all(Result::is_ok));
+        telemetry.metrics.commits.one(if done { CommitOutcome::Done } else { CommitOutcome::Failed });
+        telemetry.metrics.commit_changes.observe((), changes);
+        telemetry.metrics.commit_duration.observe((), telemetry.since_ns(started));
         match outcomes {
             Ok(outcomes) => waiting.into_iter().zip(outcomes).for_each(|(done, outcome)| drop(done.send(outcome))),
             Err(_) => tracing::error!("a commit panicked; its callers are told to try again"),
@@ -103,6 +112,7 @@ impl Serves<Persist> for DiskActor {
 impl Serves<Quarantine> for DiskActor {
     fn serve(&mut self, Quarantine { address, version, frame, why }: Quarantine) -> Answer<()> {
         let keeper = Arc::clone(&self.keeper);
+        self.telemetry.metrics.quarantines.one(());
         Answer::later(blocking(move || {
             tracing::error!(%address, %version, %frame, %why, "a damaged object is quarantined");
             keeper.disk().quarantine(&address, version, frame, &why)
@@ -119,7 +129,15 @@ impl Serves<Collect> for DiskActor {
 
 impl Serves<Sweep> for DiskActor {
     fn serve(&mut self, Sweep: Sweep) -> Answer<Swept> {
-        let keeper = Arc::clone(&self.keeper);
-        Answer::later(blocking(move || keeper.sweep()))
+        let (keeper, telemetry) = (Arc::clone(&self.keeper), Arc::clone(&self.telemetry));
+        Answer::later(blocking(move || {
+            let swept = keeper.sweep()?;
+            let metrics = &telemetry.metrics;
+            metrics.sweeps.one(());
+            metrics.swept.add(Ended::Version, swept.versions as u64);
+            metrics.swept.add(Ended::Object, swept.lives.len() as u64);
+            metrics.swept.add(Ended::Tombstone, swept.tombstones as u64);
+            Ok(swept)
+        }))
     }
 }

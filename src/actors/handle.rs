@@ -20,6 +20,9 @@ use super::runtime::{ActorHealth, Link};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, LIST_LIMIT_MAX, SESSION_POLL};
 use crate::model::{Address, Durability, Head, Level, Manifest, Session};
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::labels::{Outcome, Served};
 use crate::tiers::{Keeper, Located, Resident};
 
 /// Bytes that one streamed body may have in flight: received, being sealed, and being written.
@@ -106,11 +109,23 @@ impl Handle {
 
     /// An object in memory, answered without waiting for anything.
     pub fn hit(&self, address: &Address) -> Option<Arc<Resident>> {
-        self.0.crew.keeper.hit(address)
+        let found = self.0.crew.keeper.hit(address)?;
+        self.metrics().pulls.one((Outcome(None), Served(Some(Level::Ram))));
+        Some(found)
     }
 
     /// Stores an object.
     pub async fn push(&self, push: Push, body: Body) -> Result<Pushed> {
+        let outcome = self.store(push, body).await;
+        let level = outcome.as_ref().ok().map(|pushed| match pushed.manifest.durability {
+            Durability::Ram => Level::Ram,
+            Durability::Disk => Level::Disk,
+        });
+        self.metrics().pushes.one((Outcome::of(&outcome), Served(level)));
+        outcome
+    }
+
+    async fn store(&self, push: Push, body: Body) -> Result<Pushed> {
         let in_flight = push.size.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
         let permits = self.permits_to_change(in_flight, push.deadline).await?;
         let pushed = self.0.container.ask(StoreObject { push, body, permits }).await?;
@@ -123,12 +138,24 @@ impl Handle {
 
     /// Reads an object or a range of it.
     pub async fn pull(&self, pull: Pull) -> Result<Pulled> {
-        self.covered(Some(&pull.address), pull.session.as_ref(), pull.deadline).await?;
-        if pull.version.is_none()
+        let covered = self.covered(Some(&pull.address), pull.session.as_ref(), pull.deadline).await;
+        if covered.is_ok()
+            && pull.version.is_none()
             && let Some(resident) = self.hit(&pull.address)
         {
             return from_memory(&pull, &resident);
         }
+        let outcome = match covered {
+            Ok(()) => self.fetch(pull).await,
+            Err(error) => Err(error),
+        };
+        let level = outcome.as_ref().ok().map(|pulled| pulled.level);
+        self.metrics().pulls.one((Outcome::of(&outcome), Served(level)));
+        outcome
+    }
+
+    async fn fetch(&self, pull: Pull) -> Result<Pulled> {
+        self.0.crew.keeper.memory().missed();
         let permits = self.permits(BODY_BYTES_MAX / 2, pull.deadline).await?;
         self.0.container.ask(FetchObject { pull, permits }).await
     }
@@ -146,6 +173,12 @@ impl Handle {
 
     /// Deletes an object.
     pub async fn delete(&self, delete: Delete) -> Result<Deleted> {
+        let outcome = self.remove(delete).await;
+        self.metrics().deletes.one(Outcome::of(&outcome));
+        outcome
+    }
+
+    async fn remove(&self, delete: Delete) -> Result<Deleted> {
         let deadline = delete.deadline;
         let _permits = self.permits_to_change(0, deadline).await?;
         within(deadline, "the delete took too long; it may still happen", self.0.container.ask(RemoveObject(delete)))
@@ -222,6 +255,15 @@ impl Handle {
         .await
     }
 
+    /// Where it is counted what happens here.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.0.crew.telemetry
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.crew.telemetry.metrics
+    }
+
     /// How each actor is doing.
     pub fn actors(&self) -> Vec<ActorHealth> {
         let crew = &self.0.crew;
@@ -260,7 +302,7 @@ impl Handle {
 
     pub(super) async fn permits_to_change(&self, bytes: u64, deadline: Duration) -> Result<Permits> {
         let change = timeout(deadline, Arc::clone(&self.0.changes).acquire_owned()).await;
-        let Ok(Ok(change)) = change else { return Err(at_limit()) };
+        let Ok(Ok(change)) = change else { return Err(self.at_limit()) };
         // Looked at with the permit in hand: a drain that does not see this change is seen by it.
         if self.0.retired.load(Ordering::Acquire) {
             return Err(Error::unavailable(
@@ -289,18 +331,19 @@ impl Handle {
             Ok(_) if self.0.draining.load(Ordering::Acquire) => Err(shutting_down()),
             Ok((Ok(request), None)) => Ok(Permits { _request: request, _bytes: None, _change: None }),
             Ok((Ok(request), Some(Ok(bytes)))) => Ok(Permits { _request: request, _bytes: Some(bytes), _change: None }),
-            _ => Err(at_limit()),
+            _ => Err(self.at_limit()),
         }
+    }
+
+    fn at_limit(&self) -> Error {
+        self.metrics().permits_refused.one(());
+        Error::busy("the container is at its limit of requests").retry_after(Duration::from_secs(1))
     }
 }
 
 fn shutting_down() -> Error {
     Error::unavailable("the container is shutting down; ask another one, or this one once it is back")
         .retry_after(Duration::from_secs(1))
-}
-
-fn at_limit() -> Error {
-    Error::busy("the container is at its limit of requests").retry_after(Duration::from_secs(1))
 }
 
 fn found(located: Located) -> Found {

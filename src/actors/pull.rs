@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 use super::body::PullBody;
 use super::container::Crew;
@@ -211,7 +212,8 @@ impl Reading {
         let permits = permits.take();
         let (send, rest) = mpsc::channel(1);
         let body = PullBody::streamed([cut.apply(0, &first)], rest);
-        tokio::spawn(self.stream(Streaming { opener, window, todo, first, cut, send, promotion, permits }));
+        let streaming = Streaming { opener, window, todo, first, cut, send, promotion, permits };
+        tokio::spawn(self.stream(streaming).in_current_span());
         Ok(Pulled { manifest, level, range, body })
     }
 

@@ -15,11 +15,13 @@ use actix::{Actor, Addr, Arbiter, ArbiterHandle, Context, Handler, System};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot, watch};
+use tracing::Instrument;
 
 use super::fuse::Fuse;
 use crate::error::{Error, Result};
 use crate::limits::PANIC_TEXT_CHARS_MAX;
 use crate::model::{Clock, SystemClock};
+use crate::telemetry::metrics::{Histogram, SECONDS};
 
 /// Waits before a restart: doubled each time an actor dies young, up to the longest.
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
@@ -57,6 +59,9 @@ impl<T> Answer<T> {
 
 struct Envelope<M: Ask> {
     message: M,
+    /// What the message belongs to, for the log lines of whoever works on it.
+    span: tracing::Span,
+    asked: Instant,
     reply: oneshot::Sender<Result<M::Reply>>,
 }
 
@@ -69,6 +74,7 @@ struct Shell<B> {
     behaviour: B,
     fuse: Arc<Fuse>,
     runtime: tokio::runtime::Handle,
+    waits: Arc<Histogram<()>>,
     trouble: Arc<Trouble>,
     /// Dropped with the actor, also by a panic: that is how the supervisor learns of it.
     _alive: oneshot::Sender<()>,
@@ -81,7 +87,9 @@ impl<B: Unpin + 'static> Actor for Shell<B> {
 impl<B: Serves<M>, M: Ask> Handler<Envelope<M>> for Shell<B> {
     type Result = ();
 
-    fn handle(&mut self, Envelope { message, reply }: Envelope<M>, _: &mut Context<Self>) {
+    fn handle(&mut self, Envelope { message, span, asked, reply }: Envelope<M>, _: &mut Context<Self>) {
+        self.waits.observe((), asked.elapsed().as_nanos() as u64);
+        let _inside = span.enter();
         let served = catch_unwind(AssertUnwindSafe(|| {
             self.fuse.burn();
             self.behaviour.serve(message)
@@ -91,13 +99,14 @@ impl<B: Serves<M>, M: Ask> Handler<Envelope<M>> for Shell<B> {
             Ok(Answer::Ready(answer)) => drop(reply.send(answer)),
             Ok(Answer::Later(answer)) => {
                 let trouble = Arc::clone(&self.trouble);
-                self.runtime.spawn(async move {
+                let answering = async move {
                     match AssertUnwindSafe(answer).catch_unwind().await {
                         Ok(answer) => drop(reply.send(answer)),
                         // The actor lives on; whoever asked finds the reply gone.
                         Err(panic) => trouble.remember(&*panic),
                     }
-                });
+                };
+                self.runtime.spawn(answering.in_current_span());
             }
             Err(panic) => {
                 self.trouble.remember(&*panic);
@@ -137,7 +146,7 @@ pub struct LastError {
 }
 
 /// How an actor is doing.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ActorHealth {
     /// Its name.
     pub name: &'static str,
@@ -147,6 +156,8 @@ pub struct ActorHealth {
     pub bound: usize,
     /// How often it died and was started again.
     pub restarts: u64,
+    /// How long messages waited before it took them up, in nanoseconds.
+    pub waits: Arc<Histogram<()>>,
     /// What it, or work it had begun, last panicked with.
     pub last_error: Option<LastError>,
 }
@@ -167,6 +178,7 @@ struct Shared<B: Unpin + 'static> {
     address: watch::Sender<Option<Addr<Shell<B>>>>,
     permits: Semaphore,
     bound: usize,
+    waits: Arc<Histogram<()>>,
     fuse: Arc<Fuse>,
     trouble: Arc<Trouble>,
     behaviour: PhantomData<fn() -> B>,
@@ -179,7 +191,7 @@ impl<B: Unpin + 'static> Link<B> {
     where
         B: Serves<M>,
     {
-        let shared = &self.shared;
+        let (shared, asked) = (&self.shared, Instant::now());
         let _permit = shared.permits.acquire().await.map_err(|_| self.gone())?;
         let mut changes = shared.address.subscribe();
         // Between two lives there is no address; the next life is moments away.
@@ -190,7 +202,7 @@ impl<B: Unpin + 'static> Link<B> {
             .clone();
         let (reply, answer) = oneshot::channel();
         if let Some(address) = address {
-            address.do_send(Envelope { message, reply });
+            address.do_send(Envelope { message, span: tracing::Span::current(), asked, reply });
         }
         answer.await.map_err(|_| self.gone())?
     }
@@ -201,6 +213,7 @@ impl<B: Unpin + 'static> Link<B> {
             name: self.shared.name,
             queued: self.shared.bound - self.shared.permits.available_permits(),
             bound: self.shared.bound,
+            waits: Arc::clone(&self.shared.waits),
             restarts: self.shared.trouble.restarts.load(Ordering::Relaxed),
             last_error: self.shared.trouble.last.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
@@ -261,6 +274,7 @@ impl ActorRuntime {
             address: watch::channel(None).0,
             permits: Semaphore::new(bound),
             bound,
+            waits: Arc::new(Histogram::new(SECONDS)),
             fuse: Arc::new(Fuse::of(name)),
             trouble: Arc::default(),
             behaviour: PhantomData,
@@ -307,7 +321,7 @@ async fn live_once<B: Send + Unpin + 'static>(
     let (alive, ended) = oneshot::channel();
     let (link, runtime, factory) = (Arc::clone(shared), main.clone(), Arc::clone(factory));
     let placed = arbiter.spawn_fn(move || {
-        let trouble = Arc::clone(&link.trouble);
+        let (waits, trouble) = (Arc::clone(&link.waits), Arc::clone(&link.trouble));
         let behaviour = match catch_unwind(AssertUnwindSafe(|| factory())) {
             Ok(behaviour) => behaviour,
             Err(panic) => {
@@ -315,7 +329,7 @@ async fn live_once<B: Send + Unpin + 'static>(
                 resume_unwind(panic);
             }
         };
-        let shell = Shell { behaviour, fuse: Arc::clone(&link.fuse), runtime, trouble, _alive: alive };
+        let shell = Shell { behaviour, fuse: Arc::clone(&link.fuse), runtime, waits, trouble, _alive: alive };
         link.address.send_replace(Some(shell.start()));
     });
     if placed {
@@ -367,6 +381,7 @@ mod tests {
                 assert_eq!(link.health().restarts, round);
                 assert_eq!(link.health().last_error.unwrap().text, "a planted panic");
             }
+            assert!(link.health().waits.count(()) >= 7, "every message that was taken up had waited");
             let many = (0..100).map(|_| link.ask(Add(1)));
             let sums = futures_util::future::join_all(many).await;
             assert!(sums.into_iter().all(|sum| sum.is_ok()), "a bound makes callers wait, not fail");

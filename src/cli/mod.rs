@@ -8,6 +8,7 @@ mod collection;
 mod config;
 mod files;
 mod ls;
+mod metrics;
 mod options;
 mod out;
 mod progress;
@@ -29,6 +30,7 @@ pub use admin::Admin;
 pub use collection::CollectionCommand;
 pub use config::ConfigCommand;
 pub use ls::Ls;
+pub use metrics::MetricsCommand;
 pub use pull::Pull;
 pub use push::Push;
 pub use rm::Rm;
@@ -109,6 +111,9 @@ pub enum Command {
     /// Check and explain the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Explain what a container tells of itself.
+    #[command(subcommand, hide = true)]
+    Metrics(MetricsCommand),
     /// Print the version.
     Version(Version),
 }
@@ -139,6 +144,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Admin(admin) => admin.run(&remote.client()?).await,
         Command::Collection(collection) => collection.run(&remote.client()?).await,
         Command::Config(config) => config.run(),
+        Command::Metrics(metrics) => metrics.run(),
         Command::Version(version) => version.run(),
     }
 }

@@ -55,6 +55,7 @@ fn commands_of_the_contract_are_understood() {
         "meshstore config check site.toml",
         "meshstore config show --json",
         "meshstore config reference --markdown",
+        "meshstore metrics reference --markdown",
         "meshstore version --json",
     ] {
         assert!(parsed(line).is_ok(), "{line}: {}", parsed(line).unwrap_err());

@@ -6,6 +6,7 @@
 mod admin;
 mod answer;
 mod collections;
+mod collector;
 mod object;
 mod options;
 mod pull;
@@ -13,6 +14,7 @@ mod push;
 mod transport;
 
 pub use collections::Collection;
+pub use collector::HttpCollector;
 pub use object::{Deleted, Item, ListPage, Object};
 pub use options::{DeleteOptions, ReadOptions};
 pub use pull::Pulled;

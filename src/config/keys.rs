@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use super::Host;
 use super::declare::{Key, Reader, settings};
-use super::shape::{BUS, CLOUD, EVICTION, FORMAT, LEVEL, LOOPBACK, MILLIS, NAME, PATH, SIZE, SIZE_OR_AUTO, count};
+use super::shape::{
+    BUS, CLOUD, COLLECTOR, EVICTION, FORMAT, LEVEL, LOOPBACK, MILLIS, NAME, PATH, SHARE, SIZE, SIZE_OR_AUTO, count,
+};
 use crate::limits::{PINNED_PERCENT_DEFAULT, PINNED_PERCENT_MAX};
 use crate::model::{CloudUrl, EvictionKind, Name};
-use crate::telemetry::{LevelFilter, LogFormat};
+use crate::telemetry::{LevelFilter, LogFormat, Sample};
 
 /// How the containers of a site find each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,5 +123,14 @@ settings! { host;
         format: LogFormat = FORMAT, "auto";
         /// How much is said.
         level: LevelFilter = LEVEL, "info";
+    }
+
+    /// What the container tells of its requests beside metrics; see docs/metrics.md.
+    telemetry: TelemetryConfig {
+        /// URL of a trace collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`; `/v1/traces` is added
+        /// to it. `off` sends nothing.
+        otlp_url: Option<String> = COLLECTOR, "off";
+        /// Share of new traces that is sent; what callers ask for with `traceparent` comes on top.
+        sample: Sample = SHARE, "1";
     }
 }

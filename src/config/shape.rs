@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::keys::BusMode;
 use crate::error::{Error, Result};
 use crate::model::{CloudUrl, EvictionKind, Name};
-use crate::telemetry::{LevelFilter, LogFormat};
+use crate::telemetry::{LevelFilter, LogFormat, Sample};
 
 /// Longest duration a key may name: a day. Longer ones are typing errors.
 const MILLIS_MAX: u64 = 86_400_000;
@@ -152,6 +152,41 @@ fn read_level(text: &str) -> Result<LevelFilter> {
     .ok_or_else(|| bad("a log level is off, error, warn, info, debug or trace", text))
 }
 
+pub(super) const SHARE: Shape<Sample> =
+    Shape { takes: "a number from 0 to 1, such as 0.25", read: str::parse, show: Sample::to_string };
+
+pub(super) const COLLECTOR: Shape<Option<String>> = Shape {
+    takes: "an http:// URL, or off",
+    read: read_collector,
+    show: |url| url.clone().unwrap_or_else(|| "off".to_owned()),
+};
+
+fn read_collector(text: &str) -> Result<Option<String>> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let wrong = "a collector's URL looks like http://127.0.0.1:4318; off sends nothing";
+    let Some(rest) = text.strip_prefix("http://") else {
+        let https = text.starts_with("https://");
+        let why = "https to a collector is not built yet; use one on this host with http";
+        return Err(if https {
+            Error::unimplemented(why).with("value", text.escape_default())
+        } else {
+            bad(wrong, text)
+        });
+    };
+    let host = rest.split('/').next().unwrap_or_default();
+    if host.contains('@') {
+        // The value may hold a password, so it is not repeated.
+        return Err(Error::invalid("a collector's URL carries no credentials"));
+    }
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#' | '\\');
+    if host.is_empty() || host.starts_with(':') || rest.contains(odd) {
+        return Err(bad(wrong, text));
+    }
+    Ok(Some(text.trim_end_matches('/').to_owned()))
+}
+
 pub(super) const BUS: Shape<BusMode> = Shape {
     takes: "auto or local",
     read: read_bus,
@@ -216,6 +251,30 @@ mod tests {
     fn a_bus_url_is_not_built_yet_and_nonsense_is_invalid() {
         assert_eq!(read_bus("nats://127.0.0.1:4222").unwrap_err().kind(), Kind::Unimplemented);
         assert_eq!(read_bus("nats").unwrap_err().kind(), Kind::Invalid);
+    }
+
+    #[test]
+    fn a_collector_is_a_plain_url_or_off() {
+        assert_eq!(read_collector("off").unwrap(), None);
+        for url in ["http://127.0.0.1:4318", "http://h/otlp", "http://[::1]:1"] {
+            assert_eq!((COLLECTOR.show)(&read_collector(&format!("{url}/")).unwrap()), url);
+        }
+        for bad in [
+            "",
+            "http://",
+            "http:///x",
+            "http://:1",
+            "127.0.0.1:4318",
+            "ftp://h",
+            "http://h?x",
+            "http://h#x",
+            "http://h x",
+        ] {
+            assert_eq!(read_collector(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
+        }
+        assert_eq!(read_collector("https://h").unwrap_err().kind(), Kind::Unimplemented);
+        let secret = read_collector("http://u:hidden@h").unwrap_err();
+        assert!(!secret.to_string().contains("hidden"), "{secret}");
     }
 
     #[test]

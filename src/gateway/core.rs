@@ -35,6 +35,9 @@ pub trait Core: Send + Sync + 'static {
     /// A hit in memory, answered without waiting for anything: the hot path.
     fn hit(&self, address: &Address) -> Option<(Arc<Manifest>, Chunks)>;
 
+    /// The page of all metrics. It may wait for the disk.
+    fn metrics(&self) -> String;
+
     /// A collection and what it holds.
     fn collection(&self, name: &Name) -> Result<CollectionView>;
 

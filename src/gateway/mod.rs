@@ -13,6 +13,7 @@ mod digest;
 mod guard;
 mod headers;
 mod health;
+mod metrics;
 mod objects;
 mod path;
 mod problem;
@@ -20,6 +21,7 @@ mod reply;
 mod route;
 mod server;
 mod transfers;
+mod visit;
 
 pub use self::core::Core;
 pub use admin::Admin;

@@ -23,7 +23,7 @@ const LATER_V1: [&str; 12] = [
     "events",
     "openapi.json",
 ];
-const LATER_ROOT: [&str; 4] = ["metrics", "openapi.json", "api", "ui"];
+const LATER_ROOT: [&str; 3] = ["openapi.json", "api", "ui"];
 
 /// What a raw path names.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub(super) enum Target<'a> {
     Ready,
     /// What stands behind `/v1/admin/`.
     Admin(&'a str),
+    /// `/metrics`.
+    Metrics,
     /// Named by the contract, not built yet.
     Later,
     /// Nothing.
@@ -78,6 +80,7 @@ pub(super) fn target(path: &str) -> Target<'_> {
         "/readyz" => Target::Ready,
         "/v1/transfers" => Target::Transfers,
         "/v1/sync" => Target::Sync,
+        "/metrics" => Target::Metrics,
         _ if path.starts_with("/v1/transfers/") => Target::Later,
         _ => match path.strip_prefix("/v1/") {
             Some(rest) if first(rest, &LATER_V1) => Target::Later,
@@ -156,8 +159,9 @@ mod tests {
         assert_eq!(target("/v1/sync"), Target::Sync);
         assert_eq!(target("/v1/collections/c"), Target::Policy("c"));
         assert_eq!(target("/healthz"), Target::Health);
+        assert_eq!(target("/metrics"), Target::Metrics);
         assert_eq!(target("/v1/admin/tiers"), Target::Admin("tiers"));
-        for later in ["/v1/locate/c/k", "/v1/batch", "/v1/events", "/metrics", "/ui/x", "/api", "/openapi.json"] {
+        for later in ["/v1/locate/c/k", "/v1/batch", "/v1/events", "/ui/x", "/api", "/openapi.json"] {
             assert_eq!(target(later), Target::Later, "{later}");
         }
         for unknown in [

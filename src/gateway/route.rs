@@ -11,11 +11,13 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::{Either, LocalBoxFuture};
+use tracing::Instrument;
 
 use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
 use super::server::Shared;
-use super::{admin, collections, health, problem, transfers};
+use super::visit::{Visit, Waiting};
+use super::{admin, collections, health, metrics, problem, transfers};
 use crate::error::{Error, Result};
 use crate::model::{Address, Name};
 
@@ -34,22 +36,30 @@ enum Work {
     Collection(Method, Name),
     Transfers,
     Sync,
+    Metrics,
     Admin(admin::Task),
 }
 
 /// Answers a request, without waiting where that is possible.
 pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
     let (request, payload) = request.into_parts();
+    let target = path::target(request.uri().path());
+    let visit = Visit::begin(&door.telemetry, request.head(), &target);
     let planned = match door.guard.check(request.head()) {
-        Ok(()) => plan(door, &request),
+        Ok(()) => plan(door, &request, target),
         Err(error) => Err(problem::of(&error, None)),
     };
     match planned {
-        Err(response) => Either::Left(ready(Ok(ServiceResponse::new(request, response)))),
+        Err(mut response) => {
+            visit.answered(&door.telemetry, &mut response);
+            Either::Left(ready(Ok(ServiceResponse::new(request, response))))
+        }
         Ok(work) => {
-            let door = Arc::clone(door);
+            let (door, span) = (Arc::clone(door), visit.span());
+            let visit = Waiting::new(visit, &door.telemetry);
             Either::Right(Box::pin(async move {
-                let response = perform(&door, &request, payload, work).await;
+                let mut response = perform(&door, &request, payload, work).instrument(span).await;
+                visit.answered(&mut response);
                 Ok(ServiceResponse::new(request, response))
             }))
         }
@@ -57,9 +67,9 @@ pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
 }
 
 /// The work a request asks for, or (as `Err`) the answer that is known already.
-fn plan(door: &Shared, request: &HttpRequest) -> Result<Work, HttpResponse> {
+fn plan(door: &Shared, request: &HttpRequest, target: Target<'_>) -> Result<Work, HttpResponse> {
     let method = request.method();
-    match path::target(request.uri().path()) {
+    match target {
         Target::Object(collection, key) => plan_object(door, request, collection, key),
         Target::Collection(collection) if reads(method) => match path::collection(collection) {
             Ok(name) => Ok(Work::List(name)),
@@ -79,9 +89,13 @@ fn plan(door: &Shared, request: &HttpRequest) -> Result<Work, HttpResponse> {
             Err(health::ready(door.core.ready()).unwrap_or_else(|error| problem::of(&error, None)))
         }
         Target::Admin(rest) => admin::plan(method, rest).map(Work::Admin),
-        Target::Collection(_) | Target::Policies | Target::Transfers | Target::Health | Target::Ready => {
-            Err(problem::wrong_method(method.as_str(), "GET, HEAD"))
-        }
+        Target::Metrics if reads(method) => Ok(Work::Metrics),
+        Target::Collection(_)
+        | Target::Policies
+        | Target::Transfers
+        | Target::Health
+        | Target::Ready
+        | Target::Metrics => Err(problem::wrong_method(method.as_str(), "GET, HEAD")),
         Target::Later => {
             let error =
                 Error::unimplemented("this path is not built yet").with("path", request.uri().path().escape_default());
@@ -120,6 +134,7 @@ async fn perform(door: &Shared, request: &HttpRequest, payload: Payload, work: W
         Work::Read(address) => (get::from_anywhere(door, head, address.clone()).await, Some(address)),
         Work::Delete(address) => (delete::delete(door, head, address.clone()).await, Some(address)),
         Work::List(collection) => (list::list(door, head, collection).await, None),
+        Work::Metrics => (metrics::metrics(door, head).await, None),
         Work::ListCollections => (collections::list(door, head), None),
         Work::Collection(method, name) => (collections::answer(door, head, payload, &method, name).await, None),
         Work::Transfers => (transfers::list(door, head).await, None),

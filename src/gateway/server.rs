@@ -18,6 +18,7 @@ use super::guard::Guard;
 use super::route;
 use crate::error::{Error, Result};
 use crate::limits::REQUEST_DEADLINE_DEFAULT;
+use crate::telemetry::Telemetry;
 
 /// A stop that outlasts its grace is forced by [`Door::stop`]; the server's own limit is never met.
 const SHUTDOWN_SECONDS_MAX: u64 = 24 * 3600;
@@ -66,6 +67,24 @@ pub(super) struct Shared {
     pub(super) admin: Arc<dyn Admin>,
     pub(super) options: GatewayOptions,
     pub(super) guard: Guard,
+    pub(super) telemetry: Arc<Telemetry>,
+}
+
+/// Kept with a connection while it is open.
+struct OpenConnection(Arc<Telemetry>);
+
+impl OpenConnection {
+    fn count(telemetry: &Arc<Telemetry>) -> Self {
+        telemetry.metrics.http_connections_opened.one(());
+        telemetry.metrics.http_connections.up(());
+        OpenConnection(Arc::clone(telemetry))
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.metrics.http_connections.down(());
+    }
 }
 
 /// An open door. Dropping it shuts it at once.
@@ -77,14 +96,23 @@ pub struct Door {
 }
 
 /// Opens the door. Must be called inside a tokio runtime; the workers are threads of their own.
-pub async fn serve(core: Arc<dyn Core>, admin: Arc<dyn Admin>, options: GatewayOptions) -> Result<Door> {
+pub async fn serve(
+    core: Arc<dyn Core>,
+    admin: Arc<dyn Admin>,
+    telemetry: Arc<Telemetry>,
+    options: GatewayOptions,
+) -> Result<Door> {
     let workers = options.workers.max(1);
-    let shared = Arc::new(Shared { core, admin, guard: Guard::of(options.addr), options: options.clone() });
+    let guard = Guard::of(options.addr);
+    let shared = Arc::new(Shared { core, admin, guard, options: options.clone(), telemetry });
+    let sharing = Arc::clone(&shared);
     let factory = move || {
-        let shared = Arc::clone(&shared);
+        let shared = Arc::clone(&sharing);
         App::new().default_service(fn_service(move |request: ServiceRequest| route::answer(&shared, request)))
     };
+    let counting = Arc::clone(&shared.telemetry);
     let server = HttpServer::new(factory)
+        .on_connect(move |_, connection| drop(connection.insert(OpenConnection::count(&counting))))
         .workers(workers)
         .max_connections(options.connections_max.div_ceil(workers).max(1))
         .client_request_timeout(options.head_timeout)

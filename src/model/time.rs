@@ -1,7 +1,8 @@
 //! Time as a trait, so that a simulation owns it.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
 
@@ -9,6 +10,10 @@ use futures_util::future::BoxFuture;
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970.
     fn now_ms(&self) -> u64;
+
+    /// Nanoseconds since some moment in the past, for measuring how long something took: never goes
+    /// back, whatever is done to the wall clock.
+    fn ticks_ns(&self) -> u64;
 }
 
 /// The machine's own clock.
@@ -18,6 +23,11 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    }
+
+    fn ticks_ns(&self) -> u64 {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed().as_nanos() as u64
     }
 }
 
@@ -62,5 +72,9 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now_ms(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
+    }
+
+    fn ticks_ns(&self) -> u64 {
+        self.now_ms().saturating_mul(1_000_000)
     }
 }

@@ -5,19 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actors::{Actors, Bounds, CrewOptions, EvictionOptions, Handle};
+use crate::client::HttpCollector;
 use crate::config::{CloudConfig, Config};
 use crate::control::Collections;
 use crate::error::{Error, Result};
 use crate::model::{Clock, Incarnation, Rng, SystemClock, SystemTimer};
 use crate::nfr::{Keyring, SystemRng};
-use crate::store::{Fs, LockGuard, RealFs, Store, StoreOptions, io_error};
+use crate::store::{Fs, LockGuard, RealFs, Store, StoreOptions, TimedFs, io_error};
 use crate::sys;
+use crate::telemetry::Telemetry;
+use crate::telemetry::otlp::{Export, Resource};
 use crate::tiers::{CloudParts, CloudTier, DiskTier, Keeper, MemoryTier, Recovery, Sequencer};
 
 use super::keys;
 
 const STORE_FILE: &str = "store.redb";
 const LOCK_FILE: &str = "lock";
+
+/// How long the last spans may take on their way to the collector at a stop.
+const EXPORT_GRACE: Duration = Duration::from_secs(2);
 
 /// The durable side of a container, over any file system and clock: what a simulation builds as well.
 pub struct Parts {
@@ -67,6 +73,7 @@ pub struct Sizes {
 pub struct Container {
     actors: Actors,
     recovery: Recovery,
+    export: Option<Export>,
     /// Last, so that nobody else opens the folder before all else is gone.
     _lock: LockGuard,
 }
@@ -79,13 +86,15 @@ impl Container {
             .map_err(|error| io_error(error, "cannot make the data folder").with("path", root.display()))?;
         let lock = lock(&root.join(LOCK_FILE))?;
         let sizes = Sizes { level1_bytes: config.memory.level1_bytes, cache_bytes: config.store.cache_bytes };
-        let parts = Parts::open(Arc::new(RealFs), root, Arc::new(SystemClock), &SystemRng, sizes)?;
+        let (telemetry, export) = telemetry(config)?;
+        let fs = Arc::new(TimedFs::new(Arc::new(RealFs), Arc::clone(&telemetry)));
+        let parts = Parts::open(fs, root, Arc::new(SystemClock), &SystemRng, sizes)?;
         let sealed = parts.keeper.disk().usage()?.objects > 0;
         let keyring = keys::load_or_make(&config.keys.file, &SystemRng, sealed)?;
         let cloud = open_cloud(&config.cloud)?;
         let recovery = parts.recovery;
-        let actors = start_actors(config, parts.keeper, parts.collections, keyring, cloud)?;
-        Ok(Container { actors, recovery, _lock: lock })
+        let actors = start_actors(config, parts.keeper, parts.collections, keyring, cloud, telemetry)?;
+        Ok(Container { actors, recovery, export, _lock: lock })
     }
 
     /// What doors hold.
@@ -106,8 +115,22 @@ impl Container {
         tokio::task::spawn_blocking(move || actors.stop())
             .await
             .map_err(|error| Error::internal("the actors did not stop cleanly").because(error))?;
+        if let Some(export) = self.export {
+            export.stop(EXPORT_GRACE).await;
+        }
         written
     }
+}
+
+/// Telemetry, and the way to the trace collector if there is one.
+fn telemetry(config: &Config) -> Result<(Arc<Telemetry>, Option<Export>)> {
+    let clock = Arc::new(SystemClock);
+    let Some(url) = &config.telemetry.otlp_url else { return Ok((Telemetry::new(clock, &SystemRng), None)) };
+    let collector = Box::new(HttpCollector::new(url)?);
+    let (telemetry, spans) = Telemetry::exporting(clock, &SystemRng, config.telemetry.sample);
+    let resource = Resource { site: config.site.name.to_string(), container: config.container.name.to_string() };
+    let export = Export::start(Arc::clone(&telemetry), spans, resource, collector);
+    Ok((telemetry, Some(export)))
 }
 
 fn open_cloud(config: &CloudConfig) -> Result<Option<CloudTier>> {
@@ -129,6 +152,7 @@ fn start_actors(
     collections: Arc<Collections>,
     keyring: Keyring,
     cloud: Option<CloudTier>,
+    telemetry: Arc<Telemetry>,
 ) -> Result<Actors> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let options = CrewOptions {
@@ -147,6 +171,7 @@ fn start_actors(
             // What level 1 and the store's cache leave, less a reserve for everything else.
             body_bytes_max: in_flight(config),
         },
+        telemetry,
     };
     let main = tokio::runtime::Handle::current();
     Actors::start(main, Arc::new(keeper), collections, keyring, cloud, Arc::new(SystemRng), options)

@@ -44,6 +44,10 @@ impl Core for Handle {
         Some((Arc::clone(&resident.manifest), resident.chunks.clone()))
     }
 
+    fn metrics(&self) -> String {
+        super::metrics::page(self)
+    }
+
     fn collection(&self, name: &Name) -> Result<CollectionView> {
         Handle::collection(self, name)
     }

@@ -5,6 +5,8 @@ mod boot;
 mod core;
 mod demo;
 mod keys;
+mod metrics;
+mod process;
 mod serve;
 
 pub use boot::{Container, Parts, Sizes};

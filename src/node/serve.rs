@@ -67,7 +67,9 @@ async fn open_door(config: &Config, origins: &Origins, container: &Container) ->
         ..GatewayOptions::at(config.http.addr)
     };
     let overseer = Arc::new(Overseer::new(config, origins, container));
-    let door = gateway::serve(Arc::new(container.handle().clone()), Arc::clone(&overseer) as _, options).await?;
+    let handle = container.handle().clone();
+    let telemetry = Arc::clone(handle.telemetry());
+    let door = gateway::serve(Arc::new(handle), Arc::clone(&overseer) as _, telemetry, options).await?;
     overseer.opened(door.addr());
     Ok(door)
 }

@@ -14,6 +14,7 @@ mod real;
 mod records;
 mod sim;
 mod sim_disk;
+mod timed;
 mod typed;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use ledger::Stretch;
 pub use real::{LockGuard, RealFs};
 pub use records::{Chore, CollectionRecord, Ending, Owed, QuarantineRecord};
 pub use sim::{SimFs, SyncKind};
+pub use timed::TimedFs;
 pub use typed::{Counts, Identity, Listing, Store, StoreOptions, Verification};
 
 use crate::error::Error;

@@ -1,81 +1,80 @@
-//! What the process says about itself: log lines on stderr, for people or for programs.
+//! What the process says about itself: log lines, metrics, and the spans of requests.
 //!
-//! Stdout belongs to answers and is never written here. Only the composition root calls [`init`].
+//! A container has one [`Telemetry`], made by the composition root and handed to whoever counts. Time
+//! and randomness come in with it. Only the composition root starts logs ([`init`]) and exports.
 
-use std::io::IsTerminal;
-use std::str::FromStr;
+mod log;
+pub mod metrics;
+pub mod otlp;
+pub mod trace;
 
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::util::SubscriberInitExt;
+use std::sync::Arc;
 
-pub use tracing::level_filters::LevelFilter;
+pub use log::{LevelFilter, LogFormat, Origin, init};
+pub use trace::Sample;
 
-use crate::error::{Error, Result};
+use crate::model::{Clock, Rng};
+use metrics::Metrics;
+use metrics::labels::SpanOutcome;
+use otlp::{SpanQueue, Spans};
+use trace::{Context, Span, Tracer};
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// [`LogFormat::Human`] on a terminal, [`LogFormat::Json`] elsewhere.
-    Auto,
-    /// Lines for people.
-    Human,
-    /// One JSON object a line.
-    Json,
+/// The telemetry of one container.
+pub struct Telemetry {
+    /// What is counted.
+    pub metrics: Metrics,
+    tracer: Tracer,
+    queue: Option<SpanQueue>,
+    clock: Arc<dyn Clock>,
 }
 
-impl LogFormat {
-    /// The format's name in the configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            LogFormat::Auto => "auto",
-            LogFormat::Human => "human",
-            LogFormat::Json => "json",
+impl Telemetry {
+    /// Telemetry that counts and traces, and exports nothing.
+    pub fn new(clock: Arc<dyn Clock>, rng: &dyn Rng) -> Arc<Self> {
+        Arc::new(Self::make(clock, rng, Sample::NONE, None))
+    }
+
+    /// Telemetry that also queues the spans of sampled requests.
+    pub fn exporting(clock: Arc<dyn Clock>, rng: &dyn Rng, sample: Sample) -> (Arc<Self>, Spans) {
+        let (queue, spans) = otlp::queue();
+        (Arc::new(Self::make(clock, rng, sample, Some(queue))), spans)
+    }
+
+    fn make(clock: Arc<dyn Clock>, rng: &dyn Rng, sample: Sample, queue: Option<SpanQueue>) -> Self {
+        Telemetry { metrics: Metrics::new(), tracer: Tracer::new(rng, sample), queue, clock }
+    }
+
+    /// Nanoseconds on a clock that never goes back; only differences mean something.
+    pub fn ticks_ns(&self) -> u64 {
+        self.clock.ticks_ns()
+    }
+
+    /// Nanoseconds since `ticks`.
+    pub fn since_ns(&self, ticks: u64) -> u64 {
+        self.ticks_ns().saturating_sub(ticks)
+    }
+
+    /// The place of a request in its trace: in the one that its header names, or in a new one.
+    pub fn context(&self, traceparent: Option<&[u8]>) -> Context {
+        self.tracer.begin(traceparent)
+    }
+
+    /// Hands a finished span over, if it is wanted. Never waits.
+    pub fn finish(&self, span: impl FnOnce(u64) -> Span, context: &Context) {
+        let Some(queue) = self.queue.as_ref().filter(|_| context.sampled) else { return };
+        if !queue.put(span(self.clock.now_ms())) {
+            self.metrics.spans.one(SpanOutcome::Dropped);
         }
     }
-}
 
-impl FromStr for LogFormat {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        [LogFormat::Auto, LogFormat::Human, LogFormat::Json]
-            .into_iter()
-            .find(|format| format.name() == text)
-            .ok_or_else(|| Error::invalid("a log format is auto, human or json").with("value", text.escape_default()))
+    /// Spans that wait to be exported.
+    pub fn spans_queued(&self) -> u64 {
+        self.queue.as_ref().map_or(0, SpanQueue::len)
     }
 }
 
-/// Starts logging to stderr. An error when something in this process logs already.
-pub fn init(format: LogFormat, level: LevelFilter) -> Result<()> {
-    let terminal = std::io::stderr().is_terminal();
-    // Libraries speak up only when something is wrong: their debug lines would drown ours.
-    let filter = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(env!("CARGO_PKG_NAME"), level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
-    let layer = match format {
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
-        LogFormat::Auto if !terminal => lines.json().flatten_event(true).boxed(),
-        LogFormat::Auto | LogFormat::Human => lines.boxed(),
-    };
-    tracing_subscriber::registry()
-        .with(layer.with_filter(filter))
-        .try_init()
-        .map_err(|error| Error::internal("logging was started twice").because(error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn formats_are_found_by_name() {
-        assert_eq!("json".parse::<LogFormat>().unwrap(), LogFormat::Json);
-        assert!("JSON".parse::<LogFormat>().is_err());
-    }
-
-    #[test]
-    fn logging_starts_once() {
-        assert!(init(LogFormat::Human, LevelFilter::OFF).is_ok());
-        assert!(init(LogFormat::Json, LevelFilter::OFF).is_err());
+impl std::fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Telemetry").finish_non_exhaustive()
     }
 }

@@ -68,6 +68,7 @@ struct Counters {
     hits: AtomicU64,
     misses: AtomicU64,
     evictions: AtomicU64,
+    promotions: AtomicU64,
 }
 
 /// How full a tier is and how it served.
@@ -91,6 +92,8 @@ pub struct MemoryUsage {
     pub hits: u64,
     /// Reads that were not.
     pub misses: u64,
+    /// Copies that came from elsewhere.
+    pub promotions: u64,
 }
 
 /// Bytes of the budget set aside for an entry that is on its way; given back when dropped.
@@ -122,14 +125,17 @@ impl MemoryTier {
 
     /// The entry at `address`; counts as a use.
     pub fn get(&self, address: &Address) -> Option<Arc<Resident>> {
-        let Some(found) = self.index.get(address).map(|entry| Arc::clone(&entry)) else {
-            self.counters.misses.fetch_add(1, Ordering::Relaxed);
-            return None;
-        };
+        let found = self.index.get(address).map(|entry| Arc::clone(&entry))?;
         self.counters.hits.fetch_add(1, Ordering::Relaxed);
         // A full buffer forgets the hit: the policy works on samples, readers never wait for it.
         let _ = self.touches.push(address.clone());
         Some(found)
+    }
+
+    /// Takes note of a read that had to go on to the next level. Told by whoever sends it there: a
+    /// door may look here more than once for one read.
+    pub fn missed(&self) {
+        self.counters.misses.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The entry at `address`, without counting as a use.
@@ -182,7 +188,9 @@ impl MemoryTier {
         chunks: Chunks,
         room: &mut Reservation,
     ) -> bool {
-        self.place(address, room, None, |now| (now == ticket.0).then_some((manifest, chunks))).is_some()
+        let shown = self.place(address, room, None, |now| (now == ticket.0).then_some((manifest, chunks))).is_some();
+        self.counters.promotions.fetch_add(u64::from(shown), Ordering::Relaxed);
+        shown
     }
 
     /// Shows an object whose only copy is here, if nothing changed at its address since the ticket.
@@ -375,6 +383,7 @@ impl MemoryTier {
             evictions: self.counters.evictions.load(Ordering::Relaxed),
             hits: self.counters.hits.load(Ordering::Relaxed),
             misses: self.counters.misses.load(Ordering::Relaxed),
+            promotions: self.counters.promotions.load(Ordering::Relaxed),
         }
     }
 

@@ -11,5 +11,7 @@ mod durability;
 mod eviction;
 mod harness;
 mod kill;
+mod openmetrics;
 mod streaming;
+mod telemetry;
 mod upheaval;

@@ -53,7 +53,7 @@ pub(super) fn streamed(body: PullBody, size: u64, idle: Duration) -> BoxBody {
 }
 
 /// The length of a body without the body: the answer to HEAD.
-pub(super) fn absent(size: u64) -> BoxBody {
+pub(in crate::gateway) fn absent(size: u64) -> BoxBody {
     if size == 0 { BoxBody::new(Bytes::new()) } else { BoxBody::new(Absent(size)) }
 }
 

@@ -76,7 +76,7 @@ fn check_size(size: u64, max: u64) -> Result<()> {
 
 async fn whole(door: &Shared, push: Push, mut payload: Payload, size: u64) -> Result<Pushed> {
     let mut bytes = BytesMut::new();
-    while let Some(piece) = next_piece(&mut payload, door.options.idle_timeout).await? {
+    while let Some(piece) = next_piece(door, &mut payload).await? {
         if bytes.is_empty() && piece.len() as u64 == size {
             return door.core.push(push, Body::whole(piece)).await;
         }
@@ -108,7 +108,7 @@ async fn feed(door: &Shared, mut payload: Payload, mut sender: BodySender, deadl
     sender.wanted().await;
     let mut gathered = BytesMut::new();
     let (mut received, mut sent) = (0u64, 0);
-    while let Some(mut piece) = next_piece(&mut payload, door.options.idle_timeout).await? {
+    while let Some(mut piece) = next_piece(door, &mut payload).await? {
         received += piece.len() as u64;
         check_size(received, door.options.object_bytes_max)?;
         while !piece.is_empty() {
@@ -141,14 +141,17 @@ async fn send(sender: &mut BodySender, piece: Bytes, deadline: Duration) -> Resu
 }
 
 /// The next piece as it came over the network; `None` at the true end of the body.
-async fn next_piece(payload: &mut Payload, idle: Duration) -> Result<Option<Bytes>> {
+async fn next_piece(door: &Shared, payload: &mut Payload) -> Result<Option<Bytes>> {
+    let idle = door.options.idle_timeout;
     let piece = tokio::time::timeout(idle, payload.next()).await.map_err(|_| {
         Error::deadline("the body stalled; send it without long pauses").with("idle_ms", idle.as_millis())
     })?;
-    piece.transpose().map_err(|error| match error {
+    let piece = piece.transpose().map_err(|error| match error {
         PayloadError::Incomplete(_) => Error::invalid("the body ended before all of it arrived"),
         other => Error::invalid("the body cannot be read; check its transfer encoding").because(other.to_string()),
-    })
+    })?;
+    door.telemetry.metrics.http_received.add((), piece.as_ref().map_or(0, |piece| piece.len() as u64));
+    Ok(piece)
 }
 
 fn acknowledged(address: &Address, pushed: &Pushed, mut session: Session) -> HttpResponse {

@@ -10,6 +10,7 @@ use super::cpu::blocking;
 use super::disk::DiskActor;
 use super::eviction::EvictionActor;
 use super::handle::Permits;
+use super::heal::Healer;
 use super::memory::MemoryActor;
 use super::nfr::NfrActor;
 use super::pull::fetch;
@@ -31,6 +32,13 @@ pub struct Crew {
     pub(super) disk: Link<DiskActor>,
     pub(super) nfr: Link<NfrActor>,
     pub(super) object_bytes_max: u64,
+}
+
+impl Crew {
+    /// What damage is dealt with through.
+    pub(super) fn healer(&self) -> Healer {
+        Healer { keeper: Arc::clone(&self.keeper), disk: self.disk.clone(), nfr: self.nfr.clone() }
+    }
 }
 
 /// The actor.
@@ -142,7 +150,9 @@ impl Serves<RemoveObject> for ContainerActor {
             let job = Job { address, change: Change::Delete { condition }, show: None };
             match disk.ask(super::disk::Persist(job)).await? {
                 Outcome::Deleted(stamp) => Ok(Deleted { gone: stamp.map(|stamp| (stamp.version, stamp.dot)) }),
-                Outcome::Stored { .. } | Outcome::Superseded => Err(Error::internal("a delete became something else")),
+                Outcome::Stored { .. } | Outcome::Mended | Outcome::Superseded => {
+                    Err(Error::internal("a delete became something else"))
+                }
             }
         })
     }

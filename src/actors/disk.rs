@@ -44,7 +44,8 @@ pub struct Quarantine {
 }
 
 impl Ask for Quarantine {
-    type Reply = ();
+    /// Whether it was put aside now.
+    type Reply = bool;
 }
 
 /// Unlink frames that no object needs any more.
@@ -101,11 +102,14 @@ impl Serves<Persist> for DiskActor {
 }
 
 impl Serves<Quarantine> for DiskActor {
-    fn serve(&mut self, Quarantine { address, version, frame, why }: Quarantine) -> Answer<()> {
+    fn serve(&mut self, Quarantine { address, version, frame, why }: Quarantine) -> Answer<bool> {
         let keeper = Arc::clone(&self.keeper);
         Answer::later(blocking(move || {
-            tracing::error!(%address, %version, %frame, %why, "a damaged object is quarantined");
-            keeper.disk().quarantine(&address, version, frame, &why)
+            let aside = keeper.disk().quarantine(&address, version, frame, &why)?;
+            if aside {
+                tracing::error!(%address, %version, %frame, %why, "a damaged object is quarantined");
+            }
+            Ok(aside)
         }))
     }
 }

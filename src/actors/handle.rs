@@ -17,10 +17,12 @@ use super::push::within;
 use super::release::{Release, Released};
 use super::request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed, Stat};
 use super::runtime::{ActorHealth, Link};
+use super::scrub::{ScrubActor, ShowScrub, StartScrub};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, LIST_LIMIT_MAX, SESSION_POLL};
 use crate::model::{Address, Durability, Head, Level, Manifest, Session};
-use crate::tiers::{Keeper, Located, Resident};
+use crate::store::ScrubRecord;
+use crate::tiers::{DiskTier, Keeper, Located, Resident};
 
 /// Bytes that one streamed body may have in flight: received, being sealed, and being written.
 const BODY_BYTES_MAX: u64 = (3 * BODY_WINDOW_CHUNKS * CHUNK_BYTES) as u64;
@@ -76,6 +78,7 @@ pub struct Handle(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) crew: Crew,
     container: Link<ContainerActor>,
+    scrub: Link<ScrubActor>,
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     changes: Arc<Semaphore>,
@@ -89,11 +92,12 @@ pub(super) struct Inner {
 
 impl Handle {
     /// A handle on these actors.
-    pub fn new(crew: Crew, container: Link<ContainerActor>, bounds: Bounds) -> Self {
+    pub fn new(crew: Crew, container: Link<ContainerActor>, scrub: Link<ScrubActor>, bounds: Bounds) -> Self {
         let units = (bounds.body_bytes_max / PERMIT_BYTES).min(Semaphore::MAX_PERMITS as u64) as usize;
         Handle(Arc::new(Inner {
             crew,
             container,
+            scrub,
             requests: Arc::new(Semaphore::new(bounds.requests_max)),
             bytes: Arc::new(Semaphore::new(units)),
             changes: Arc::new(Semaphore::new(bounds.requests_max)),
@@ -138,6 +142,9 @@ impl Handle {
         self.covered(Some(&address), session.as_ref(), deadline).await?;
         let keeper = Arc::clone(&self.0.crew.keeper);
         blocking(move || match keeper.find(&address, version)? {
+            Some(Located::Disk(manifest)) if keeper.disk().is_out(&manifest) => {
+                Err(DiskTier::damaged(&address, manifest.version))
+            }
             Some(located) => Ok(found(located)),
             None => Err(absent(&address, version)),
         })
@@ -222,6 +229,16 @@ impl Handle {
         .await
     }
 
+    /// How far the scrub is, and what it found before.
+    pub async fn scrub(&self) -> Result<ScrubRecord> {
+        self.0.scrub.ask(ShowScrub).await
+    }
+
+    /// Begins a round of the scrub, unless one is under way.
+    pub async fn start_scrub(&self) -> Result<ScrubRecord> {
+        self.0.scrub.ask(StartScrub).await
+    }
+
     /// How each actor is doing.
     pub fn actors(&self) -> Vec<ActorHealth> {
         let crew = &self.0.crew;
@@ -231,6 +248,7 @@ impl Handle {
             crew.eviction.health(),
             crew.disk.health(),
             crew.nfr.health(),
+            self.0.scrub.health(),
         ]
     }
 

@@ -3,15 +3,17 @@
 //! | message | from | to | reply | bound |
 //! |---|---|---|---|---|
 //! | `StoreObject` `FetchObject` `RemoveObject` | handle | container | `Pushed` `Pulled` `Deleted` | requests |
-//! | `HandOutStages` | container, memory | nfr | the stages | `ACTOR_QUEUE_MAX` |
+//! | `HandOutStages` | container, memory, scrub | nfr | the stages | `ACTOR_QUEUE_MAX` |
 //! | `Admit` | container | memory | room, or none | `ACTOR_QUEUE_MAX` |
 //! | `WriteOut` | handle | memory | how many | `ACTOR_QUEUE_MAX` |
 //! | `Release` | handle | memory | what left | `ACTOR_QUEUE_MAX` |
 //! | `MakeRoom` `Reinstate` | memory | eviction | victims | `ACTOR_QUEUE_MAX` |
 //! | `Consider` | container | eviction | yes or no | `ACTOR_QUEUE_MAX` |
 //! | `Learn` | clockwork | eviction | nothing | `ACTOR_QUEUE_MAX` |
-//! | `Persist` | container, memory | disk | what became of it | `ACTOR_QUEUE_MAX` |
-//! | `Quarantine` | container | disk | nothing | `ACTOR_QUEUE_MAX` |
+//! | `Persist` | container, memory, scrub | disk | what became of it | `ACTOR_QUEUE_MAX` |
+//! | `Quarantine` | container, scrub | disk | whether it was needed | `ACTOR_QUEUE_MAX` |
+//! | `StartScrub` `ShowScrub` | handle | scrub | how far it is | `ACTOR_QUEUE_MAX` |
+//! | `CheckNext` | clockwork | scrub | when to ask again | `ACTOR_QUEUE_MAX` |
 //! | `Collect` `Sweep` | clockwork | disk | how many | `ACTOR_QUEUE_MAX` |
 //!
 //! Asks never run in a circle: [`CONVERSATION`] says who asks whom, and a test walks it.
@@ -25,6 +27,7 @@ mod disk;
 mod eviction;
 mod fuse;
 mod handle;
+mod heal;
 mod memory;
 mod nfr;
 mod pull;
@@ -32,6 +35,7 @@ mod push;
 mod release;
 mod request;
 mod runtime;
+mod scrub;
 mod window;
 
 pub use body::{Body, BodySender, PullBody};
@@ -41,9 +45,10 @@ pub use handle::{Bounds, Drained, Handle, InUse};
 pub use release::{Release, Released, Which};
 pub use request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed, Stat};
 pub use runtime::{ActorHealth, LastError};
+pub use scrub::ScrubOptions;
 
 /// Who asks whom, by the actors' names.
-pub const CONVERSATION: [(&str, &str); 9] = [
+pub const CONVERSATION: [(&str, &str); 12] = [
     ("handle", "container"),
     ("handle", "memory"),
     ("container", "nfr"),
@@ -53,6 +58,9 @@ pub const CONVERSATION: [(&str, &str); 9] = [
     ("memory", "nfr"),
     ("memory", "eviction"),
     ("memory", "disk"),
+    ("handle", "scrub"),
+    ("scrub", "nfr"),
+    ("scrub", "disk"),
 ];
 
 #[cfg(test)]
@@ -74,6 +82,7 @@ mod tests {
             ("eviction", include_str!("eviction.rs")),
             ("disk", include_str!("disk.rs")),
             ("nfr", include_str!("nfr.rs")),
+            ("scrub", concat!(include_str!("scrub.rs"), include_str!("heal.rs"))),
         ];
         for (actor, source) in sources {
             for (name, kind) in [
@@ -82,6 +91,7 @@ mod tests {
                 ("disk", "DiskActor"),
                 ("nfr", "NfrActor"),
                 ("container", "ContainerActor"),
+                ("scrub", "ScrubActor"),
             ] {
                 let asks = source.contains(&format!("Link<{kind}>"));
                 assert_eq!(asks, CONVERSATION.contains(&(actor, name)), "{actor} -> {name}");

@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use super::body::PullBody;
 use super::container::Crew;
 use super::cpu::blocking;
-use super::disk::Quarantine;
 use super::eviction::Consider;
 use super::handle::Permits;
 use super::nfr::{HandOutStages, Stages, opener};
@@ -49,6 +48,10 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
             Source::Memory(resident) => return from_memory(&pull, &resident),
             Source::Frame(manifest, frame) => (manifest, frame),
             Source::Replaced => continue,
+            Source::Damaged(manifest, error) => match crew.healer().take_out(&pull.address, &manifest, &error).await {
+                true => continue,
+                false => return Err(error),
+            },
         };
         let range = resolve(pull.range, manifest.size)?;
         let promotes = pull.version.is_none() && allows_ram(&crew, &pull.address);
@@ -64,6 +67,8 @@ enum Source {
     Frame(Arc<Manifest>, FrameReader),
     /// It was replaced while it was looked up.
     Replaced,
+    /// It is here, but its bytes are not to be had.
+    Damaged(Arc<Manifest>, Error),
 }
 
 async fn look_up(crew: &Crew, pull: &Pull) -> Result<Source> {
@@ -87,6 +92,7 @@ async fn look_up(crew: &Crew, pull: &Pull) -> Result<Source> {
                 Ok(Source::Frame(manifest, frame))
             }
             Err(error) if error.kind() == Kind::NotFound => Ok(Source::Replaced),
+            Err(error) if error.kind() == Kind::Corrupt => Ok(Source::Damaged(manifest, error)),
             Err(error) => Err(error),
         }
     });
@@ -219,16 +225,9 @@ impl Reading {
 
     /// Damage is put aside before it is reported.
     async fn report(&self, error: Error) -> Error {
-        if let (Kind::Corrupt, Some(seal)) = (error.kind(), &self.manifest.seal) {
-            let quarantine = Quarantine {
-                address: self.address.clone(),
-                version: self.manifest.version,
-                frame: seal.frame,
-                why: error.duplicate(),
-            };
-            if let Err(error) = self.crew.disk.ask(quarantine).await {
-                tracing::error!(%error, "cannot quarantine a damaged object");
-            }
+        if error.kind() == Kind::Corrupt {
+            // The next reader profits where another copy is found; this one is told.
+            self.crew.healer().take_out(&self.address, &self.manifest, &error).await;
         }
         if error.context("address").is_some() { error } else { error.with("address", &self.address) }
     }

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
   meshstore admin tiers
   meshstore admin objects ram meteo/2024-
   meshstore admin evict --collection meteo --bytes 67108864
+  meshstore admin scrub
   meshstore admin drain --json")]
 pub struct Admin {
     #[command(subcommand)]
@@ -42,6 +43,15 @@ enum Task {
     Evict(Evict),
     /// Take no more changes until started anew, and write out what memory alone holds.
     Drain,
+    /// Read every sealed byte now, at the set pace; tells how far it is and what is in quarantine.
+    Scrub(Scrub),
+}
+
+#[derive(Debug, Args)]
+struct Scrub {
+    /// Only tell; begin nothing.
+    #[arg(long)]
+    show: bool,
 }
 
 #[derive(Debug, Args)]
@@ -115,6 +125,22 @@ const OBJECTS: [Column; 6] = [
     ("DIRTY", "dirty", Cell::Text),
     ("MODIFIED", "modified", Cell::Text),
 ];
+const ROUNDS: [Column; 7] = [
+    ("STARTED", "started", Cell::Text),
+    ("ENDED", "ended", Cell::Text),
+    ("OBJECTS", "objects", Cell::Number),
+    ("BYTES", "bytes", Cell::Bytes),
+    ("DAMAGED", "damaged", Cell::Number),
+    ("HEALED", "healed", Cell::Number),
+    ("UNREADABLE", "unreadable", Cell::Number),
+];
+const QUARANTINE: [Column; 5] = [
+    ("ADDRESS", "address", Cell::Text),
+    ("VERSION", "version", Cell::Text),
+    ("NEWEST", "newest", Cell::Text),
+    ("FOUND", "at", Cell::Text),
+    ("WHY", "why", Cell::Text),
+];
 
 impl Admin {
     pub(super) async fn run(&self, client: &Client) -> Result<()> {
@@ -129,11 +155,34 @@ impl Admin {
                 let told = client.admin_do("evict", &evict.body()?).await?;
                 self.tell(&told, |count, bytes| format!("{count} objects left, {bytes} are free"))
             }
+            Task::Scrub(Scrub { show }) => self.scrub(client, !show).await,
             Task::Drain => {
                 let told = client.admin_do("drain", &json!({})).await?;
                 self.tell(&told, |count, bytes| format!("drained: {count} objects ({bytes}) were written out"))
             }
         }
+    }
+
+    async fn scrub(&self, client: &Client, start: bool) -> Result<()> {
+        let told = if start { client.admin_do("scrub", &json!({})).await? } else { client.admin("scrub").await? };
+        if self.json {
+            return out::json(&told);
+        }
+        let number = |name: &str| told.get(name).and_then(Value::as_u64).unwrap_or_default();
+        match told.get("round").filter(|round| !round.is_null()) {
+            Some(round) => {
+                let done = round.get("bytes").and_then(Value::as_u64).unwrap_or_default();
+                out::line(&format!(
+                    "a round is under way: {} of {} read",
+                    out::size(done),
+                    out::size(number("bytes"))
+                ))?;
+            }
+            None => out::line("no round is under way")?,
+        }
+        table::print(&ROUNDS, items(&told, "history")?)?;
+        out::line(&format!("{} copies in quarantine", number("quarantined")))?;
+        table::print(&QUARANTINE, items(&told, "quarantine")?)
     }
 
     async fn list(&self, client: &Client, name: &str, columns: &[Column]) -> Result<()> {

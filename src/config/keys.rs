@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Host;
 use super::declare::{Key, Reader, settings};
-use super::shape::{BUS, EVICTION, FORMAT, LEVEL, LOOPBACK, MILLIS, NAME, PATH, SIZE, count};
+use super::shape::{BUS, EVICTION, FORMAT, LEVEL, LOOPBACK, MILLIS, NAME, PATH, REST, SIZE, count};
 use crate::model::{EvictionKind, Name};
 use crate::telemetry::{LevelFilter, LogFormat};
 
@@ -74,6 +75,14 @@ settings! { host;
     nfr: NfrConfig {
         /// Threads that seal and open chunks; 0 means the number of cores.
         workers: usize = count::<0, 1024>("a number from 0 to 1024"), "0";
+    }
+
+    /// The reading of every sealed byte now and then, so that damage is found before somebody needs the bytes.
+    scrub: ScrubConfig {
+        /// Sealed bytes read in a second.
+        bytes_per_s: u64 = SIZE, "16MiB";
+        /// The rest between two rounds; `off` leaves only rounds that are asked for.
+        every: Option<Duration> = REST, "7d";
     }
 
     /// What one container takes on; beyond a limit the answer is `busy` or `too_large`.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::{Actors, Bounds, CrewOptions, Handle};
+use crate::actors::{Actors, Bounds, CrewOptions, Handle, ScrubOptions};
 use crate::config::Config;
 use crate::control::Collections;
 use crate::error::{Error, Result};
@@ -114,6 +114,7 @@ fn start_actors(config: &Config, keeper: Keeper, collections: Arc<Collections>, 
         workers: if config.nfr.workers == 0 { cores } else { config.nfr.workers },
         eviction: config.memory.eviction,
         object_bytes_max: config.limits.object_bytes_max,
+        scrub: ScrubOptions { bytes_per_s: config.scrub.bytes_per_s, every: config.scrub.every },
         bounds: Bounds {
             requests_max: config.limits.requests_max,
             // What level 1 and the store's cache leave, less a reserve for everything else.

@@ -5,6 +5,7 @@ mod boot;
 mod core;
 mod demo;
 mod keys;
+mod scrub;
 mod serve;
 
 pub use boot::{Container, Parts, Sizes};

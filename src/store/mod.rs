@@ -12,6 +12,7 @@ mod fs;
 mod ledger;
 mod real;
 mod records;
+mod scrub;
 mod sim;
 mod sim_disk;
 mod typed;
@@ -29,6 +30,7 @@ pub use faults::{FaultFs, FaultOp};
 pub use fs::{File, Fs};
 pub use real::{LockGuard, RealFs};
 pub use records::{CollectionRecord, Ending, QuarantineRecord};
+pub use scrub::{ScrubPlace, ScrubRecord, ScrubRound, ScrubStretch};
 pub use sim::{SimFs, SyncKind};
 pub use typed::{Counts, Identity, Listing, Store, StoreOptions, Verification};
 

@@ -7,5 +7,6 @@ mod doors;
 mod durability;
 mod harness;
 mod kill;
+mod scrub;
 mod streaming;
 mod upheaval;

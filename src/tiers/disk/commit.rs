@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::{DiskTier, StagedFrame};
 use crate::error::{Error, Result};
-use crate::model::{Address, Head, Manifest, Tombstone, Version};
+use crate::model::{Address, FrameId, Head, Manifest, Tombstone, Version};
 use crate::store::{Batch, Ending};
 
 /// Changes that will become visible and durable together, or not at all.
@@ -13,8 +13,10 @@ pub struct Plan<'a> {
     disk: &'a DiskTier,
     batch: Batch,
     /// What this plan already decided about an address; later changes of the plan build on it.
-    heads: HashMap<Address, Head>,
+    heads: HashMap<Address, Option<Head>>,
     frames: Vec<StagedFrame>,
+    /// Frames that were in quarantine and are of no interest any more.
+    released: Vec<FrameId>,
     /// Sealed bytes that come and go with this plan.
     gained: u64,
     lost: u64,
@@ -23,15 +25,28 @@ pub struct Plan<'a> {
 impl<'a> Plan<'a> {
     /// An empty plan.
     pub fn new(disk: &'a DiskTier) -> Self {
-        Plan { disk, batch: Batch::new(), heads: HashMap::new(), frames: Vec::new(), gained: 0, lost: 0 }
+        Plan {
+            disk,
+            batch: Batch::new(),
+            heads: HashMap::new(),
+            frames: Vec::new(),
+            released: Vec::new(),
+            gained: 0,
+            lost: 0,
+        }
     }
 
     /// What an address will hold once the changes so far are committed.
     pub fn head(&self, address: &Address) -> Result<Option<Head>> {
         match self.heads.get(address) {
-            Some(head) => Ok(Some(head.clone())),
+            Some(head) => Ok(head.clone()),
             None => self.disk.head(address),
         }
+    }
+
+    /// What the address holds cannot be read and will be replaced, whatever it was.
+    pub fn give_up(&mut self, address: &Address) {
+        self.heads.insert(address.clone(), None);
     }
 
     /// The address will hold this object, whose seal describes the frame. What it held before stays
@@ -114,13 +129,29 @@ impl<'a> Plan<'a> {
         if result.is_ok() {
             self.disk.sealed.store(sealed, Ordering::Release);
             self.disk.owed.store(true, Ordering::Release);
+            self.released.iter().for_each(|frame| self.disk.quarantined.release(*frame));
         }
         result
     }
 
-    fn put_head(&mut self, address: &Address, head: Head) {
+    pub(super) fn put_head(&mut self, address: &Address, head: Head) {
         self.batch.put_head(address, &head);
-        self.heads.insert(address.clone(), head);
+        self.heads.insert(address.clone(), Some(head));
+    }
+
+    /// Takes a frame into ownership; its bytes count.
+    pub(super) fn take(&mut self, frame: StagedFrame) {
+        self.frames.push(frame);
+    }
+
+    pub(super) fn gain(&mut self, manifest: &Manifest) {
+        self.gained += manifest.seal.as_ref().map_or(0, |seal| seal.bytes);
+    }
+
+    /// A damaged frame is good again.
+    pub(super) fn release(&mut self, frame: FrameId) {
+        self.batch.release_quarantine(frame);
+        self.released.push(frame);
     }
 
     /// What the address holds so far becomes an old version, or its bytes are dropped with this commit.
@@ -132,10 +163,13 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn drop_bytes(&mut self, address: &Address, old: &Manifest) -> Result<()> {
+    pub(super) fn drop_bytes(&mut self, address: &Address, old: &Manifest) -> Result<()> {
         let seal =
             old.seal.as_ref().ok_or_else(|| Error::corrupt("a record names no frame").with("address", address))?;
         self.lost += seal.bytes;
+        if self.disk.is_quarantined(seal.frame) {
+            self.released.push(seal.frame);
+        }
         if seal.inline {
             self.batch.remove_inline(old.version);
             self.batch.release_quarantine(seal.frame);

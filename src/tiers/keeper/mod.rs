@@ -22,7 +22,7 @@ use super::memory::Reservation;
 use super::rules::{Rulebook, Rules};
 use super::sequencer::Stamp;
 use super::{DiskTier, MemoryTier, Resident, Sequencer, locked};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::limits::TOMBSTONE_MS;
 use crate::model::{Address, Chunks, Condition, Durability, Head, Incarnation, Manifest, Tombstone, Usage, Version};
 
@@ -88,7 +88,11 @@ impl Keeper {
         for _ in 0..HOLD_ATTEMPTS_MAX {
             self.ensure_ceiling(1)?;
             let ticket = self.memory.ticket(address);
-            let known = self.known(self.disk.head(address)?.as_ref(), address);
+            let head = match self.disk.head(address) {
+                Err(error) if gives_way(&error, condition) => None,
+                head => head?,
+            };
+            let known = self.known(head.as_ref(), address);
             // Nothing can change between here and the moment it shows: the ticket sees to that.
             condition.check(known.live)?;
             rules.quota.check(self.usage_of(address.collection()).minus(known.usage).plus(Usage::of(draft.size)))?;
@@ -154,7 +158,13 @@ impl Keeper {
 
     /// Decides one change: its version, what it replaces, whether it is void.
     fn plan(&self, plan: &mut Plan<'_>, tally: &mut Tally<'_>, address: &Address, change: Change) -> Result<Outcome> {
-        let head = plan.head(address)?;
+        let (head, lost) = match plan.head(address) {
+            Err(error) if gives_way(&error, change.condition()) => {
+                plan.give_up(address);
+                (None, true)
+            }
+            head => (head?, false),
+        };
         let known = self.known(head.as_ref(), address);
         let collection = address.collection();
         match change {
@@ -183,9 +193,16 @@ impl Keeper {
                 tally.replace(collection, known.durable, Usage::of(manifest.size));
                 Ok(Outcome::Stored { manifest: Arc::new(*manifest), created: false })
             }
+            Change::Mend { mut manifest, frame } => {
+                if let Some(seal) = &mut manifest.seal {
+                    seal.inline = frame.is_inline();
+                }
+                let mended = plan.mend(address, (*manifest).clone(), frame)?;
+                Ok(if mended { Outcome::Mended } else { Outcome::Superseded })
+            }
             Change::Delete { condition } => {
                 condition.check(known.live)?;
-                if known.live.is_none() {
+                if known.live.is_none() && !lost {
                     return Ok(Outcome::Deleted(None));
                 }
                 let stamp = self.stamp()?;
@@ -237,7 +254,7 @@ impl Keeper {
             }
             (Outcome::Stored { manifest, .. }, None) => self.memory.supersede(address, manifest.version),
             (Outcome::Deleted(Some(stamp)), _) => self.memory.supersede(address, stamp.version),
-            (Outcome::Deleted(None) | Outcome::Superseded, _) => {}
+            (Outcome::Deleted(None) | Outcome::Mended | Outcome::Superseded, _) => {}
         }
         Ok(outcome)
     }
@@ -261,6 +278,12 @@ impl Keeper {
     fn known(&self, head: Option<&Head>, address: &Address) -> Known {
         Known::of(head, self.memory.peek(address).as_deref(), self.sequencer.now_ms())
     }
+}
+
+/// Whether a record that fails its check makes room for a change. What must hold for the record cannot be
+/// told, so the change must not depend on it.
+fn gives_way(error: &Error, condition: &Condition) -> bool {
+    error.kind() == Kind::Corrupt && *condition == Condition::Always
 }
 
 /// How long the version that is replaced stays readable, if at all.

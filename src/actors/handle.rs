@@ -21,7 +21,7 @@ use super::scrub::{ScrubActor, ShowScrub, StartScrub};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, LIST_LIMIT_MAX, SESSION_POLL};
 use crate::model::{Address, Durability, Head, Level, Manifest, Session};
-use crate::store::ScrubRecord;
+use crate::store::{SalvageRecord, ScrubRecord};
 use crate::tiers::{DiskTier, Keeper, Located, Resident};
 
 /// Bytes that one streamed body may have in flight: received, being sealed, and being written.
@@ -146,7 +146,7 @@ impl Handle {
                 Err(DiskTier::damaged(&address, manifest.version))
             }
             Some(located) => Ok(found(located)),
-            None => Err(absent(&address, version)),
+            None => Err(absent(&keeper, &address, version)),
         })
         .await
     }
@@ -237,6 +237,18 @@ impl Handle {
     /// Begins a round of the scrub, unless one is under way.
     pub async fn start_scrub(&self) -> Result<ScrubRecord> {
         self.0.scrub.ask(StartScrub).await
+    }
+
+    /// What a salvage of the store lost, if there was one.
+    pub async fn losses(&self) -> Result<Option<SalvageRecord>> {
+        let keeper = Arc::clone(&self.0.crew.keeper);
+        blocking(move || keeper.disk().store().salvage_record()).await
+    }
+
+    /// Accepts those losses: what is not found does not exist. Returns how many frames were let go.
+    pub async fn accept_losses(&self) -> Result<u64> {
+        let keeper = Arc::clone(&self.0.crew.keeper);
+        blocking(move || keeper.while_still(|| keeper.disk().accept_losses())).await
     }
 
     /// How each actor is doing.

@@ -22,7 +22,8 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, PROMOTION_WAIT_MAX};
 use crate::model::{Address, ByteRange, Chunks, Level, Manifest, Version};
 use crate::nfr::Opener;
-use crate::tiers::{FrameReader, Located, MemoryTier, Reservation, Resident, Source as _, Ticket};
+use crate::store::lost;
+use crate::tiers::{FrameReader, Keeper, Located, MemoryTier, Reservation, Resident, Source as _, Ticket};
 
 /// An object may be replaced while it is being looked up; so often is it looked up anew.
 const LOOKUPS_MAX: usize = 8;
@@ -79,7 +80,7 @@ async fn look_up(crew: &Crew, pull: &Pull) -> Result<Source> {
             Some(Located::Disk(manifest)) => manifest,
             None => {
                 keeper.disk().count_read(false);
-                return Err(absent(&address, version));
+                return Err(absent(&keeper, &address, version));
             }
         };
         let seal = manifest
@@ -100,7 +101,12 @@ async fn look_up(crew: &Crew, pull: &Pull) -> Result<Source> {
 }
 
 /// Why a pull finds nothing.
-pub(super) fn absent(address: &Address, version: Option<Version>) -> Error {
+pub(super) fn absent(keeper: &Keeper, address: &Address, version: Option<Version>) -> Error {
+    match keeper.disk().is_unaccounted(address, version) {
+        Ok(false) => {}
+        Ok(true) => return lost(address),
+        Err(error) => return error,
+    }
     match version {
         None => Error::not_found("there is no such object").with("address", address),
         Some(version) => {

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::gateway::Admin;
 use crate::gateway::admin::{
     ActorReport, ContainerReport, DrainReport, Entry, ErrorReport, EvictReport, Evictable, KeyReport, ObjectsPage,
-    ObjectsQuery, QueueReport, RecoveryReport, ScrubReport, TierReport,
+    ObjectsQuery, QueueReport, RecoveryReport, RepairReport, ScrubReport, TierReport,
 };
 use crate::model::{Clock, Level, Manifest, SystemClock};
 use crate::tiers::Keeper;
@@ -138,6 +138,10 @@ impl Admin for Overseer {
 
     fn scrub(&self, start: bool) -> BoxFuture<'static, Result<ScrubReport>> {
         Box::pin(super::scrub::report(self.handle.clone(), start, self.scrub_bytes_per_s))
+    }
+
+    fn repair(&self, accept: bool) -> BoxFuture<'static, Result<RepairReport>> {
+        Box::pin(super::scrub::losses(self.handle.clone(), accept))
     }
 
     fn drain(&self, deadline: Duration) -> BoxFuture<'static, Result<DrainReport>> {

@@ -15,7 +15,6 @@ use crate::tiers::{CloudParts, CloudTier, DiskTier, Keeper, MemoryTier, Recovery
 
 use super::keys;
 
-const STORE_FILE: &str = "store.redb";
 const LOCK_FILE: &str = "lock";
 
 /// The durable side of a container, over any file system and clock: what a simulation builds as well.
@@ -31,16 +30,10 @@ pub struct Parts {
 impl Parts {
     /// Opens the store and the tiers below `root`, or makes them there.
     pub fn open(fs: Arc<dyn Fs>, root: &Path, clock: Arc<dyn Clock>, rng: &dyn Rng, sizes: Sizes) -> Result<Self> {
-        let at = |error, what| io_error(error, what).with("path", root.display());
-        fs.create_dir_all(root).map_err(|error| at(error, "cannot make the data folder"))?;
-        let path = root.join(STORE_FILE);
-        let exists = fs.exists(&path).map_err(|error| at(error, "cannot look into the data folder"))?;
-        let file = if exists { fs.open(&path) } else { fs.create(&path) };
-        let file = file.map_err(|error| at(error, "cannot open the store"))?;
-        // The store's own name must be durable before anything in it is acknowledged.
-        fs.sync_dir(root).map_err(|error| at(error, "cannot sync the data folder"))?;
+        fs.create_dir_all(root)
+            .map_err(|error| io_error(error, "cannot make the data folder").with("path", root.display()))?;
         let options = StoreOptions { cache_bytes: sizes.cache_bytes as usize };
-        let store = Store::open(file, options, rng).map_err(|error| error.with("path", path.display()))?;
+        let store = Store::open_in(&fs, root, options, rng, clock.now_ms())?;
         let identity = store.identity()?;
         let sequencer =
             Sequencer::resume(identity.container, identity.ceiling, Incarnation(rng.u64()), Arc::clone(&clock));
@@ -107,8 +100,15 @@ impl Container {
     pub async fn stop(self, grace: Duration) -> Result<usize> {
         let written = self.handle().drain(grace).await;
         // Joining the actors' threads waits; it must not hold up the runtime they finish on.
-        let actors = self.actors;
-        tokio::task::spawn_blocking(move || actors.stop())
+        let (actors, keeper) = {
+            let keeper = Arc::clone(self.handle().keeper());
+            (self.actors, keeper)
+        };
+        let stopped = move || {
+            actors.stop();
+            keeper.disk().store().close();
+        };
+        tokio::task::spawn_blocking(stopped)
             .await
             .map_err(|error| Error::internal("the actors did not stop cleanly").because(error))?;
         written

@@ -2,7 +2,7 @@
 
 use crate::actors::Handle;
 use crate::error::{Error, Result};
-use crate::gateway::admin::{QuarantineReport, RoundReport, ScrubReport};
+use crate::gateway::admin::{QuarantineReport, RepairReport, RoundReport, ScrubReport};
 use crate::limits::QUARANTINE_NAMED_MAX;
 use crate::store::{QuarantineRecord, ScrubRecord, ScrubRound};
 
@@ -11,6 +11,27 @@ pub(super) async fn report(handle: Handle, start: bool, bytes_per_s: u64) -> Res
     let record = if start { handle.start_scrub().await? } else { handle.scrub().await? };
     let told = tokio::task::spawn_blocking(move || tell(&handle, record, bytes_per_s)).await;
     told.map_err(|error| Error::internal("the report could not be made").because(error))?
+}
+
+/// Accepts what a salvage lost if that is wanted, and tells what it was.
+pub(super) async fn losses(handle: Handle, accept: bool) -> Result<RepairReport> {
+    let frames_let_go = if accept { handle.accept_losses().await? } else { 0 };
+    let Some(record) = handle.losses().await? else { return Ok(RepairReport::default()) };
+    if accept {
+        tracing::warn!(frames_let_go, kept = record.damaged, "the losses of a salvage are accepted");
+    }
+    Ok(RepairReport {
+        incomplete: record.incomplete,
+        salvaged_ms: Some(record.at_ms),
+        why: Some(record.why),
+        kept: Some(record.damaged),
+        rows: record.rows,
+        lost_pages: record.lost_pages,
+        lost_rows: record.lost_rows,
+        tables: record.tables,
+        missing: record.missing,
+        frames_let_go,
+    })
 }
 
 fn tell(handle: &Handle, record: ScrubRecord, bytes_per_s: u64) -> Result<ScrubReport> {

@@ -13,7 +13,7 @@ use crate::limits::LIST_SCAN_MAX;
 use crate::model::{Address, ContainerId, FrameId, Head, Rng, Version};
 
 /// Raised whenever an older binary could misread what a newer one wrote.
-const FORMAT: u64 = 2;
+pub(super) const FORMAT: u64 = 2;
 
 /// What a store is opened with.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +107,12 @@ impl Store {
             }
         }
         Ok(store)
+    }
+
+    /// Ends the store in order; nothing can be read or changed after that. The next start need not look
+    /// for what a crash left.
+    pub fn close(&self) {
+        self.db.close();
     }
 
     /// Makes the batch durable, whole; after an error nothing of it is visible.

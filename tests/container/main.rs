@@ -8,6 +8,7 @@ mod doors;
 mod durability;
 mod harness;
 mod kill;
+mod salvage;
 mod scrub;
 mod streaming;
 mod upheaval;

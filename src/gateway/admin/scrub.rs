@@ -81,7 +81,7 @@ pub struct QuarantineReport {
     pub newest: bool,
 }
 
-fn moment_or_null<S: Serializer>(ms: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn moment_or_null<S: Serializer>(ms: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
     match ms {
         Some(ms) => moment(ms, serializer),
         None => serializer.serialize_none(),

@@ -13,6 +13,7 @@
 
 mod commit;
 mod layout;
+mod losses;
 mod quarantine;
 mod staging;
 
@@ -43,6 +44,8 @@ pub struct DiskTier {
     clock: Arc<dyn Clock>,
     layout: Arc<Layout>,
     quarantined: Quarantined,
+    /// Whether what is not found may have been lost.
+    incomplete: AtomicBool,
     /// Whether a commit may have left frames to unlink.
     owed: AtomicBool,
     /// Sealed bytes of objects and of old versions, as last committed.
@@ -125,8 +128,21 @@ impl DiskTier {
         let sealed = AtomicU64::new(store.sealed_bytes()?);
         let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
         let quarantined = Quarantined::open(&store)?;
-        let disk =
-            DiskTier { fs, store, clock, layout, quarantined, owed: AtomicBool::new(true), sealed, hits, misses };
+        // A record of losses that cannot be read is one more of them.
+        let incomplete =
+            AtomicBool::new(store.salvage_record().map_or(true, |found| found.is_some_and(|found| found.incomplete)));
+        let disk = DiskTier {
+            fs,
+            store,
+            clock,
+            layout,
+            quarantined,
+            incomplete,
+            owed: AtomicBool::new(true),
+            sealed,
+            hits,
+            misses,
+        };
         let unfinished = disk.layout.clear_staging()?;
         let orphans = disk.remove_orphans()?;
         let discarded = disk.collect()?;
@@ -233,7 +249,12 @@ impl DiskTier {
         let mut orphans = 0;
         self.layout.each_frame(|frame| {
             if !self.store.owns(frame)? && !self.store.is_discarded(frame)? {
-                self.layout.unlink(frame)?;
+                if self.is_incomplete() {
+                    // Its record may be among what was lost; without it nobody can open the frame.
+                    self.layout.quarantine(frame)?;
+                } else {
+                    self.layout.unlink(frame)?;
+                }
                 orphans += 1;
             }
             Ok(())

@@ -93,6 +93,7 @@ impl Keeper {
                 head => head?,
             };
             let known = self.known(head.as_ref(), address);
+            self.check_known(head.as_ref(), address, condition)?;
             // Nothing can change between here and the moment it shows: the ticket sees to that.
             condition.check(known.live)?;
             rules.quota.check(self.usage_of(address.collection()).minus(known.usage).plus(Usage::of(draft.size)))?;
@@ -166,6 +167,9 @@ impl Keeper {
             head => (head?, false),
         };
         let known = self.known(head.as_ref(), address);
+        if !lost {
+            self.check_known(head.as_ref(), address, change.condition())?;
+        }
         let collection = address.collection();
         match change {
             Change::Store { draft, mut seal, frame, bind, condition } => {
@@ -202,7 +206,7 @@ impl Keeper {
             }
             Change::Delete { condition } => {
                 condition.check(known.live)?;
-                if known.live.is_none() && !lost {
+                if known.live.is_none() && !lost && !self.is_unaccounted(head.as_ref()) {
                     return Ok(Outcome::Deleted(None));
                 }
                 let stamp = self.stamp()?;
@@ -257,6 +261,17 @@ impl Keeper {
             (Outcome::Deleted(None) | Outcome::Mended | Outcome::Superseded, _) => {}
         }
         Ok(outcome)
+    }
+
+    /// Whether an address without a head may have held something that was lost.
+    fn is_unaccounted(&self, head: Option<&Head>) -> bool {
+        head.is_none() && self.disk.is_incomplete()
+    }
+
+    /// What must hold for an object can only be told if it is known what there was.
+    fn check_known(&self, head: Option<&Head>, address: &Address, condition: &Condition) -> Result<()> {
+        let unknown = self.is_unaccounted(head) && self.memory.peek(address).is_none();
+        if unknown && *condition != Condition::Always { Err(crate::store::lost(address)) } else { Ok(()) }
     }
 
     fn stamp(&self) -> Result<Stamp> {

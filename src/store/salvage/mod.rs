@@ -169,7 +169,9 @@ impl Folder<'_> {
         let header = self.header(file)?;
         let why = match &header {
             None => Some("the store is cut off".to_owned()),
-            Some(header) if !header.sound => Some("the store's header is damaged".to_owned()),
+            Some(header) if !header.sound || header.slots.iter().any(|slot| !slot.readable) => {
+                Some("the store's header is damaged".to_owned())
+            }
             // A crash may have torn what nobody was told of. The database goes back to the commit before.
             Some(header) if header.unclean => None,
             Some(header) => {

@@ -20,6 +20,8 @@ const PAGE_BYTES_MAX: u64 = 16 << 20;
 /// Pages of a region.
 const REGION_PAGES: u64 = 1 << 20;
 
+/// The database's format.
+const FORMAT: u8 = 3;
 const LEAF: u8 = 1;
 const BRANCH: u8 = 2;
 
@@ -38,6 +40,8 @@ pub(super) struct Slot {
     pub(super) root: Option<Pointer>,
     /// Whether it passes its own check.
     pub(super) sound: bool,
+    /// Whether its format is the one that is known; the database refuses a file with another.
+    pub(super) readable: bool,
 }
 
 /// What the header says.
@@ -110,10 +114,12 @@ impl Slot {
         let present = *bytes.get(1)? != 0;
         let root = pointer_at(bytes, 8)?;
         let sum = u128::from_le_bytes(number(bytes, 112)?);
+        let readable = *bytes.first()? == FORMAT;
         Some(Slot {
+            readable,
             commit: u64_at(bytes, 104)?,
             root: present.then_some(root),
-            sound: *bytes.first()? == 3 && checksum(bytes.get(..112)?) == sum,
+            sound: readable && checksum(bytes.get(..112)?) == sum,
         })
     }
 }

@@ -45,6 +45,9 @@ impl Losses {
 /// Sees a key and its row.
 pub(super) type See<'a> = dyn FnMut(&[u8], &[u8]) -> crate::Result<()> + 'a;
 
+/// Gets a key, its row, and whether the page they are on is vouched for; says whether it took the row.
+type Take<'a> = dyn FnMut(&[u8], &[u8], bool) -> Result<bool, Stop> + 'a;
+
 /// The store's file, for reading.
 pub(super) struct Walker<'a> {
     file: &'a dyn File,
@@ -113,15 +116,14 @@ impl<'a> Walker<'a> {
         Ok(bytes.is_some_and(|bytes| Page::parse(&bytes, pointer.checksum).1))
     }
 
-    /// Walks a tree. `take` gets key, row, and whether the row's page is vouched for; it says whether it
-    /// took the row. `vouched` says whether the pointer itself can be trusted.
+    /// Walks a tree. `vouched` says whether the pointer itself can be trusted.
     fn descend(
         &self,
         pointer: Pointer,
         vouched: bool,
         depth: usize,
         losses: &mut Losses,
-        take: &mut dyn FnMut(&[u8], &[u8], bool) -> Result<bool, Stop>,
+        take: &mut Take<'_>,
     ) -> Result<(), Stop> {
         let bytes = pages::read(self.file, self.bytes, pointer.page)?;
         let Some(bytes) = bytes.filter(|_| depth < DEPTH_MAX) else {
@@ -158,7 +160,7 @@ impl<'a> Walker<'a> {
         bytes: &[u8],
         entries: &[Option<Entry>],
         losses: &mut Losses,
-        take: &mut dyn FnMut(&[u8], &[u8], bool) -> Result<bool, Stop>,
+        take: &mut Take<'_>,
     ) -> Result<(), Stop> {
         let parts = |entry: &Option<Entry>| {
             let (key, row) = entry.clone()?;

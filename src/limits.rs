@@ -195,3 +195,27 @@ pub const CLOUD_FETCH_BYTES_MAX: u64 = 64 << 20;
 
 /// Room on the disk that a body of unknown length asks for at a time.
 pub const DISK_GRANT_BYTES: u64 = 64 << 20;
+
+/// Rounds of the scrub that are remembered.
+pub const SCRUB_HISTORY_MAX: usize = 32;
+
+/// Objects that the scrub checks in one stretch; between two stretches it can be stopped and remembered.
+pub const SCRUB_STRETCH_MAX: usize = 64;
+
+/// Rows that one stretch of the scrub may pass over.
+pub const SCRUB_SCAN_MAX: usize = 4096;
+
+/// How often the scrub writes down how far it is.
+pub const SCRUB_SAVE_MS: u64 = 1000;
+
+/// How often the scrub looks whether its time has come.
+pub const SCRUB_IDLE_POLL: Duration = Duration::from_millis(200);
+
+/// How long the scrub waits after it could not go on.
+pub const SCRUB_RETRY: Duration = Duration::from_secs(1);
+
+/// Shortest pause of the scrub: shorter ones are saved up.
+pub const SCRUB_PAUSE_LEAST: Duration = Duration::from_millis(5);
+
+/// Quarantined copies that a report names.
+pub const QUARANTINE_NAMED_MAX: usize = 1000;

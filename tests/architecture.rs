@@ -33,7 +33,7 @@ const LAYERS: [(&str, u8); 20] = [
 const SIDEWAYS: [(&str, &str); 1] = [("tiers", "store")];
 
 /// Third-party names and the only places that may know them.
-const FENCES: [(&str, &[&str]); 28] = [
+const FENCES: [(&str, &[&str]); 29] = [
     ("actix::", &["src/actors/runtime.rs"]),
     ("actix_web::", &["src/gateway/"]),
     ("async_nats::", &["src/bus/nats.rs"]),
@@ -45,6 +45,7 @@ const FENCES: [(&str, &[&str]); 28] = [
     ("lz4_flex::", &["src/nfr/compress.rs"]),
     ("blake3::", &["src/nfr/", "src/client/pull.rs", "src/store/sim_disk.rs", "src/tiers/cloud/"]),
     ("crc32fast::", &["src/nfr/frame.rs", "src/store/records.rs"]),
+    ("twox_hash::", &["src/store/salvage/pages.rs"]),
     ("postcard::", &["src/store/records.rs"]),
     ("dashmap::", &["src/tiers/memory.rs"]),
     ("crossbeam_queue::", &["src/tiers/memory.rs"]),

@@ -163,7 +163,7 @@ impl World {
             match outcome {
                 Ok(Outcome::Stored { manifest, .. }) => self.rising(manifest.version)?,
                 Ok(Outcome::Deleted(stamp)) => stamp.map_or(Ok(()), |stamp| self.rising(stamp.version))?,
-                Ok(Outcome::Superseded) => return Err("a plain change was superseded".into()),
+                Ok(Outcome::Superseded | Outcome::Mended) => return Err("a plain change became another".into()),
                 Err(_) => {
                     alive = false;
                     continue;

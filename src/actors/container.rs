@@ -11,6 +11,7 @@ use super::disk::DiskActor;
 use super::eviction::EvictionActor;
 use super::fetch::Fetches;
 use super::handle::Permits;
+use super::heal::Healer;
 use super::memory::MemoryActor;
 use super::nfr::NfrActor;
 use super::pull::fetch;
@@ -41,6 +42,18 @@ pub struct Crew {
     pub(super) disk_budget: u64,
     pub(super) object_bytes_max: u64,
     pub(super) telemetry: Arc<Telemetry>,
+}
+
+impl Crew {
+    /// What damage is dealt with through.
+    pub(super) fn healer(&self) -> Healer {
+        Healer {
+            keeper: Arc::clone(&self.keeper),
+            disk: self.disk.clone(),
+            nfr: self.nfr.clone(),
+            cloud: self.cloud.clone(),
+        }
+    }
 }
 
 /// The actor.
@@ -152,7 +165,9 @@ impl Serves<RemoveObject> for ContainerActor {
             let job = Job { address, change: Change::Delete { condition }, show: None };
             match disk.ask(super::disk::Persist(job)).await? {
                 Outcome::Deleted(stamp) => Ok(Deleted { gone: stamp.map(|stamp| (stamp.version, stamp.dot)) }),
-                Outcome::Stored { .. } | Outcome::Superseded => Err(Error::internal("a delete became something else")),
+                Outcome::Stored { .. } | Outcome::Mended | Outcome::Superseded => {
+                    Err(Error::internal("a delete became something else"))
+                }
             }
         })
     }

@@ -1,6 +1,7 @@
 //! Brings the actors of a container to life, each on a thread where it cannot hold up the others.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::container::{ContainerActor, Crew};
 use super::cpu::CpuPool;
@@ -10,11 +11,12 @@ use super::fetch::Fetches;
 use super::handle::{Bounds, Handle};
 use super::memory::MemoryActor;
 use super::nfr::{NfrActor, Stages};
-use super::runtime::ActorRuntime;
+use super::runtime::{ActorRuntime, Link};
+use super::scrub::{CheckNext, ScrubActor, ScrubOptions};
 use super::sync::{Recent, SyncActor, Tick};
 use crate::control::Collections;
 use crate::error::Result;
-use crate::limits::{ACTOR_QUEUE_MAX, COLLECT_PERIOD, LEARN_PERIOD, SWEEP_PERIOD, SYNC_PERIOD};
+use crate::limits::{ACTOR_QUEUE_MAX, COLLECT_PERIOD, LEARN_PERIOD, SCRUB_RETRY, SWEEP_PERIOD, SYNC_PERIOD};
 use crate::model::Rng;
 use crate::nfr::Keyring;
 use crate::telemetry::Telemetry;
@@ -36,6 +38,8 @@ pub struct CrewOptions {
     pub bounds: Bounds,
     /// Where it is counted what happens.
     pub telemetry: Arc<Telemetry>,
+    /// How everything that is sealed is read now and then.
+    pub scrub: ScrubOptions,
 }
 
 /// The actors of a container.
@@ -43,6 +47,8 @@ pub struct Actors {
     runtime: ActorRuntime,
     handle: Handle,
     clockwork: Vec<tokio::task::JoinHandle<()>>,
+    /// Tells what goes on for long that it need not be finished.
+    ending: Arc<AtomicBool>,
 }
 
 impl Actors {
@@ -105,8 +111,15 @@ impl Actors {
             let bound = options.bounds.requests_max;
             runtime.supervise(&front, "container", bound, move || ContainerActor::new(crew.clone()))
         };
-        let clockwork = clockwork(&main, &crew);
-        Ok(Actors { runtime, handle: Handle::new(crew, container, options.bounds), clockwork })
+        let ending = Arc::<AtomicBool>::default();
+        let scrub = {
+            let (crew, ending) = (crew.clone(), Arc::clone(&ending));
+            runtime.supervise(&back, "scrub", ACTOR_QUEUE_MAX, move || {
+                ScrubActor::new(Arc::clone(&crew.keeper), crew.healer(), options.scrub, Arc::clone(&ending))
+            })
+        };
+        let clockwork = clockwork(&main, &crew, scrub.clone());
+        Ok(Actors { runtime, handle: Handle::new(crew, container, scrub, options.bounds), clockwork, ending })
     }
 
     /// What doors hold.
@@ -116,6 +129,7 @@ impl Actors {
 
     /// Ends every actor; drain the handle first.
     pub fn stop(self) {
+        self.ending.store(true, Ordering::Release);
         self.clockwork.iter().for_each(tokio::task::JoinHandle::abort);
         self.runtime.stop();
     }
@@ -131,7 +145,7 @@ fn choices(collections: &Arc<Collections>) -> Choices {
 }
 
 /// What is done now and then whether or not anybody asks.
-fn clockwork(main: &tokio::runtime::Handle, crew: &Crew) -> Vec<tokio::task::JoinHandle<()>> {
+fn clockwork(main: &tokio::runtime::Handle, crew: &Crew, scrub: Link<ScrubActor>) -> Vec<tokio::task::JoinHandle<()>> {
     let (eviction, disk) = (crew.eviction.clone(), crew.disk.clone());
     let learn = main.spawn(async move {
         loop {
@@ -167,11 +181,20 @@ fn clockwork(main: &tokio::runtime::Handle, crew: &Crew) -> Vec<tokio::task::Joi
             }
         }
     });
-    vec![learn, collect, sweep, pay]
+    let scrub = main.spawn(async move {
+        loop {
+            let wait = scrub.ask(CheckNext).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the scrub cannot go on; it is tried again");
+                SCRUB_RETRY
+            });
+            tokio::time::sleep(wait).await;
+        }
+    });
+    vec![learn, collect, sweep, pay, scrub]
 }
 
 /// Clears away until nothing is left to clear, a bounded commit at a time.
-async fn sweep_all(disk: &super::runtime::Link<DiskActor>) -> Result<()> {
+async fn sweep_all(disk: &Link<DiskActor>) -> Result<()> {
     while disk.ask(Sweep).await?.more {}
     Ok(())
 }

@@ -47,7 +47,8 @@ pub struct Quarantine {
 }
 
 impl Ask for Quarantine {
-    type Reply = ();
+    /// Whether it was put aside now.
+    type Reply = bool;
 }
 
 /// Unlink frames that no object needs any more.
@@ -110,12 +111,15 @@ impl Serves<Persist> for DiskActor {
 }
 
 impl Serves<Quarantine> for DiskActor {
-    fn serve(&mut self, Quarantine { address, version, frame, why }: Quarantine) -> Answer<()> {
+    fn serve(&mut self, Quarantine { address, version, frame, why }: Quarantine) -> Answer<bool> {
         let keeper = Arc::clone(&self.keeper);
         self.telemetry.metrics.quarantines.one(());
         Answer::later(blocking(move || {
-            tracing::error!(%address, %version, %frame, %why, "a damaged object is quarantined");
-            keeper.disk().quarantine(&address, version, frame, &why)
+            let aside = keeper.disk().quarantine(&address, version, frame, &why)?;
+            if aside {
+                tracing::error!(%address, %version, %frame, %why, "a damaged object is quarantined");
+            }
+            Ok(aside)
         }))
     }
 }

@@ -17,13 +17,15 @@ use super::push::within;
 use super::release::{Release, Released};
 use super::request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed, Stat};
 use super::runtime::{ActorHealth, Link};
+use super::scrub::{ScrubActor, ShowScrub, StartScrub};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, LIST_LIMIT_MAX, SESSION_POLL};
 use crate::model::{Address, Durability, Head, Level, Manifest, Session};
+use crate::store::{SalvageRecord, ScrubRecord};
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels::{Outcome, Served};
-use crate::tiers::{Keeper, Located, Resident};
+use crate::tiers::{DiskTier, Keeper, Located, Resident};
 
 /// Bytes that one streamed body may have in flight: received, being sealed, and being written.
 const BODY_BYTES_MAX: u64 = (3 * BODY_WINDOW_CHUNKS * CHUNK_BYTES) as u64;
@@ -79,6 +81,7 @@ pub struct Handle(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) crew: Crew,
     container: Link<ContainerActor>,
+    scrub: Link<ScrubActor>,
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     changes: Arc<Semaphore>,
@@ -92,11 +95,12 @@ pub(super) struct Inner {
 
 impl Handle {
     /// A handle on these actors.
-    pub fn new(crew: Crew, container: Link<ContainerActor>, bounds: Bounds) -> Self {
+    pub fn new(crew: Crew, container: Link<ContainerActor>, scrub: Link<ScrubActor>, bounds: Bounds) -> Self {
         let units = (bounds.body_bytes_max / PERMIT_BYTES).min(Semaphore::MAX_PERMITS as u64) as usize;
         Handle(Arc::new(Inner {
             crew,
             container,
+            scrub,
             requests: Arc::new(Semaphore::new(bounds.requests_max)),
             bytes: Arc::new(Semaphore::new(units)),
             changes: Arc::new(Semaphore::new(bounds.requests_max)),
@@ -165,8 +169,11 @@ impl Handle {
         self.covered(Some(&address), session.as_ref(), deadline).await?;
         let keeper = Arc::clone(&self.0.crew.keeper);
         blocking(move || match keeper.find(&address, version)? {
+            Some(Located::Disk(manifest)) if keeper.disk().is_out(&manifest) => {
+                Err(DiskTier::damaged(&address, manifest.version))
+            }
             Some(located) => Ok(found(located)),
-            None => Err(absent(&address, version)),
+            None => Err(absent(&keeper, &address, version)),
         })
         .await
     }
@@ -264,6 +271,28 @@ impl Handle {
         &self.0.crew.telemetry.metrics
     }
 
+    /// How far the scrub is, and what it found before.
+    pub async fn scrub(&self) -> Result<ScrubRecord> {
+        self.0.scrub.ask(ShowScrub).await
+    }
+
+    /// Begins a round of the scrub, unless one is under way.
+    pub async fn start_scrub(&self) -> Result<ScrubRecord> {
+        self.0.scrub.ask(StartScrub).await
+    }
+
+    /// What a salvage of the store lost, if there was one.
+    pub async fn losses(&self) -> Result<Option<SalvageRecord>> {
+        let keeper = Arc::clone(&self.0.crew.keeper);
+        blocking(move || keeper.disk().store().salvage_record()).await
+    }
+
+    /// Accepts those losses: what is not found does not exist. Returns how many frames were let go.
+    pub async fn accept_losses(&self) -> Result<u64> {
+        let keeper = Arc::clone(&self.0.crew.keeper);
+        blocking(move || keeper.while_still(|| keeper.disk().accept_losses())).await
+    }
+
     /// How each actor is doing.
     pub fn actors(&self) -> Vec<ActorHealth> {
         let crew = &self.0.crew;
@@ -273,6 +302,7 @@ impl Handle {
             crew.eviction.health(),
             crew.disk.health(),
             crew.nfr.health(),
+            self.0.scrub.health(),
         ]
     }
 

@@ -3,15 +3,17 @@
 //! | message | from | to | reply | bound |
 //! |---|---|---|---|---|
 //! | `StoreObject` `FetchObject` `RemoveObject` | handle | container | `Pushed` `Pulled` `Deleted` | requests |
-//! | `HandOutStages` | container, memory | nfr | the stages | `ACTOR_QUEUE_MAX` |
+//! | `HandOutStages` | container, memory, scrub | nfr | the stages | `ACTOR_QUEUE_MAX` |
 //! | `Admit` | container | memory | room, or none | `ACTOR_QUEUE_MAX` |
 //! | `WriteOut` | handle | memory | how many | `ACTOR_QUEUE_MAX` |
 //! | `Release` | handle | memory | what left | `ACTOR_QUEUE_MAX` |
 //! | `MakeRoom` `Reinstate` | memory | eviction | victims | `ACTOR_QUEUE_MAX` |
 //! | `Consider` | container | eviction | yes or no | `ACTOR_QUEUE_MAX` |
 //! | `Learn` | clockwork | eviction | nothing | `ACTOR_QUEUE_MAX` |
-//! | `Persist` | container, memory | disk | what became of it | `ACTOR_QUEUE_MAX` |
-//! | `Quarantine` | container | disk | nothing | `ACTOR_QUEUE_MAX` |
+//! | `Persist` | container, memory, scrub | disk | what became of it | `ACTOR_QUEUE_MAX` |
+//! | `Quarantine` | container, scrub | disk | whether it was needed | `ACTOR_QUEUE_MAX` |
+//! | `StartScrub` `ShowScrub` | handle | scrub | how far it is | `ACTOR_QUEUE_MAX` |
+//! | `CheckNext` | clockwork | scrub | when to ask again | `ACTOR_QUEUE_MAX` |
 //! | `Flush` `EvictDisk` | handle | sync | objects and bytes | `ACTOR_QUEUE_MAX` |
 //! | `FreeDisk` | container | sync | nothing | `ACTOR_QUEUE_MAX` |
 //! | `Tick` | clockwork | sync | nothing | `ACTOR_QUEUE_MAX` |
@@ -29,6 +31,7 @@ mod eviction;
 mod fetch;
 mod fuse;
 mod handle;
+mod heal;
 mod memory;
 mod nfr;
 mod owing;
@@ -37,6 +40,7 @@ mod push;
 mod release;
 mod request;
 mod runtime;
+mod scrub;
 mod sync;
 mod window;
 
@@ -49,9 +53,10 @@ pub use owing::{OwedPage, OwedQuery};
 pub use release::{Release, Released, Which};
 pub use request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed, Stat};
 pub use runtime::{ActorHealth, LastError};
+pub use scrub::ScrubOptions;
 
 /// Who asks whom, by the actors' names.
-pub const CONVERSATION: [(&str, &str); 11] = [
+pub const CONVERSATION: [(&str, &str); 14] = [
     ("handle", "container"),
     ("handle", "memory"),
     ("container", "nfr"),
@@ -63,6 +68,9 @@ pub const CONVERSATION: [(&str, &str); 11] = [
     ("memory", "nfr"),
     ("memory", "eviction"),
     ("memory", "disk"),
+    ("handle", "scrub"),
+    ("scrub", "nfr"),
+    ("scrub", "disk"),
 ];
 
 #[cfg(test)]
@@ -85,6 +93,7 @@ mod tests {
             ("disk", include_str!("disk.rs")),
             ("nfr", include_str!("nfr.rs")),
             ("sync", include_str!("sync/mod.rs")),
+            ("scrub", concat!(include_str!("scrub.rs"), include_str!("heal.rs"))),
         ];
         for (actor, source) in sources {
             for (name, kind) in [
@@ -94,6 +103,7 @@ mod tests {
                 ("nfr", "NfrActor"),
                 ("sync", "SyncActor"),
                 ("container", "ContainerActor"),
+                ("scrub", "ScrubActor"),
             ] {
                 let asks = source.contains(&format!("Link<{kind}>"));
                 assert_eq!(asks, CONVERSATION.contains(&(actor, name)), "{actor} -> {name}");

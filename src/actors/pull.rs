@@ -14,7 +14,6 @@ use tracing::Instrument;
 use super::body::PullBody;
 use super::container::Crew;
 use super::cpu::blocking;
-use super::disk::Quarantine;
 use super::eviction::Consider;
 use super::handle::Permits;
 use super::nfr::{HandOutStages, Stages, opener};
@@ -25,7 +24,8 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, PROMOTION_WAIT_MAX};
 use crate::model::{Address, ByteRange, Chunks, Level, Manifest, Version};
 use crate::nfr::Opener;
-use crate::tiers::{Located, MemoryTier, Reservation, Resident, Source, Ticket};
+use crate::store::lost;
+use crate::tiers::{Keeper, Located, MemoryTier, Reservation, Resident, Source, Ticket};
 
 const LATE: &str = "the object could not be read in time";
 
@@ -54,6 +54,10 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
             Found::Memory(resident) => return from_memory(&pull, &resident),
             Found::Frame(manifest, frame) => (manifest, frame),
             Found::Replaced => continue,
+            Found::Damaged(manifest, error) => match crew.healer().take_out(&pull.address, &manifest, &error).await {
+                true => continue,
+                false => return Err(error),
+            },
         };
         let range = resolve(pull.range, manifest.size)?;
         let whole = range == (0..manifest.size) && pull.version.is_none();
@@ -77,8 +81,12 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
         };
         let outcome = within(pull.deadline, LATE, reading.clone().start(range, &mut permits)).await;
         match outcome {
-            Err(error) if error.kind() == Kind::Corrupt && reading.turn_to_the_cloud().await => {}
-            outcome => return outcome,
+            Err(error) if error.kind() == Kind::Corrupt && reading.frame.local => {
+                if !crew.healer().take_out(&pull.address, &reading.manifest, &error).await {
+                    return Err(reading.named(error));
+                }
+            }
+            outcome => return outcome.map_err(|error| reading.named(error)),
         }
     }
     Err(Error::busy("the object is being replaced all the time; try again").with("address", pull.address))
@@ -90,6 +98,8 @@ enum Found {
     Frame(Arc<Manifest>, Frame),
     /// It was replaced while it was looked up.
     Replaced,
+    /// It is here, but its bytes are not to be had.
+    Damaged(Arc<Manifest>, Error),
 }
 
 /// Sealed bytes, here or in the cloud.
@@ -116,7 +126,7 @@ async fn look_up(crew: &Crew, pull: &Pull) -> Result<Found> {
             Some(Located::Disk(manifest)) => manifest,
             None => {
                 keeper.disk().count_read(false);
-                return Err(absent(&address, version));
+                return Err(absent(&keeper, &address, version));
             }
         };
         let seal = manifest
@@ -136,6 +146,7 @@ async fn look_up(crew: &Crew, pull: &Pull) -> Result<Found> {
         match keeper.disk().reader(&address, manifest.version, seal) {
             Ok(frame) => Ok(Found::Frame(manifest, Frame { bytes: Arc::new(frame), local: true })),
             Err(error) if error.kind() == Kind::NotFound => Ok(Found::Replaced),
+            Err(error) if error.kind() == Kind::Corrupt => Ok(Found::Damaged(manifest, error)),
             Err(error) => Err(error),
         }
     });
@@ -143,7 +154,12 @@ async fn look_up(crew: &Crew, pull: &Pull) -> Result<Found> {
 }
 
 /// Why a pull finds nothing.
-pub(super) fn absent(address: &Address, version: Option<Version>) -> Error {
+pub(super) fn absent(keeper: &Keeper, address: &Address, version: Option<Version>) -> Error {
+    match keeper.disk().is_unaccounted(address, version) {
+        Ok(false) => {}
+        Ok(true) => return lost(address),
+        Err(error) => return error,
+    }
     match version {
         None => Error::not_found("there is no such object").with("address", address),
         Some(version) => {
@@ -183,10 +199,7 @@ impl Reading {
             Arc::clone(&self.manifest),
             Arc::clone(&self.frame.bytes),
         );
-        let opener = match opened.await {
-            Ok(opener) => opener,
-            Err(error) => return Err(self.report(error).await),
-        };
+        let opener = opened.await?;
         let chunks = opener.chunks_of(&range);
         let promotion = self.promotion(&range).await?;
         let mut window = Window::new(BODY_WINDOW_CHUNKS);
@@ -194,10 +207,7 @@ impl Reading {
         for index in todo.by_ref().take(BODY_WINDOW_CHUNKS) {
             window.push(self.open_later(&opener, index)).await?;
         }
-        let first = match window.next().await {
-            Ok(first) => first,
-            Err(error) => return Err(self.report(error).await),
-        };
+        let first = window.next().await?;
         let (manifest, level) = (Arc::clone(&self.manifest), self.level);
         let Some(first) = first else {
             self.promote(promotion, Vec::new());
@@ -290,43 +300,16 @@ impl Reading {
         }
     }
 
-    /// Whether the damaged copy on the disk could be given up for one in the cloud.
-    async fn turn_to_the_cloud(&self) -> bool {
-        let Some(cloud) = self.crew.cloud.clone().filter(|_| self.frame.local) else { return false };
-        let (keeper, address, manifest) =
-            (Arc::clone(&self.crew.keeper), self.address.clone(), Arc::clone(&self.manifest));
-        let given_up = blocking(move || {
-            let Some(seal) = &manifest.seal else { return Ok(false) };
-            let Some(receipt) = seal.rest.receipt() else { return Ok(false) };
-            Ok(cloud.check(seal.frame, receipt)? && keeper.release(&[(address, manifest.version)])? > 0)
-        });
-        match given_up.await {
-            Ok(given_up) => {
-                if given_up {
-                    tracing::warn!(address = %self.address, "a damaged copy was given up for the one in the cloud");
-                }
-                given_up
-            }
-            Err(error) => {
-                tracing::error!(address = %self.address, %error, "a damaged copy cannot be replaced from the cloud");
-                false
-            }
-        }
-    }
-
     /// Damage is put aside before it is reported.
     async fn report(&self, error: Error) -> Error {
-        if let (Kind::Corrupt, true, Some(seal)) = (error.kind(), self.frame.local, &self.manifest.seal) {
-            let quarantine = Quarantine {
-                address: self.address.clone(),
-                version: self.manifest.version,
-                frame: seal.frame,
-                why: error.duplicate(),
-            };
-            if let Err(error) = self.crew.disk.ask(quarantine).await {
-                tracing::error!(%error, "cannot quarantine a damaged object");
-            }
+        if error.kind() == Kind::Corrupt && self.frame.local {
+            // The next reader profits where another copy is found; this one is told.
+            self.crew.healer().take_out(&self.address, &self.manifest, &error).await;
         }
+        self.named(error)
+    }
+
+    fn named(&self, error: Error) -> Error {
         if error.context("address").is_some() { error } else { error.with("address", &self.address) }
     }
 }

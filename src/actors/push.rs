@@ -281,7 +281,9 @@ impl<'a> Intake<'a> {
         let job = Persist(Job { address: self.push.address.clone(), change, show });
         match within(self.push.deadline, "the commit took too long", self.crew.disk.ask(job)).await? {
             Outcome::Stored { manifest, created } => Ok(Pushed { manifest, created }),
-            Outcome::Deleted(_) | Outcome::Superseded => Err(Error::internal("a push became something else")),
+            Outcome::Deleted(_) | Outcome::Mended | Outcome::Superseded => {
+                Err(Error::internal("a push became something else"))
+            }
         }
     }
 

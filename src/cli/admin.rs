@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
   meshstore admin tiers
   meshstore admin objects ram meteo/2024-
   meshstore admin evict --collection meteo --bytes 67108864
+  meshstore admin scrub
   meshstore admin drain --json")]
 pub struct Admin {
     #[command(subcommand)]
@@ -42,6 +43,24 @@ enum Task {
     Evict(Evict),
     /// Take no more changes until started anew, and write out what memory alone holds.
     Drain,
+    /// Read every sealed byte now, at the set pace; tells how far it is and what is in quarantine.
+    Scrub(Scrub),
+    /// Accept what a salvage of a damaged store lost: from then on, what is not found does not exist.
+    Repair(Repair),
+}
+
+#[derive(Debug, Args)]
+struct Repair {
+    /// Only tell what was lost; accept nothing.
+    #[arg(long)]
+    show: bool,
+}
+
+#[derive(Debug, Args)]
+struct Scrub {
+    /// Only tell; begin nothing.
+    #[arg(long)]
+    show: bool,
 }
 
 #[derive(Debug, Args)]
@@ -117,6 +136,22 @@ const OBJECTS: [Column; 6] = [
     ("DIRTY", "dirty", Cell::Text),
     ("MODIFIED", "modified", Cell::Text),
 ];
+const ROUNDS: [Column; 7] = [
+    ("STARTED", "started", Cell::Text),
+    ("ENDED", "ended", Cell::Text),
+    ("OBJECTS", "objects", Cell::Number),
+    ("BYTES", "bytes", Cell::Bytes),
+    ("DAMAGED", "damaged", Cell::Number),
+    ("HEALED", "healed", Cell::Number),
+    ("UNREADABLE", "unreadable", Cell::Number),
+];
+const QUARANTINE: [Column; 5] = [
+    ("ADDRESS", "address", Cell::Text),
+    ("VERSION", "version", Cell::Text),
+    ("NEWEST", "newest", Cell::Text),
+    ("FOUND", "at", Cell::Text),
+    ("WHY", "why", Cell::Text),
+];
 
 impl Admin {
     pub(super) async fn run(&self, client: &Client) -> Result<()> {
@@ -131,11 +166,62 @@ impl Admin {
                 let told = client.admin_do("evict", &evict.body()?).await?;
                 self.tell(&told, |count, bytes| format!("{count} objects left, {bytes} are free"))
             }
+            Task::Repair(Repair { show }) => self.repair(client, !show).await,
+            Task::Scrub(Scrub { show }) => self.scrub(client, !show).await,
             Task::Drain => {
                 let told = client.admin_do("drain", &json!({})).await?;
                 self.tell(&told, |count, bytes| format!("drained: {count} objects ({bytes}) were written out"))
             }
         }
+    }
+
+    async fn repair(&self, client: &Client, accept: bool) -> Result<()> {
+        let told = if accept { client.admin_do("repair", &json!({})).await? } else { client.admin("repair").await? };
+        if self.json {
+            return out::json(&told);
+        }
+        let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+        let number = |name: &str| told.get(name).and_then(Value::as_u64).unwrap_or_default();
+        if told.get("kept").is_none_or(Value::is_null) {
+            return out::line("the store was never salvaged; nothing is to be repaired");
+        }
+        out::line(&format!(
+            "salvaged {}: {}; the damaged store is kept as {}",
+            text("salvaged"),
+            text("why"),
+            text("kept")
+        ))?;
+        let (rows, pages, lost) = (number("rows"), number("lost_pages"), number("lost_rows"));
+        out::line(&format!("{rows} records were read, {pages} pages and {lost} records on others were lost"))?;
+        for address in items(&told, "missing")?.iter().filter_map(Value::as_str) {
+            out::line(&format!("lost: {address}"))?;
+        }
+        out::line(match told.get("incomplete").and_then(Value::as_bool) {
+            Some(true) => "until the losses are accepted, what is not found answers that it may be lost",
+            _ => "the losses are accepted: what is not found does not exist",
+        })
+    }
+
+    async fn scrub(&self, client: &Client, start: bool) -> Result<()> {
+        let told = if start { client.admin_do("scrub", &json!({})).await? } else { client.admin("scrub").await? };
+        if self.json {
+            return out::json(&told);
+        }
+        let number = |name: &str| told.get(name).and_then(Value::as_u64).unwrap_or_default();
+        match told.get("round").filter(|round| !round.is_null()) {
+            Some(round) => {
+                let done = round.get("bytes").and_then(Value::as_u64).unwrap_or_default();
+                out::line(&format!(
+                    "a round is under way: {} of {} read",
+                    out::size(done),
+                    out::size(number("bytes"))
+                ))?;
+            }
+            None => out::line("no round is under way")?,
+        }
+        table::print(&ROUNDS, items(&told, "history")?)?;
+        out::line(&format!("{} copies in quarantine", number("quarantined")))?;
+        table::print(&QUARANTINE, items(&told, "quarantine")?)
     }
 
     async fn list(&self, client: &Client, name: &str, columns: &[Column]) -> Result<()> {

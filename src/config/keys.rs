@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Host;
 use super::declare::{Key, Reader, settings};
 use super::shape::{
-    BUS, CLOUD, COLLECTOR, EVICTION, FORMAT, LEVEL, LOOPBACK, MILLIS, NAME, PATH, SHARE, SIZE, SIZE_OR_AUTO, count,
+    BUS, CLOUD, COLLECTOR, EVICTION, FORMAT, LEVEL, LOOPBACK, MILLIS, NAME, PATH, REST, SHARE, SIZE, SIZE_OR_AUTO,
+    count,
 };
 use crate::limits::{PINNED_PERCENT_DEFAULT, PINNED_PERCENT_MAX};
 use crate::model::{CloudUrl, EvictionKind, Name};
@@ -99,6 +101,14 @@ settings! { host;
     nfr: NfrConfig {
         /// Threads that seal and open chunks; 0 means the number of cores.
         workers: usize = count::<0, 1024>("a number from 0 to 1024"), "0";
+    }
+
+    /// The reading of every sealed byte now and then, so that damage is found before somebody needs the bytes.
+    scrub: ScrubConfig {
+        /// Sealed bytes read in a second.
+        bytes_per_s: u64 = SIZE, "16MiB";
+        /// The rest between two rounds; `off` leaves only rounds that are asked for.
+        every: Option<Duration> = REST, "7d";
     }
 
     /// What one container takes on; beyond a limit the answer is `busy` or `too_large`.

@@ -20,7 +20,7 @@ pub use declare::Key;
 pub use fault::{Fault, Origin};
 pub use keys::{
     BusConfig, BusMode, CloudConfig, Config, ContainerConfig, DataConfig, HttpConfig, KEYS, KeysConfig, LimitsConfig,
-    LogConfig, MemoryConfig, NfrConfig, SECTIONS, SiteConfig, StoreConfig, TelemetryConfig,
+    LogConfig, MemoryConfig, NfrConfig, SECTIONS, ScrubConfig, SiteConfig, StoreConfig, TelemetryConfig,
 };
 pub use reference::{reference, reference_markdown};
 

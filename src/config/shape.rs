@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::keys::BusMode;
 use crate::error::{Error, Result};
@@ -88,6 +89,33 @@ fn read_millis(text: &str) -> Result<u64> {
     digits(text)
         .filter(|number| (1..=MILLIS_MAX).contains(number))
         .ok_or_else(|| bad("a duration is a whole number of milliseconds from 1 to 86400000, without a unit", text))
+}
+
+pub(super) const REST: Shape<Option<Duration>> = Shape {
+    takes: "a time such as 90s, 30m, 12h or 7d, at most a year, or off",
+    read: read_rest,
+    show: |rest| rest.map_or("off".to_owned(), show_rest),
+};
+
+/// Largest first, so that showing takes the shortest text.
+const TIMES: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+const REST_S_MAX: u64 = 366 * 86_400;
+
+fn read_rest(text: &str) -> Result<Option<Duration>> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let named = TIMES.iter().find_map(|(unit, seconds)| Some((digits(text.strip_suffix(unit)?)?, *seconds)));
+    let seconds = named.and_then(|(number, unit)| number.checked_mul(unit));
+    let seconds = seconds.filter(|seconds| (1..=REST_S_MAX).contains(seconds));
+    let wrong = "a time is a whole number above 0 with s, m, h or d, at most a year, such as 12h; or off";
+    seconds.map(|seconds| Some(Duration::from_secs(seconds))).ok_or_else(|| bad(wrong, text))
+}
+
+fn show_rest(rest: Duration) -> String {
+    let seconds = rest.as_secs();
+    let (name, unit) = TIMES.into_iter().find(|(_, unit)| seconds.is_multiple_of(*unit)).unwrap_or(("s", 1));
+    format!("{}{name}", seconds / unit)
 }
 
 pub(super) const SIZE: Shape<u64> =
@@ -233,6 +261,19 @@ mod tests {
         fn a_size_reads_back(size in 1u64.., shift in 0u32..64) {
             let size = (size >> shift).max(1);
             prop_assert_eq!(read_size(&show_size(size)).ok(), Some(size));
+        }
+    }
+
+    #[test]
+    fn rests_take_units() {
+        for (text, seconds) in [("90s", 90), ("30m", 1800), ("12h", 43_200), ("7d", 604_800), ("1s", 1)] {
+            let rest = read_rest(text).unwrap();
+            assert_eq!(rest, Some(Duration::from_secs(seconds)));
+            assert_eq!(read_rest(&(REST.show)(&rest)).unwrap(), rest, "{text}");
+        }
+        assert_eq!((REST.show)(&read_rest("off").unwrap()), "off");
+        for bad in ["", "0s", "7", "-1d", "1.5h", "367d", "99999999999999999999d", "d", "7 d", "never"] {
+            assert!(read_rest(bad).is_err(), "{bad}");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::gateway::Admin;
 use crate::gateway::admin::{
     ActorReport, ContainerReport, DrainReport, Entry, ErrorReport, EvictReport, Evictable, KeyReport, ObjectsPage,
-    ObjectsQuery, QueueReport, RecoveryReport, TierReport,
+    ObjectsQuery, QueueReport, RecoveryReport, RepairReport, ScrubReport, TierReport,
 };
 use crate::model::{Clock, Level, Manifest, SystemClock, Usage};
 use crate::tiers::Keeper;
@@ -26,6 +26,7 @@ pub struct Overseer {
     name: String,
     started_ms: u64,
     recovery: RecoveryReport,
+    scrub_bytes_per_s: u64,
     http: OnceLock<SocketAddr>,
 }
 
@@ -49,6 +50,7 @@ impl Overseer {
                 orphans: recovery.orphans as u64,
                 discarded: recovery.discarded as u64,
             },
+            scrub_bytes_per_s: config.scrub.bytes_per_s,
             http: OnceLock::new(),
         }
     }
@@ -143,6 +145,14 @@ impl Admin for Overseer {
             let released = handle.release(Release { which, bytes: evict.bytes }, deadline).await?;
             Ok(EvictReport { level: Level::Ram.name(), objects: released.objects, bytes: released.bytes })
         })
+    }
+
+    fn scrub(&self, start: bool) -> BoxFuture<'static, Result<ScrubReport>> {
+        Box::pin(super::scrub::report(self.handle.clone(), start, self.scrub_bytes_per_s))
+    }
+
+    fn repair(&self, accept: bool) -> BoxFuture<'static, Result<RepairReport>> {
+        Box::pin(super::scrub::losses(self.handle.clone(), accept))
     }
 
     fn drain(&self, deadline: Duration) -> BoxFuture<'static, Result<DrainReport>> {

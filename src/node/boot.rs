@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::{Actors, Bounds, CrewOptions, EvictionOptions, Handle};
+use crate::actors::{Actors, Bounds, CrewOptions, EvictionOptions, Handle, ScrubOptions};
 use crate::client::HttpCollector;
 use crate::config::{CloudConfig, Config};
 use crate::control::Collections;
@@ -19,7 +19,6 @@ use crate::tiers::{CloudParts, CloudTier, DiskTier, Keeper, MemoryTier, Recovery
 
 use super::keys;
 
-const STORE_FILE: &str = "store.redb";
 const LOCK_FILE: &str = "lock";
 
 /// How long the last spans may take on their way to the collector at a stop.
@@ -38,16 +37,10 @@ pub struct Parts {
 impl Parts {
     /// Opens the store and the tiers below `root`, or makes them there.
     pub fn open(fs: Arc<dyn Fs>, root: &Path, clock: Arc<dyn Clock>, rng: &dyn Rng, sizes: Sizes) -> Result<Self> {
-        let at = |error, what| io_error(error, what).with("path", root.display());
-        fs.create_dir_all(root).map_err(|error| at(error, "cannot make the data folder"))?;
-        let path = root.join(STORE_FILE);
-        let exists = fs.exists(&path).map_err(|error| at(error, "cannot look into the data folder"))?;
-        let file = if exists { fs.open(&path) } else { fs.create(&path) };
-        let file = file.map_err(|error| at(error, "cannot open the store"))?;
-        // The store's own name must be durable before anything in it is acknowledged.
-        fs.sync_dir(root).map_err(|error| at(error, "cannot sync the data folder"))?;
+        fs.create_dir_all(root)
+            .map_err(|error| io_error(error, "cannot make the data folder").with("path", root.display()))?;
         let options = StoreOptions { cache_bytes: sizes.cache_bytes as usize };
-        let store = Store::open(file, options, rng).map_err(|error| error.with("path", path.display()))?;
+        let store = Store::open_in(&fs, root, options, rng, clock.now_ms())?;
         let identity = store.identity()?;
         let sequencer =
             Sequencer::resume(identity.container, identity.ceiling, Incarnation(rng.u64()), Arc::clone(&clock));
@@ -111,8 +104,15 @@ impl Container {
     pub async fn stop(self, grace: Duration) -> Result<usize> {
         let written = self.handle().drain(grace).await;
         // Joining the actors' threads waits; it must not hold up the runtime they finish on.
-        let actors = self.actors;
-        tokio::task::spawn_blocking(move || actors.stop())
+        let (actors, keeper) = {
+            let keeper = Arc::clone(self.handle().keeper());
+            (self.actors, keeper)
+        };
+        let stopped = move || {
+            actors.stop();
+            keeper.disk().store().close();
+        };
+        tokio::task::spawn_blocking(stopped)
             .await
             .map_err(|error| Error::internal("the actors did not stop cleanly").because(error))?;
         if let Some(export) = self.export {
@@ -166,6 +166,7 @@ fn start_actors(
             let free = sys::free_bytes(&config.data.dir).unwrap_or(u64::MAX / 2);
             keeper.disk().sealed_bytes().saturating_add(free / 10 * 9)
         }),
+        scrub: ScrubOptions { bytes_per_s: config.scrub.bytes_per_s, every: config.scrub.every },
         bounds: Bounds {
             requests_max: config.limits.requests_max,
             // What level 1 and the store's cache leave, less a reserve for everything else.

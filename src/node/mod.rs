@@ -7,6 +7,7 @@ mod demo;
 mod keys;
 mod metrics;
 mod process;
+mod scrub;
 mod serve;
 
 pub use boot::{Container, Parts, Sizes};

@@ -289,7 +289,7 @@ impl Batch {
         self.ops.iter().any(|op| matches!(op, Op::Remove(..)))
     }
 
-    fn put(&mut self, table: Table, key: Vec<u8>, row: Vec<u8>) {
+    pub(super) fn put(&mut self, table: Table, key: Vec<u8>, row: Vec<u8>) {
         self.bytes += key.len() + row.len();
         self.ops.push(Op::Put(table, key, row));
     }

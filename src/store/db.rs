@@ -53,6 +53,8 @@ struct State {
     live: Option<Arc<Live>>,
     /// What to put back before the next opening.
     durable_header: Option<Vec<u8>>,
+    /// Set at the end: it is not opened again.
+    closed: bool,
 }
 
 struct Live {
@@ -92,7 +94,7 @@ impl redb::StorageBackend for OnFile {
 
 impl Db {
     pub(super) fn open(file: Arc<dyn File>, cache_bytes: usize) -> Result<Self> {
-        backend::reset_unfinished(&*file, MAGIC).map_err(disk_error)?;
+        reset_unfinished(&*file)?;
         let db =
             Db { file, cache_bytes, state: Mutex::default(), writer: Mutex::default(), full: AtomicBool::new(false) };
         db.live()?;
@@ -105,6 +107,9 @@ impl Db {
         if let Some(live) = &state.live {
             return Ok(live.clone());
         }
+        if state.closed {
+            return Err(Error::unavailable("the store is closed; the container ends"));
+        }
         if let Some(header) = &state.durable_header {
             backend::restore_header(&*self.file, header).map_err(disk_error)?;
         }
@@ -114,8 +119,16 @@ impl Db {
             shield(|| Ok(redb::Builder::new().set_cache_size(self.cache_bytes).create_with_backend(on_file)?));
         let database = opened.inspect_err(|_| backend.fence()).map_err(explain)?;
         let live = Arc::new(Live { database, backend });
-        *state = State { live: Some(live.clone()), durable_header: None };
+        *state = State { live: Some(live.clone()), ..State::default() };
         Ok(live)
+    }
+
+    /// Closes the database once nobody reads from it any more.
+    pub(super) fn close(&self) {
+        let _writer = lock(&self.writer);
+        let mut state = lock(&self.state);
+        state.closed = true;
+        shielded_drop(state.live.take());
     }
 
     /// Gives up a database that met a fault and opens another; the caller holds `writer`.
@@ -123,7 +136,7 @@ impl Db {
         let mut state = lock(&self.state);
         if state.live.as_ref().is_some_and(|live| Arc::ptr_eq(live, failed)) {
             failed.backend.fence();
-            *state = State { live: None, durable_header: Some(failed.backend.durable_header()) };
+            *state = State { durable_header: Some(failed.backend.durable_header()), ..State::default() };
         }
         drop(state);
         self.live().map(drop)
@@ -217,6 +230,19 @@ impl Db {
             Err(error) => absent(error).map(|()| 0),
         })
     }
+}
+
+/// Empties a file whose making was cut short, so that it can be made again.
+pub(super) fn reset_unfinished(file: &dyn File) -> Result<()> {
+    backend::reset_unfinished(file, MAGIC).map_err(disk_error)
+}
+
+/// Lets something go that holds a database, which may stumble over damage once more while it closes.
+pub(super) fn shielded_drop<T>(database: T) {
+    let _ = shield(|| {
+        drop(database);
+        Ok(())
+    });
 }
 
 fn apply(database: &Database, ops: &[Op]) -> Result<(), Fault> {

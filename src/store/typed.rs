@@ -13,7 +13,7 @@ use crate::limits::LIST_SCAN_MAX;
 use crate::model::{Address, ContainerId, FrameId, Head, Rng, Version};
 
 /// Raised whenever an older binary could misread what a newer one wrote.
-const FORMAT: u64 = 2;
+pub(super) const FORMAT: u64 = 2;
 
 /// What a store is opened with.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +109,12 @@ impl Store {
         Ok(store)
     }
 
+    /// Ends the store in order; nothing can be read or changed after that. The next start need not look
+    /// for what a crash left.
+    pub fn close(&self) {
+        self.db.close();
+    }
+
     /// Makes the batch durable, whole; after an error nothing of it is visible.
     ///
     /// A crash between an error and the next commit may still show it, as the outcome of a commit
@@ -194,11 +200,24 @@ impl Store {
         Ok(found)
     }
 
-    /// The frames kept for a look only.
-    pub fn quarantined(&self) -> Result<Vec<(FrameId, QuarantineRecord)>> {
+    /// Up to `limit` of the frames kept for a look only.
+    pub fn quarantined(&self, limit: usize) -> Result<Vec<(FrameId, QuarantineRecord)>> {
         let mut found = Vec::new();
         self.db.scan(Table::Quarantine, &[], &mut |key, row| {
+            if found.len() >= limit {
+                return Ok(false);
+            }
             found.push((frame_of(Table::Quarantine, key)?, records::decode(Table::Quarantine, key, row.to_vec())?));
+            Ok(true)
+        })?;
+        Ok(found)
+    }
+
+    /// Which frames those are. A record that is damaged itself still names its frame.
+    pub fn quarantined_frames(&self) -> Result<Vec<FrameId>> {
+        let mut found = Vec::new();
+        self.db.scan(Table::Quarantine, &[], &mut |key, _| {
+            found.extend(frame_of(Table::Quarantine, key));
             Ok(true)
         })?;
         Ok(found)
@@ -344,7 +363,7 @@ mod tests {
         assert_eq!(store.head(&at("c/none")).unwrap(), None);
         assert_eq!(store.inline(version(2)).unwrap().unwrap(), b"sealed"[..]);
         assert!(store.owns(FRAME).unwrap());
-        assert_eq!(store.quarantined().unwrap(), [(FrameId([8; 16]), record)]);
+        assert_eq!(store.quarantined(9).unwrap(), [(FrameId([8; 16]), record)]);
         assert_eq!(store.counts().unwrap(), Counts { heads: 2, inline: 1, frames: 1, discards: 0, quarantined: 1 });
 
         let mut batch = Batch::new();

@@ -12,6 +12,8 @@ mod eviction;
 mod harness;
 mod kill;
 mod openmetrics;
+mod salvage;
+mod scrub;
 mod streaming;
 mod telemetry;
 mod upheaval;

@@ -49,6 +49,11 @@ impl Pauses {
             return;
         }
         tracing::error!(%version, %error, "an object cannot be brought to the cloud; it is tried again later");
+        self.skip(now_ms, version);
+    }
+
+    /// This version is left alone for a while.
+    pub(super) fn skip(&mut self, now_ms: u64, version: Version) {
         if self.versions.len() >= SYNC_SKIPPED_MAX {
             self.versions.retain(|_, until| now_ms < *until);
         }

@@ -43,11 +43,13 @@ impl SyncActor {
         let (mut paid, mut receipts, mut failure) = (Usage::default(), Vec::new(), None);
         for (version, bytes, outcome) in sent {
             match outcome {
-                Ok(receipt) => {
+                Ok(Some(receipt)) => {
                     turn.pauses.went_well();
-                    receipts.extend(receipt.map(|receipt| (version, receipt)));
+                    receipts.push((version, receipt));
                     paid = paid.plus(Usage::of(bytes));
                 }
+                // It has ended and waits to be swept, or was replaced a moment ago.
+                Ok(None) => turn.pauses.skip(self.keeper.now_ms(), version),
                 Err(error) => {
                     turn.pauses.failed(self.keeper.now_ms(), version, &error);
                     failure = Some(error);

@@ -11,6 +11,8 @@ mod drain;
 mod evict;
 mod objects;
 mod queues;
+mod repair;
+mod scrub;
 mod tiers;
 
 use actix_web::HttpResponse;
@@ -27,6 +29,8 @@ pub use drain::DrainReport;
 pub use evict::{EvictReport, Evictable};
 pub use objects::{Entry, ObjectsPage, ObjectsQuery};
 pub use queues::QueueReport;
+pub use repair::RepairReport;
+pub use scrub::{QuarantineReport, RoundReport, ScrubReport};
 pub use tiers::TierReport;
 
 use std::time::Duration;
@@ -59,6 +63,12 @@ pub trait Admin: Send + Sync + 'static {
     /// Lets entries of a level go, as far as the rules allow.
     fn evict(&self, evict: Evictable, deadline: Duration) -> BoxFuture<'static, Result<EvictReport>>;
 
+    /// How far the scrub is; begins a round first if that is wanted.
+    fn scrub(&self, start: bool) -> BoxFuture<'static, Result<ScrubReport>>;
+
+    /// What a salvage of the store lost; accepts the losses first if that is wanted.
+    fn repair(&self, accept: bool) -> BoxFuture<'static, Result<RepairReport>>;
+
     /// Takes no more changes and writes out what memory alone holds.
     fn drain(&self, deadline: Duration) -> BoxFuture<'static, Result<DrainReport>>;
 }
@@ -74,10 +84,12 @@ pub(super) enum Task {
     Config,
     Evict,
     Drain,
+    Scrub { start: bool },
+    Repair { accept: bool },
 }
 
 /// What the contract names here and this step has not built, or others answer.
-const LATER: [&str; 6] = ["sites", "peers", "keys", "scrub", "repair", "recover"];
+const LATER: [&str; 4] = ["sites", "peers", "keys", "recover"];
 
 /// What a request to a path below `/v1/admin/` asks for, or (as `Err`) its answer.
 // As in `route.rs`: an early answer is an answer.
@@ -92,6 +104,10 @@ pub(super) fn plan(method: &Method, rest: &str) -> Result<Task, HttpResponse> {
         "config" => Task::Config,
         "evict" => Task::Evict,
         "drain" => Task::Drain,
+        "scrub" if *method == Method::GET => Task::Scrub { start: false },
+        "scrub" => Task::Scrub { start: true },
+        "repair" if *method == Method::GET => Task::Repair { accept: false },
+        "repair" => Task::Repair { accept: true },
         _ => match rest.strip_prefix("tiers/").and_then(|rest| rest.strip_suffix("/objects")) {
             Some(level) => Task::Objects(level_of(level).map_err(refuse)?),
             None if LATER.contains(&rest.split('/').next().unwrap_or_default()) => {
@@ -104,7 +120,8 @@ pub(super) fn plan(method: &Method, rest: &str) -> Result<Task, HttpResponse> {
             }
         },
     };
-    let allow = if matches!(task, Task::Evict | Task::Drain) { "POST" } else { "GET" };
+    let acts = matches!(task, Task::Evict | Task::Drain | Task::Scrub { start: true } | Task::Repair { accept: true });
+    let allow = if acts { "POST" } else { "GET" };
     if method.as_str() != allow {
         return Err(problem::wrong_method(method.as_str(), allow));
     }
@@ -126,6 +143,8 @@ pub(super) async fn perform(door: &Shared, head: &RequestHead, payload: Payload,
         Task::Config => config::show(&admin.config()),
         Task::Evict => evict::evict(door, head, payload).await?,
         Task::Drain => drain::drain(door, head, payload).await?,
+        Task::Repair { accept } => repair::repair(door, payload, accept).await?,
+        Task::Scrub { start } => scrub::scrub(door, payload, start).await?,
     };
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::{DiskTier, StagedFrame};
 use crate::error::{Error, Result};
-use crate::model::{Address, Head, Manifest, Shift, Tombstone, Version};
+use crate::model::{Address, FrameId, Head, Manifest, Shift, Tombstone, Version};
 use crate::store::{Batch, Ending, Owed};
 
 /// Changes that will become visible and durable together, or not at all.
@@ -13,15 +13,17 @@ pub struct Plan<'a> {
     pub(super) disk: &'a DiskTier,
     pub(super) batch: Batch,
     /// What this plan already decided about an address; later changes of the plan build on it.
-    heads: HashMap<Address, Head>,
+    heads: HashMap<Address, Option<Head>>,
     /// What this plan already decided about what is owed for a version.
     pub(super) owed: HashMap<Version, Option<Owed>>,
     /// What this plan changes in each collection's books with the cloud.
     pub(super) shifts: BTreeMap<String, CloudShift>,
     frames: Vec<StagedFrame>,
+    /// Frames that were in quarantine and are of no interest any more.
+    released: Vec<FrameId>,
     /// Sealed bytes that come and go with this plan.
     pub(super) gained: u64,
-    lost: u64,
+    pub(super) lost: u64,
 }
 
 /// What a plan changes in a collection's books with the cloud, in sealed bytes.
@@ -52,6 +54,7 @@ impl<'a> Plan<'a> {
             owed: HashMap::new(),
             shifts: BTreeMap::new(),
             frames: Vec::new(),
+            released: Vec::new(),
             gained: 0,
             lost: 0,
         }
@@ -60,9 +63,14 @@ impl<'a> Plan<'a> {
     /// What an address will hold once the changes so far are committed.
     pub fn head(&self, address: &Address) -> Result<Option<Head>> {
         match self.heads.get(address) {
-            Some(head) => Ok(Some(head.clone())),
+            Some(head) => Ok(head.clone()),
             None => self.disk.head(address),
         }
+    }
+
+    /// What the address holds cannot be read and will be replaced, whatever it was.
+    pub fn give_up(&mut self, address: &Address) {
+        self.heads.insert(address.clone(), None);
     }
 
     /// The address will hold this object, whose seal describes the frame.
@@ -135,6 +143,7 @@ impl<'a> Plan<'a> {
         if result.is_ok() {
             self.disk.sealed.store(sealed, Ordering::Release);
             self.disk.owed.store(true, Ordering::Release);
+            self.released.iter().for_each(|frame| self.disk.quarantined.release(*frame));
         }
         result
     }
@@ -153,7 +162,13 @@ impl<'a> Plan<'a> {
 
     pub(super) fn put_head(&mut self, address: &Address, head: Head) {
         self.batch.put_head(address, &head);
-        self.heads.insert(address.clone(), head);
+        self.heads.insert(address.clone(), Some(head));
+    }
+
+    /// A damaged frame is good again.
+    pub(super) fn good_again(&mut self, frame: FrameId) {
+        self.batch.release_quarantine(frame);
+        self.released.push(frame);
     }
 
     /// What the address holds so far becomes an old version, or its copies are dropped with this commit.
@@ -197,6 +212,9 @@ impl<'a> Plan<'a> {
         let seal =
             old.seal.as_ref().ok_or_else(|| Error::corrupt("a record names no frame").with("address", address))?;
         self.lost += seal.bytes;
+        if self.disk.is_quarantined(seal.frame) {
+            self.released.push(seal.frame);
+        }
         if seal.inline {
             self.batch.remove_inline(old.version);
             self.batch.release_quarantine(seal.frame);

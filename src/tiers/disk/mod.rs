@@ -13,7 +13,9 @@
 
 mod commit;
 mod layout;
+mod losses;
 mod owing;
+mod quarantine;
 mod staging;
 
 use std::ops::Range;
@@ -24,13 +26,14 @@ use bytes::Bytes;
 
 pub(super) use commit::{Fate, Plan};
 use layout::Layout;
+use quarantine::Quarantined;
 pub use staging::{StagedFrame, Staging};
 
 use super::{Source, Tier, TierCopy, locked};
 use crate::error::{Error, Result};
 use crate::limits::CHUNK_BYTES;
-use crate::model::{Address, Clock, FrameId, Head, Level, Manifest, Seal, Version};
-use crate::store::{Batch, File, Fs, QuarantineRecord, Store};
+use crate::model::{Address, Clock, FrameId, Head, Level, Seal, Version};
+use crate::store::{Batch, File, Fs, Store};
 
 /// Discarded frames that one round of [`DiskTier::collect`] unlinks.
 const COLLECT_FRAMES_MAX: usize = 1024;
@@ -41,6 +44,9 @@ pub struct DiskTier {
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     layout: Arc<Layout>,
+    quarantined: Quarantined,
+    /// Whether what is not found may have been lost.
+    incomplete: AtomicBool,
     /// Whether a commit may have left frames to unlink.
     owed: AtomicBool,
     collecting: Mutex<()>,
@@ -126,11 +132,17 @@ impl DiskTier {
         let layout = Arc::new(Layout::create(Arc::clone(&fs), layout_root)?);
         let sealed = AtomicU64::new(store.sealed_bytes()?);
         let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
+        let quarantined = Quarantined::open(&store)?;
+        // A record of losses that cannot be read is one more of them.
+        let incomplete =
+            AtomicBool::new(store.salvage_record().map_or(true, |found| found.is_some_and(|found| found.incomplete)));
         let disk = DiskTier {
             fs,
             store,
             clock,
             layout,
+            quarantined,
+            incomplete,
             owed: AtomicBool::new(true),
             collecting: Mutex::default(),
             sealed,
@@ -164,9 +176,12 @@ impl DiskTier {
     /// `not_found` when the frame was discarded meanwhile: read the head again. `corrupt` when it is
     /// missing or in quarantine although its record still names it.
     pub fn reader(&self, address: &Address, version: Version, seal: &Seal) -> Result<FrameReader> {
+        if self.is_quarantined(seal.frame) {
+            return Err(self.missing(address, version));
+        }
         if seal.inline {
             let frame = self.store.inline(version)?;
-            return frame.map(FrameReader::Inline).ok_or_else(|| self.missing(address, version, seal.frame));
+            return frame.map(FrameReader::Inline).ok_or_else(|| self.missing(address, version));
         }
         let opened = self.fs.open(&self.layout.frame(seal.frame));
         match opened {
@@ -174,46 +189,18 @@ impl DiskTier {
                 let len = file.len().map_err(|error| layout::io_error(error, "cannot read the frame's length"))?;
                 Ok(FrameReader::File(file, len.min(seal.bytes)))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err(self.missing(address, version, seal.frame))
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(self.missing(address, version)),
             Err(error) => Err(layout::io_error(error, "cannot open the frame").with("address", address)),
         }
     }
 
     /// Why a frame that a head named is not where it should be.
-    fn missing(&self, address: &Address, version: Version, frame: FrameId) -> Error {
-        // A frame that went to the cloud meanwhile is not missed here.
-        let still = |manifest: &Manifest| {
-            let on_disk = manifest.seal.as_ref().is_none_or(|seal| seal.rest.on_disk());
-            manifest.version == version && on_disk
-        };
-        let still_named = match self.store.head(address) {
-            Ok(head) => head.as_ref().and_then(Head::object).is_some_and(still),
-            Err(error) => return error,
-        };
-        let still_named = match self.store.old_version(address, version) {
-            Ok(old) => still_named || old.as_ref().is_some_and(still),
-            Err(error) => return error,
-        };
-        if still_named {
-            Error::corrupt("the object's bytes are damaged or missing on disk and no other copy is known; push it again or restore it")
-                .with("address", address)
-                .with("frame", frame)
-        } else {
-            Error::not_found("this version of the object has just been replaced").with("address", address)
+    fn missing(&self, address: &Address, version: Version) -> Error {
+        match self.is_named(address, version) {
+            Ok(true) => DiskTier::damaged(address, version),
+            Ok(false) => Error::not_found("this version of the object has just been replaced").with("address", address),
+            Err(error) => error,
         }
-    }
-
-    /// Puts aside a frame that failed its check. The head stays, so that the object is reported as
-    /// damaged rather than as never there.
-    pub fn quarantine(&self, address: &Address, version: Version, frame: FrameId, why: &Error) -> Result<()> {
-        let record =
-            QuarantineRecord { address: address.clone(), version, why: why.to_string(), at_ms: self.clock.now_ms() };
-        let mut batch = Batch::new();
-        batch.quarantine(frame, &record);
-        self.store.commit(&batch)?;
-        self.layout.quarantine(frame)
     }
 
     /// Makes a version ceiling durable.
@@ -282,7 +269,12 @@ impl DiskTier {
         let mut orphans = 0;
         self.layout.each_frame(|frame| {
             if !self.store.owns(frame)? && !self.store.is_discarded(frame)? {
-                self.layout.unlink(frame)?;
+                if self.is_incomplete() {
+                    // Its record may be among what was lost; without it nobody can open the frame.
+                    self.layout.quarantine(frame)?;
+                } else {
+                    self.layout.unlink(frame)?;
+                }
                 orphans += 1;
             }
             Ok(())

@@ -53,11 +53,28 @@ pub enum Change {
         /// The frame, written and synced.
         frame: StagedFrame,
     },
+    /// Another frame for a version whose own failed its check.
+    Mend {
+        /// What it is, with its new seal.
+        manifest: Box<Manifest>,
+        /// The frame, written and synced.
+        frame: StagedFrame,
+    },
     /// The end of an object.
     Delete {
         /// What must hold for it.
         condition: Condition,
     },
+}
+
+impl Change {
+    /// What must hold for it.
+    pub(super) fn condition(&self) -> &Condition {
+        match self {
+            Change::Store { condition, .. } | Change::Delete { condition } => condition,
+            Change::Adopt { .. } | Change::Mend { .. } => &Condition::Always,
+        }
+    }
 }
 
 /// Plain bytes to show in memory once the change is committed.
@@ -90,6 +107,8 @@ pub enum Outcome {
     },
     /// Nothing is there any more; the stamp's version and dot are those of the delete, if there was something.
     Deleted(Option<Stamp>),
+    /// The version has good bytes again; nothing else changed.
+    Mended,
     /// Something newer was there already; the change is void.
     Superseded,
 }

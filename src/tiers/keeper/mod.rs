@@ -24,7 +24,7 @@ use super::memory::Reservation;
 use super::rules::{Rulebook, Rules};
 use super::sequencer::Stamp;
 use super::{DiskTier, MemoryTier, Resident, Sequencer, locked};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::limits::{DECIDE_ATTEMPTS_MAX, TOMBSTONE_MS};
 use crate::model::{Address, Chunks, Condition, Durability, Head, Incarnation, Manifest, Tombstone, Usage, Version};
 
@@ -97,7 +97,12 @@ impl Keeper {
         for _ in 0..DECIDE_ATTEMPTS_MAX {
             self.ensure_ceiling(1)?;
             let ticket = self.memory.ticket(address);
-            let known = self.known(self.disk.head(address)?.as_ref(), address);
+            let head = match self.disk.head(address) {
+                Err(error) if gives_way(&error, condition) => None,
+                head => head?,
+            };
+            let known = self.known(head.as_ref(), address);
+            self.check_known(head.as_ref(), address, condition)?;
             // Nothing can change between here and the moment it shows: the ticket sees to that.
             condition.check(known.live)?;
             let now = self.usage_of(address.collection());
@@ -166,7 +171,16 @@ impl Keeper {
 
     /// Decides one change: its version, what it replaces, whether it is void.
     fn plan(&self, plan: &mut Plan<'_>, tally: &mut Tally<'_>, address: &Address, change: Change) -> Result<Outcome> {
-        let head = plan.head(address)?;
+        let (head, lost) = match plan.head(address) {
+            Err(error) if gives_way(&error, change.condition()) => {
+                plan.give_up(address);
+                (None, true)
+            }
+            head => (head?, false),
+        };
+        if !lost {
+            self.check_known(head.as_ref(), address, change.condition())?;
+        }
         let collection = address.collection();
         match change {
             Change::Store { draft, mut seal, frame, bind, condition } => {
@@ -201,9 +215,18 @@ impl Keeper {
                 tally.replace(collection, known.durable, Usage::of(manifest.size));
                 Ok(Outcome::Stored { manifest: Arc::new(*manifest), created: false })
             }
+            Change::Mend { mut manifest, frame } => {
+                if let Some(seal) = &mut manifest.seal {
+                    seal.inline = frame.is_inline();
+                }
+                let mended = plan.mend(address, (*manifest).clone(), frame)?;
+                Ok(if mended { Outcome::Mended } else { Outcome::Superseded })
+            }
             Change::Delete { condition } => {
+                // What cannot be read, or may have been lost, is deleted as well as what is there.
+                let perhaps = lost || self.is_unaccounted(head.as_ref());
                 let (known, stamp) = self.decide(head.as_ref(), address, |known| {
-                    condition.check(known.live).map(|()| known.live.is_some())
+                    condition.check(known.live).map(|()| known.live.is_some() || perhaps)
                 })?;
                 let Some(stamp) = stamp else { return Ok(Outcome::Deleted(None)) };
                 let rules = self.rulebook.rules(collection).unwrap_or_default();
@@ -254,14 +277,25 @@ impl Keeper {
             }
             (Outcome::Stored { manifest, .. }, None) => self.memory.supersede(address, manifest.version),
             (Outcome::Deleted(Some(stamp)), _) => self.memory.supersede(address, stamp.version),
-            (Outcome::Deleted(None) | Outcome::Superseded, _) => {}
+            (Outcome::Deleted(None) | Outcome::Mended | Outcome::Superseded, _) => {}
         }
         match &outcome {
             Outcome::Stored { manifest, .. } => self.memory.rebase(address, Usage::of(manifest.size)),
             Outcome::Deleted(Some(_)) => self.memory.rebase(address, Usage::default()),
-            Outcome::Deleted(None) | Outcome::Superseded => {}
+            Outcome::Deleted(None) | Outcome::Mended | Outcome::Superseded => {}
         }
         Ok(outcome)
+    }
+
+    /// Whether an address without a head may have held something that was lost.
+    fn is_unaccounted(&self, head: Option<&Head>) -> bool {
+        head.is_none() && self.disk.is_incomplete()
+    }
+
+    /// What must hold for an object can only be told if it is known what there was.
+    fn check_known(&self, head: Option<&Head>, address: &Address, condition: &Condition) -> Result<()> {
+        let unknown = self.is_unaccounted(head) && self.memory.peek(address).is_none();
+        if unknown && *condition != Condition::Always { Err(crate::store::lost(address)) } else { Ok(()) }
     }
 
     fn stamp(&self) -> Result<Stamp> {
@@ -283,6 +317,12 @@ impl Keeper {
     fn known(&self, head: Option<&Head>, address: &Address) -> Known {
         Known::of(head, self.memory.peek(address).as_deref(), self.sequencer.now_ms())
     }
+}
+
+/// Whether a record that fails its check makes room for a change. What must hold for the record cannot be
+/// told, so the change must not depend on it.
+fn gives_way(error: &Error, condition: &Condition) -> bool {
+    error.kind() == Kind::Corrupt && *condition == Condition::Always
 }
 
 /// How long the version that is replaced stays readable, if at all.

@@ -76,6 +76,7 @@ pub const PANIC_TEXT_CHARS_MAX: usize = 200;
 
 /// Bytes of a JSON body that asks for something.
 pub const JSON_BODY_BYTES_MAX: usize = 64 << 10;
+
 /// How long the trace of a delete is kept: a member that was silent for longer rejoins empty.
 pub const TOMBSTONE_MS: u64 = 30 * 24 * 3600 * 1000;
 
@@ -96,3 +97,21 @@ pub const SESSION_POLL: Duration = Duration::from_millis(20);
 
 /// Longest policy that a door reads.
 pub const POLICY_BYTES_MAX: usize = 64 << 10;
+
+/// Operations of one batch.
+pub const BATCH_PARTS_MAX: usize = 1000;
+
+/// Bytes of the body of one operation of a batch: what is larger is pushed by itself.
+pub const BATCH_PART_BYTES_MAX: u64 = 1 << 20;
+
+/// Bytes of the headers of one part of a batch.
+pub const BATCH_HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Operations of a batch that are at work at the same time.
+pub const BATCH_WINDOW_PARTS: usize = 64;
+
+/// Bytes of bodies that a batch holds before it reads on.
+pub const BATCH_WINDOW_BYTES: u64 = 1 << 20;
+
+/// Batches at work at the same time; each holds a window and one part.
+pub const BATCHES_MAX: usize = 16;

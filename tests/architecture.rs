@@ -6,13 +6,14 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of the crate and the layer each is on. A module uses lower layers only.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
     ("error", 0),
     ("limits", 0),
     ("model", 0),
     ("config", 0),
     ("telemetry", 0),
     ("sys", 0),
+    ("wire", 0),
     ("tiers", 1),
     ("nfr", 1),
     ("bus", 1),

@@ -5,11 +5,13 @@
 
 mod admin;
 mod answer;
+mod batch;
 mod object;
 mod pull;
 mod push;
 mod transport;
 
+pub use batch::BatchPush;
 pub use object::{Item, ListPage, Object};
 pub use pull::Pulled;
 pub use push::{PushOptions, Pushed, Upload};

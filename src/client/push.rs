@@ -110,7 +110,12 @@ pub(super) async fn push(client: &Client, address: &Address, body: Upload, optio
     let answer = deliver(client, request.body(body.body), body.ended).await.map_err(|error| about(error, address))?;
     let created = answer.status() == StatusCode::CREATED;
     let bytes = answer::whole(answer).await?;
-    let stored: Stored = serde_json::from_slice(&bytes)
+    acknowledged(&bytes, created, address)
+}
+
+/// What the body of an acknowledgement says.
+pub(super) fn acknowledged(bytes: &[u8], created: bool, address: &Address) -> Result<Pushed> {
+    let stored: Stored = serde_json::from_slice(bytes)
         .map_err(|error| about(strange("its acknowledgement cannot be read").because(error), address))?;
     Ok(Pushed {
         version: stored.version,
@@ -122,7 +127,7 @@ pub(super) async fn push(client: &Client, address: &Address, body: Upload, optio
 }
 
 /// Sends the body, however long its source takes; the wait for the answer begins at its end.
-async fn deliver(
+pub(super) async fn deliver(
     client: &Client,
     request: RequestBuilder,
     ended: Option<oneshot::Receiver<io::Result<()>>>,
@@ -147,28 +152,34 @@ async fn deliver(
     }
 }
 
-fn headers(mut request: RequestBuilder, options: &PushOptions) -> Result<RequestBuilder> {
+fn headers(request: RequestBuilder, options: &PushOptions) -> Result<RequestBuilder> {
+    Ok(lines(options)?.into_iter().fold(request, |request, (name, value)| request.header(name, value)))
+}
+
+/// The options as headers.
+pub(super) fn lines(options: &PushOptions) -> Result<Vec<(HeaderName, HeaderValue)>> {
+    let mut lines = Vec::new();
     if let Some(durability) = options.durability {
-        request = request.header("mesh-durability", durability.name());
+        lines.push((HeaderName::from_static("mesh-durability"), HeaderValue::from_static(durability.name())));
     }
     if let Some(nfr) = &options.nfr {
         // Read here too, so that a typing error is told before gigabytes are sent.
         nfr.parse::<NfrOverride>()?;
-        request = request.header("mesh-nfr", value(nfr, "nfr")?);
+        lines.push((HeaderName::from_static("mesh-nfr"), value(nfr, "nfr")?));
     }
     if let Some(content_type) = &options.content_type {
-        request = request.header(CONTENT_TYPE, value(content_type, "content_type")?);
+        lines.push((CONTENT_TYPE, value(content_type, "content_type")?));
     }
     if let Some(digest) = options.content_digest {
-        request = request.header("content-digest", digest.to_string());
+        lines.push((HeaderName::from_static("content-digest"), value(&digest.to_string(), "content_digest")?));
     }
     for (name, text) in &options.meta {
         let header = HeaderName::try_from(format!("mesh-meta-{name}")).map_err(|_| {
             Error::invalid("a metadata name holds letters, digits and hyphens").with("meta", name.escape_default())
         })?;
-        request = request.header(header, value(text, "meta")?);
+        lines.push((header, value(text, "meta")?));
     }
-    Ok(request)
+    Ok(lines)
 }
 
 fn value(text: &str, what: &'static str) -> Result<HeaderValue> {

@@ -5,6 +5,7 @@
 //! heads, bodies and waits, and maps every error by one `match` in `problem.rs`.
 
 pub mod admin;
+mod batch;
 mod collections;
 mod core;
 mod date;

@@ -9,9 +9,8 @@ use crate::error::{Error, Result};
 use crate::model::Name;
 
 /// What the contract names under `/v1/` and at the root, and this step has not built.
-const LATER_V1: [&str; 14] = [
+const LATER_V1: &[&str] = &[
     "locate",
-    "batch",
     "signals",
     "sync",
     "transfers",
@@ -42,6 +41,8 @@ pub(super) enum Target<'a> {
     Health,
     /// `/readyz`.
     Ready,
+    /// `/v1/batch`.
+    Batch,
     /// What stands behind `/v1/admin/`.
     Admin(&'a str),
     /// Named by the contract, not built yet.
@@ -74,8 +75,9 @@ pub(super) fn target(path: &str) -> Target<'_> {
     match path {
         "/healthz" => Target::Health,
         "/readyz" => Target::Ready,
+        "/v1/batch" => Target::Batch,
         _ => match path.strip_prefix("/v1/") {
-            Some(rest) if first(rest, &LATER_V1) => Target::Later,
+            Some(rest) if first(rest, LATER_V1) => Target::Later,
             None if path.strip_prefix('/').is_some_and(|rest| first(rest, &LATER_ROOT)) => Target::Later,
             _ => Target::Unknown,
         },
@@ -148,8 +150,9 @@ mod tests {
         assert_eq!(target("/v1/collections"), Target::Policies);
         assert_eq!(target("/v1/collections/c"), Target::Policy("c"));
         assert_eq!(target("/healthz"), Target::Health);
+        assert_eq!(target("/v1/batch"), Target::Batch);
         assert_eq!(target("/v1/admin/tiers"), Target::Admin("tiers"));
-        for later in ["/v1/locate/c/k", "/v1/batch", "/v1/events", "/metrics", "/ui/x", "/api", "/openapi.json"] {
+        for later in ["/v1/locate/c/k", "/v1/events", "/metrics", "/ui/x", "/api", "/openapi.json"] {
             assert_eq!(target(later), Target::Later, "{later}");
         }
         for unknown in [
@@ -163,6 +166,7 @@ mod tests {
             "/v1/admin",
             "/v1/admins/tiers",
             "/v1/collections/c/d",
+            "/v1/batch/x",
             "/healthz/",
             "/v2/objects/c/k",
             "//healthz",

@@ -7,15 +7,15 @@
 use std::future::{Ready, ready};
 use std::sync::Arc;
 
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::HttpResponse;
+use actix_web::dev::{Payload, RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::{Either, LocalBoxFuture};
 
 use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
 use super::server::Shared;
-use super::{admin, collections, health, problem};
+use super::{admin, batch, collections, health, problem};
 use crate::error::{Error, Result};
 use crate::model::{Address, Name};
 
@@ -33,13 +33,14 @@ enum Work {
     ListCollections,
     Collection(Method, Name),
     Admin(admin::Task),
+    Batch,
 }
 
 /// Answers a request, without waiting where that is possible.
 pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
     let (request, payload) = request.into_parts();
     let planned = match door.guard.check(request.head()) {
-        Ok(()) => plan(door, &request),
+        Ok(()) => plan(door, request.head()),
         Err(error) => Err(problem::of(&error, None)),
     };
     match planned {
@@ -47,18 +48,35 @@ pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
         Ok(work) => {
             let door = Arc::clone(door);
             Either::Right(Box::pin(async move {
-                let response = perform(&door, &request, payload, work).await;
+                let response = perform(&door, request.head(), payload, work).await;
                 Ok(ServiceResponse::new(request, response))
             }))
         }
     }
 }
 
+/// Answers one operation of a batch as the same request by itself would be; only objects and lists of
+/// them can be asked for.
+pub(super) async fn answer_part(door: &Arc<Shared>, head: &RequestHead, payload: Payload) -> HttpResponse {
+    if !matches!(path::target(head.uri.path()), Target::Object(..) | Target::Collection(_)) {
+        let error = Error::invalid("a part of a batch asks for /v1/objects/… and nothing else");
+        return problem::of(&error.with("path", head.uri.path().escape_default()), None);
+    }
+    let planned = match door.guard.check(head) {
+        Ok(()) => plan(door, head),
+        Err(error) => Err(problem::of(&error, None)),
+    };
+    match planned {
+        Ok(work) => perform(door, head, payload, work).await,
+        Err(response) => response,
+    }
+}
+
 /// The work a request asks for, or (as `Err`) the answer that is known already.
-fn plan(door: &Shared, request: &HttpRequest) -> Result<Work, HttpResponse> {
-    let method = request.method();
-    match path::target(request.uri().path()) {
-        Target::Object(collection, key) => plan_object(door, request, collection, key),
+fn plan(door: &Shared, head: &RequestHead) -> Result<Work, HttpResponse> {
+    let method = &head.method;
+    match path::target(head.uri.path()) {
+        Target::Object(collection, key) => plan_object(door, head, collection, key),
         Target::Collection(collection) if reads(method) => match path::collection(collection) {
             Ok(name) => Ok(Work::List(name)),
             Err(error) => Err(problem::of(&error, None)),
@@ -74,29 +92,31 @@ fn plan(door: &Shared, request: &HttpRequest) -> Result<Work, HttpResponse> {
             Err(health::ready(door.core.ready()).unwrap_or_else(|error| problem::of(&error, None)))
         }
         Target::Admin(rest) => admin::plan(method, rest).map(Work::Admin),
+        Target::Batch if *method == Method::POST => Ok(Work::Batch),
+        Target::Batch => Err(problem::wrong_method(method.as_str(), "POST")),
         Target::Collection(_) | Target::Policies | Target::Health | Target::Ready => {
             Err(problem::wrong_method(method.as_str(), "GET, HEAD"))
         }
         Target::Later => {
             let error =
-                Error::unimplemented("this path is not built yet").with("path", request.uri().path().escape_default());
+                Error::unimplemented("this path is not built yet").with("path", head.uri.path().escape_default());
             Err(problem::of(&error, None))
         }
         Target::Unknown => {
             let error = Error::not_found("no such path; objects are at /v1/objects/{collection}/{key}")
-                .with("path", request.uri().path().escape_default());
+                .with("path", head.uri.path().escape_default());
             Err(problem::of(&error, None))
         }
     }
 }
 
-fn plan_object(door: &Shared, request: &HttpRequest, collection: &str, key: &str) -> Result<Work, HttpResponse> {
+fn plan_object(door: &Shared, head: &RequestHead, collection: &str, key: &str) -> Result<Work, HttpResponse> {
     let address = || Address::new(&path::collection(collection)?, &path::decode(key)?);
     let address = || address().map_err(|error| problem::of(&error, None));
-    match *request.method() {
+    match head.method {
         Method::GET | Method::HEAD => {
             let address = address()?;
-            match get::from_memory(door, request.head(), &address) {
+            match get::from_memory(door, head, &address) {
                 Ok(None) => Ok(Work::Read(address)),
                 Ok(Some(response)) => Err(response),
                 Err(error) => Err(problem::of(&error, Some(address.as_str()))),
@@ -108,8 +128,7 @@ fn plan_object(door: &Shared, request: &HttpRequest, collection: &str, key: &str
     }
 }
 
-async fn perform(door: &Shared, request: &HttpRequest, payload: Payload, work: Work) -> HttpResponse {
-    let head = request.head();
+async fn perform(door: &Arc<Shared>, head: &RequestHead, payload: Payload, work: Work) -> HttpResponse {
     let (result, address) = match work {
         Work::Put(address) => (put::put(door, head, payload, address.clone()).await, Some(address)),
         Work::Read(address) => (get::from_anywhere(door, head, address.clone()).await, Some(address)),
@@ -117,6 +136,7 @@ async fn perform(door: &Shared, request: &HttpRequest, payload: Payload, work: W
         Work::List(collection) => (list::list(door, head, collection).await, None),
         Work::ListCollections => (collections::list(door, head), None),
         Work::Collection(method, name) => (collections::answer(door, head, payload, &method, name).await, None),
+        Work::Batch => (batch::batch(door, head, payload).await, None),
         Work::Admin(task) => (admin::perform(door, head, payload, task).await, None),
     };
     result.unwrap_or_else(|error| problem::of(&error, address.as_ref().map(Address::as_str)))

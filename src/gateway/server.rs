@@ -10,6 +10,7 @@ use std::time::Duration;
 use actix_web::dev::{ServerHandle, ServiceRequest, fn_service};
 use actix_web::http::KeepAlive;
 use actix_web::{App, HttpServer};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::admin::Admin;
@@ -17,7 +18,7 @@ use super::core::Core;
 use super::guard::Guard;
 use super::route;
 use crate::error::{Error, Result};
-use crate::limits::REQUEST_DEADLINE_DEFAULT;
+use crate::limits::{BATCHES_MAX, REQUEST_DEADLINE_DEFAULT};
 
 /// A stop that outlasts its grace is forced by [`Door::stop`]; the server's own limit is never met.
 const SHUTDOWN_SECONDS_MAX: u64 = 24 * 3600;
@@ -66,6 +67,8 @@ pub(super) struct Shared {
     pub(super) admin: Arc<dyn Admin>,
     pub(super) options: GatewayOptions,
     pub(super) guard: Guard,
+    /// Places of batches: each holds bodies beyond what pushes have permits for.
+    pub(super) batches: Semaphore,
 }
 
 /// An open door. Dropping it shuts it at once.
@@ -79,7 +82,13 @@ pub struct Door {
 /// Opens the door. Must be called inside a tokio runtime; the workers are threads of their own.
 pub async fn serve(core: Arc<dyn Core>, admin: Arc<dyn Admin>, options: GatewayOptions) -> Result<Door> {
     let workers = options.workers.max(1);
-    let shared = Arc::new(Shared { core, admin, guard: Guard::of(options.addr), options: options.clone() });
+    let shared = Arc::new(Shared {
+        core,
+        admin,
+        guard: Guard::of(options.addr),
+        batches: Semaphore::new(BATCHES_MAX),
+        options: options.clone(),
+    });
     let factory = move || {
         let shared = Arc::clone(&shared);
         App::new().default_service(fn_service(move |request: ServiceRequest| route::answer(&shared, request)))

@@ -2,6 +2,7 @@
 
 mod address;
 mod chunks;
+mod cloud;
 mod condition;
 mod digest;
 mod dot;
@@ -17,6 +18,7 @@ mod version;
 
 pub use address::{Address, Name};
 pub use chunks::Chunks;
+pub use cloud::{CloudUrl, Receipt};
 pub use condition::Condition;
 pub use digest::{Digest, DigestKind};
 pub use dot::{Dot, Incarnation};
@@ -26,6 +28,6 @@ pub use policy::{CollectionPolicy, Durability, EvictionKind, Quota, SyncRule, Vi
 pub use random::{Rng, SeededRng};
 pub use range::ByteRange;
 pub use session::Session;
-pub use time::{Clock, ManualClock, SystemClock};
+pub use time::{Clock, ManualClock, SystemClock, SystemTimer, Timer};
 pub use usage::Usage;
 pub use version::{ContainerId, Version, VersionClock};

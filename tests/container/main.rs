@@ -4,8 +4,10 @@
 
 mod admin;
 mod batch;
+mod cloud;
 mod doors;
 mod durability;
 mod harness;
 mod kill;
 mod streaming;
+mod upheaval;

@@ -126,6 +126,15 @@ pub const SESSION_POLL: Duration = Duration::from_millis(20);
 /// Longest policy that a door reads.
 pub const POLICY_BYTES_MAX: usize = 64 << 10;
 
+/// Events that are kept for readers that fell behind or come back.
+pub const EVENTS_KEPT: usize = 4096;
+
+/// Events that one reader is handed at a time.
+pub const EVENTS_AT_ONCE: usize = 64;
+
+/// Readers of events at the same time.
+pub const EVENT_READERS_MAX: usize = 64;
+
 /// Operations of one batch.
 pub const BATCH_PARTS_MAX: usize = 1000;
 

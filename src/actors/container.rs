@@ -16,6 +16,7 @@ use super::pull::fetch;
 use super::push::store;
 use super::request::{Delete, Deleted, Pull, Pulled, Push, Pushed};
 use super::runtime::{Answer, Ask, Link, Serves};
+use super::telling::Teller;
 use crate::control::Collections;
 use crate::error::{Error, Result};
 use crate::model::{CollectionPolicy, Durability, Level, Name, NfrSpec};
@@ -30,6 +31,7 @@ pub struct Crew {
     pub(super) eviction: Link<EvictionActor>,
     pub(super) disk: Link<DiskActor>,
     pub(super) nfr: Link<NfrActor>,
+    pub(super) teller: Teller,
     pub(super) object_bytes_max: u64,
 }
 
@@ -120,7 +122,7 @@ impl Serves<StoreObject> for ContainerActor {
                 None => {
                     let (collections, name) =
                         (Arc::clone(&crew.collections), push.address.collection().parse::<Name>()?);
-                    blocking(move || collections.ensure(&name)).await?
+                    crew.teller.ensured(blocking(move || collections.ensure(&name)).await?)
                 }
             };
             let plan = Plan::of(&collection.policy, &push)?;

@@ -10,11 +10,13 @@ use super::handle::{Bounds, Handle};
 use super::memory::MemoryActor;
 use super::nfr::{NfrActor, Stages};
 use super::runtime::ActorRuntime;
+use super::telling::Teller;
 use crate::control::Collections;
 use crate::error::Result;
 use crate::limits::{ACTOR_QUEUE_MAX, COLLECT_PERIOD, LEARN_PERIOD, SWEEP_PERIOD};
 use crate::model::{EvictionKind, Rng};
 use crate::nfr::Keyring;
+use crate::telemetry::events::EventBook;
 use crate::tiers::Keeper;
 
 /// What the crew of a container is told.
@@ -51,9 +53,11 @@ impl Actors {
         let stages = Arc::new(Stages::new(CpuPool::new(options.workers)?, keyring, Arc::clone(&rng)));
         let (front, back) = (runtime.arbiter(), runtime.arbiter());
         let nfr = runtime.supervise(&front, "nfr", ACTOR_QUEUE_MAX, move || NfrActor::new(Arc::clone(&stages)));
+        let teller = Teller::new(EventBook::new(rng.u64()), Arc::clone(&keeper));
         let disk = {
-            let keeper = Arc::clone(&keeper);
-            runtime.supervise(&back, "disk", ACTOR_QUEUE_MAX, move || DiskActor::new(Arc::clone(&keeper)))
+            let (keeper, teller) = (Arc::clone(&keeper), teller.clone());
+            runtime
+                .supervise(&back, "disk", ACTOR_QUEUE_MAX, move || DiskActor::new(Arc::clone(&keeper), teller.clone()))
         };
         let eviction = {
             let (memory, seed) = (Arc::clone(keeper.memory()), rng.u64());
@@ -62,11 +66,12 @@ impl Actors {
             })
         };
         let memory = {
-            let life = MemoryActor::new(Arc::clone(&keeper), eviction.clone(), disk.clone(), nfr.clone());
+            let (keeper, teller) = (Arc::clone(&keeper), teller.clone());
+            let life = MemoryActor::new(keeper, eviction.clone(), disk.clone(), nfr.clone(), teller);
             runtime.supervise(&front, "memory", ACTOR_QUEUE_MAX, move || life.clone())
         };
         let object_bytes_max = options.object_bytes_max;
-        let crew = Crew { keeper, collections, memory, eviction, disk, nfr, object_bytes_max };
+        let crew = Crew { keeper, collections, memory, eviction, disk, nfr, teller, object_bytes_max };
         let container = {
             let crew = crew.clone();
             let bound = options.bounds.requests_max;

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::cpu::blocking;
 use super::runtime::{Answer, Ask, Serves};
+use super::telling::{Teller, Telling};
 use crate::error::{Error, Result};
 use crate::limits::COMMIT_CHANGES_MAX;
 use crate::model::{Address, FrameId, Version};
@@ -21,6 +22,7 @@ type Done = oneshot::Sender<Result<Outcome>>;
 /// The actor.
 pub struct DiskActor {
     keeper: Arc<Keeper>,
+    teller: Teller,
     queue: mpsc::Sender<(Job, Done)>,
 }
 
@@ -63,27 +65,33 @@ impl Ask for Sweep {
 
 impl DiskActor {
     /// An actor with a commit thread of its own, which ends with it.
-    pub fn new(keeper: Arc<Keeper>) -> Self {
+    pub fn new(keeper: Arc<Keeper>, teller: Teller) -> Self {
         let (queue, jobs) = mpsc::channel();
-        let committer = Arc::clone(&keeper);
-        let thread = std::thread::Builder::new().name("commit".into()).spawn(move || commit_groups(&committer, &jobs));
+        let (committer, committed) = (Arc::clone(&keeper), teller.clone());
+        let thread = std::thread::Builder::new()
+            .name("commit".into())
+            .spawn(move || commit_groups(&committer, &committed, &jobs));
         if let Err(error) = thread {
             // The queue is closed then, and every change is refused with a clear error.
             tracing::error!(%error, "cannot start the commit thread");
         }
-        DiskActor { keeper, queue }
+        DiskActor { keeper, teller, queue }
     }
 }
 
 /// While one group is being synced the next one gathers, so the group grows with the load.
-fn commit_groups(keeper: &Keeper, jobs: &mpsc::Receiver<(Job, Done)>) {
+fn commit_groups(keeper: &Keeper, teller: &Teller, jobs: &mpsc::Receiver<(Job, Done)>) {
     while let Ok(first) = jobs.recv() {
         let rest = jobs.try_iter().take(COMMIT_CHANGES_MAX - 1);
         let (group, waiting): (Vec<Job>, Vec<Done>) = std::iter::once(first).chain(rest).unzip();
+        let tellings: Vec<Telling> = group.iter().map(Telling::of).collect();
         // Callers of a group that panics find their channel closed: the outcome is unknown to them.
         let outcomes = catch_unwind(AssertUnwindSafe(|| keeper.commit(group)));
         match outcomes {
-            Ok(outcomes) => waiting.into_iter().zip(outcomes).for_each(|(done, outcome)| drop(done.send(outcome))),
+            Ok(outcomes) => {
+                tellings.iter().zip(&outcomes).for_each(|(telling, outcome)| teller.outcome(telling, outcome));
+                waiting.into_iter().zip(outcomes).for_each(|(done, outcome)| drop(done.send(outcome)));
+            }
             Err(_) => tracing::error!("a commit panicked; its callers are told to try again"),
         }
     }
@@ -119,7 +127,7 @@ impl Serves<Collect> for DiskActor {
 
 impl Serves<Sweep> for DiskActor {
     fn serve(&mut self, Sweep: Sweep) -> Answer<Swept> {
-        let keeper = Arc::clone(&self.keeper);
-        Answer::later(blocking(move || keeper.sweep()))
+        let (keeper, teller) = (Arc::clone(&self.keeper), self.teller.clone());
+        Answer::later(blocking(move || keeper.sweep().inspect(|swept| teller.swept(swept))))
     }
 }

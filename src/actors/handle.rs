@@ -20,6 +20,7 @@ use super::runtime::{ActorHealth, Link};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, LIST_LIMIT_MAX, SESSION_POLL};
 use crate::model::{Address, Durability, Head, Level, Manifest, Session};
+use crate::telemetry::events::EventBook;
 use crate::tiers::{Keeper, Located, Resident};
 
 /// Bytes that one streamed body may have in flight: received, being sealed, and being written.
@@ -217,9 +218,15 @@ impl Handle {
             let _none_at_work = self.0.changes.acquire_many(all).await;
             let bytes = self.keeper().memory().usage().dirty_bytes;
             let objects = self.0.crew.memory.ask(WriteOut).await? as u64;
+            self.events().close();
             Ok(Drained { objects, bytes })
         })
         .await
+    }
+
+    /// What happens here, for whoever watches.
+    pub fn events(&self) -> &Arc<EventBook> {
+        &self.0.crew.teller.book
     }
 
     /// How each actor is doing.
@@ -255,7 +262,9 @@ impl Handle {
                 outcome => return outcome,
             }
         }
-        self.0.crew.memory.ask(WriteOut).await
+        let written = self.0.crew.memory.ask(WriteOut).await;
+        self.events().close();
+        written
     }
 
     pub(super) async fn permits_to_change(&self, bytes: u64, deadline: Duration) -> Result<Permits> {

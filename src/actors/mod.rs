@@ -32,6 +32,7 @@ mod push;
 mod release;
 mod request;
 mod runtime;
+mod telling;
 mod window;
 
 pub use body::{Body, BodySender, PullBody};

@@ -33,7 +33,8 @@ pub async fn store(crew: Crew, plan: Plan, push: Push, body: Body, permits: Perm
         // The commit decides; a body that would be refused anyway need not arrive first.
         let (keeper, wanted) = (Arc::clone(&crew.keeper), push.clone());
         let now = blocking(move || keeper.find(&wanted.address, None)).await?;
-        push.condition.check(now.map(|found| found.manifest().version))?;
+        let checked = push.condition.check(now.map(|found| found.manifest().version));
+        checked.inspect_err(|error| crew.teller.refused(&push.address, error))?;
     }
     let stages = crew.nfr.ask(HandOutStages).await?;
     let mut intake = Intake::new(&crew, plan, &push, stages);
@@ -243,7 +244,9 @@ impl<'a> Intake<'a> {
         let room = room.ok_or_else(|| Error::busy("level 1 has no room; try again"))?;
         let (keeper, address) = (Arc::clone(&self.crew.keeper), self.push.address.clone());
         let (chunks, condition) = (Chunks::from_pieces(pieces), self.push.condition.clone());
-        let (manifest, created) = blocking(move || keeper.hold(&address, &draft, &chunks, room, &condition)).await?;
+        let held = blocking(move || keeper.hold(&address, &draft, &chunks, room, &condition)).await;
+        let (manifest, created) = held.inspect_err(|error| self.crew.teller.refused(&self.push.address, error))?;
+        self.crew.teller.pushed(&self.push.address, &manifest, created);
         Ok(Pushed { manifest, created })
     }
 

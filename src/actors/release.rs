@@ -73,7 +73,7 @@ impl MemoryActor {
                 return Ok(());
             }
             let cost = self.cost(&address);
-            if cost > 0 && !self.keeper.memory().evict_clean(&address) {
+            if cost > 0 && !self.evict_clean(&address) {
                 self.demote(&address).await?;
             }
             self.count(&address, cost, done);
@@ -91,7 +91,7 @@ impl MemoryActor {
         listed
     }
 
-    fn cost(&self, address: &Address) -> u64 {
+    pub(super) fn cost(&self, address: &Address) -> u64 {
         self.keeper.memory().peek(address).map_or(0, |resident| resident.cost())
     }
 

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use crate::actors::{Body, CollectionView, Delete, Deleted, Found, List, Page, Pull, Pulled, Push, Pushed, Stat};
 use crate::error::Result;
 use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name};
+use crate::telemetry::events::EventBook;
 
 /// The container as the door sees it.
 ///
@@ -48,6 +49,9 @@ pub trait Core: Send + Sync + 'static {
 
     /// Removes an empty collection. Says whether there was one.
     fn remove_collection(&self, name: Name, expected: Option<u64>) -> BoxFuture<'static, Result<bool>>;
+
+    /// What happens in the container.
+    fn events(&self) -> Arc<EventBook>;
 
     /// Whether requests can be served now.
     fn ready(&self) -> bool;

@@ -21,10 +21,8 @@ const LATER_V1: &[&str] = &[
     "tasks",
     "call",
     "endpoints",
-    "events",
-    "openapi.json",
 ];
-const LATER_ROOT: [&str; 4] = ["metrics", "openapi.json", "api", "ui"];
+const LATER_ROOT: &[&str] = &["metrics", "ui"];
 
 /// What a raw path names.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +41,12 @@ pub(super) enum Target<'a> {
     Ready,
     /// `/v1/batch`.
     Batch,
+    /// `/v1/events`.
+    Events,
+    /// `/openapi.json`.
+    OpenApi,
+    /// `/api`.
+    Page,
     /// What stands behind `/v1/admin/`.
     Admin(&'a str),
     /// Named by the contract, not built yet.
@@ -76,9 +80,12 @@ pub(super) fn target(path: &str) -> Target<'_> {
         "/healthz" => Target::Health,
         "/readyz" => Target::Ready,
         "/v1/batch" => Target::Batch,
+        "/v1/events" => Target::Events,
+        "/openapi.json" => Target::OpenApi,
+        "/api" => Target::Page,
         _ => match path.strip_prefix("/v1/") {
             Some(rest) if first(rest, LATER_V1) => Target::Later,
-            None if path.strip_prefix('/').is_some_and(|rest| first(rest, &LATER_ROOT)) => Target::Later,
+            None if path.strip_prefix('/').is_some_and(|rest| first(rest, LATER_ROOT)) => Target::Later,
             _ => Target::Unknown,
         },
     }
@@ -151,8 +158,10 @@ mod tests {
         assert_eq!(target("/v1/collections/c"), Target::Policy("c"));
         assert_eq!(target("/healthz"), Target::Health);
         assert_eq!(target("/v1/batch"), Target::Batch);
+        assert_eq!(target("/v1/events"), Target::Events);
+        assert_eq!(target("/api"), Target::Page);
         assert_eq!(target("/v1/admin/tiers"), Target::Admin("tiers"));
-        for later in ["/v1/locate/c/k", "/v1/events", "/metrics", "/ui/x", "/api", "/openapi.json"] {
+        for later in ["/v1/locate/c/k", "/metrics", "/ui/x"] {
             assert_eq!(target(later), Target::Later, "{later}");
         }
         for unknown in [

@@ -15,7 +15,7 @@ use futures_util::future::{Either, LocalBoxFuture};
 use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
 use super::server::Shared;
-use super::{admin, batch, collections, health, problem};
+use super::{admin, api, batch, collections, events, health, problem};
 use crate::error::{Error, Result};
 use crate::model::{Address, Name};
 
@@ -34,6 +34,7 @@ enum Work {
     Collection(Method, Name),
     Admin(admin::Task),
     Batch,
+    Events,
 }
 
 /// Answers a request, without waiting where that is possible.
@@ -92,6 +93,9 @@ fn plan(door: &Shared, head: &RequestHead) -> Result<Work, HttpResponse> {
             Err(health::ready(door.core.ready()).unwrap_or_else(|error| problem::of(&error, None)))
         }
         Target::Admin(rest) => admin::plan(method, rest).map(Work::Admin),
+        Target::Events if *method == Method::GET => Ok(Work::Events),
+        Target::OpenApi | Target::Page if *method == Method::GET => Err(describe(head)),
+        Target::Events | Target::OpenApi | Target::Page => Err(problem::wrong_method(method.as_str(), "GET")),
         Target::Batch if *method == Method::POST => Ok(Work::Batch),
         Target::Batch => Err(problem::wrong_method(method.as_str(), "POST")),
         Target::Collection(_) | Target::Policies | Target::Health | Target::Ready => {
@@ -107,6 +111,15 @@ fn plan(door: &Shared, head: &RequestHead) -> Result<Work, HttpResponse> {
                 .with("path", head.uri.path().escape_default());
             Err(problem::of(&error, None))
         }
+    }
+}
+
+/// What the door says of itself, as a document or as a page.
+fn describe(head: &RequestHead) -> HttpResponse {
+    match path::query(head.uri.query(), |_, _| Ok(false)) {
+        Ok(()) if path::target(head.uri.path()) == Target::Page => api::page(),
+        Ok(()) => api::openapi(),
+        Err(error) => problem::of(&error, None),
     }
 }
 
@@ -136,6 +149,7 @@ async fn perform(door: &Arc<Shared>, head: &RequestHead, payload: Payload, work:
         Work::List(collection) => (list::list(door, head, collection).await, None),
         Work::ListCollections => (collections::list(door, head), None),
         Work::Collection(method, name) => (collections::answer(door, head, payload, &method, name).await, None),
+        Work::Events => (events::stream(door, head), None),
         Work::Batch => (batch::batch(door, head, payload).await, None),
         Work::Admin(task) => (admin::perform(door, head, payload, task).await, None),
     };

@@ -36,6 +36,8 @@ pub struct GatewayOptions {
     pub head_timeout: Duration,
     /// How long a connection may rest between two requests.
     pub keep_alive: Duration,
+    /// How long a reader of events hears nothing before a comment is sent.
+    pub events_keep_alive: Duration,
     /// The longest pause inside a body, in either direction.
     pub idle_timeout: Duration,
     /// How long a request may take when it names no deadline. For a streamed upload it bounds each
@@ -54,6 +56,7 @@ impl GatewayOptions {
             connections_max: 4096,
             head_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),
+            events_keep_alive: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(30),
             request_deadline: REQUEST_DEADLINE_DEFAULT,
             object_bytes_max: 64 << 30,

@@ -10,6 +10,7 @@ use crate::actors::{
 use crate::error::Result;
 use crate::gateway::Core;
 use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name};
+use crate::telemetry::events::EventBook;
 
 impl Core for Handle {
     fn push(&self, push: Push, body: Body) -> BoxFuture<'static, Result<Pushed>> {
@@ -63,6 +64,10 @@ impl Core for Handle {
     fn remove_collection(&self, name: Name, expected: Option<u64>) -> BoxFuture<'static, Result<bool>> {
         let me = self.clone();
         Box::pin(async move { Handle::remove_collection(&me, name, expected).await })
+    }
+
+    fn events(&self) -> Arc<EventBook> {
+        Arc::clone(Handle::events(self))
     }
 
     fn ready(&self) -> bool {

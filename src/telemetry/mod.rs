@@ -2,6 +2,9 @@
 //!
 //! Stdout belongs to answers and is never written here. Only the composition root calls [`init`].
 
+mod event;
+pub mod events;
+
 use std::io::IsTerminal;
 use std::str::FromStr;
 

@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod admin;
+mod api;
 mod batch;
 mod cloud;
 mod doors;
 mod durability;
+mod events;
 mod harness;
 mod kill;
 mod streaming;
+mod tools;
 mod upheaval;

@@ -50,8 +50,16 @@ impl Handle {
     pub async fn remove_collection(&self, name: Name, expected: Option<u64>) -> Result<bool> {
         let _permits = self.permits_to_change(0, REQUEST_DEADLINE_DEFAULT).await?;
         let (collections, keeper) = (Arc::clone(&self.0.crew.collections), Arc::clone(&self.0.crew.keeper));
-        let (wanted, teller) = (name.clone(), &self.0.crew.teller);
+        let (wanted, teller, sweeper) = (name.clone(), &self.0.crew.teller, self.0.crew.teller.clone());
         let removed = blocking(move || {
+            // Objects that have ended no longer count, also where nobody has cleared them away yet.
+            loop {
+                let swept = keeper.sweep()?;
+                sweeper.swept(&swept);
+                if !swept.more {
+                    break;
+                }
+            }
             // No commit runs meanwhile, so nothing is stored into a collection that is on its way out.
             keeper.while_still(|| {
                 let is_empty = || Ok(keeper.usage_of(name.as_str()) == Usage::default());

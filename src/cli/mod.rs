@@ -4,15 +4,18 @@
 //! composition root's work, so `main` runs them.
 
 mod admin;
+mod collection;
 mod config;
 mod doctor;
 mod files;
 mod generate;
 mod ls;
+mod options;
 mod out;
 mod progress;
 mod pull;
 mod push;
+mod remove;
 mod rm;
 mod serve;
 mod stat;
@@ -25,6 +28,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 pub use admin::Admin;
+pub use collection::CollectionCommand;
 pub use config::ConfigCommand;
 pub use doctor::Doctor;
 pub use generate::{Completions, Man};
@@ -106,6 +110,9 @@ pub enum Command {
     Rm(Rm),
     /// Look inside a container, and ask an operator's work of it.
     Admin(Admin),
+    /// Say what is asked for the objects of a collection.
+    #[command(subcommand)]
+    Collection(CollectionCommand),
     /// Check and explain the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -143,6 +150,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Stat(stat) => stat.run(&remote.client()?).await,
         Command::Rm(rm) => rm.run(&remote.client()?).await,
         Command::Admin(admin) => admin.run(&remote.client()?).await,
+        Command::Collection(collection) => collection.run(&remote.client()?).await,
         Command::Config(config) => config.run(),
         Command::Doctor(doctor) => doctor.run(remote).await,
         Command::Completions(completions) => completions.run(),

@@ -9,11 +9,12 @@ use clap::Args;
 use futures_util::TryStreamExt;
 use serde::Serialize;
 
+use super::options::{condition, if_match, ttl};
 use super::target::Target;
 use super::{files, out, progress};
 use crate::client::{BatchPush, Client, PushOptions, Pushed, Upload};
 use crate::error::{Error, Result};
-use crate::model::{Address, Durability, NfrOverride};
+use crate::model::{Address, Condition, Durability, NfrOverride};
 
 /// Files up to this size go together with others.
 const SMALL_BYTES_MAX: u64 = 256 << 10;
@@ -28,7 +29,8 @@ const TOGETHER_BYTES_MAX: usize = 4 << 20;
   meshstore push today.csv meteo/2024/today.csv
   meshstore push a.csv b.csv meteo/2024/        below the folder, by their names
   meshstore push -r results meteo/results       the files of a folder
-  tar c . | meshstore push - backup/home.tar")]
+  tar c . | meshstore push - backup/home.tar
+  meshstore push --if-none-match --ttl 7d lock jobs/lock    only the first one wins")]
 pub struct Push {
     /// What to store: files, `-` for stdin, folders with -r.
     #[arg(required = true, value_name = "SOURCE")]
@@ -50,7 +52,19 @@ pub struct Push {
     /// Metadata that is kept with the object; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     meta: Vec<(String, String)>,
-    /// One line of JSON an object on stdout.
+    /// How long the object lives, such as 90s, 15m, 12h or 7d; the collection's policy may say less.
+    #[arg(long, value_name = "TIME", value_parser = ttl)]
+    ttl: Option<u64>,
+    /// Only if the object is this version now; * for any.
+    #[arg(long, value_name = "VERSION|*", value_parser = if_match, conflicts_with = "if_none_match")]
+    if_match: Option<Condition>,
+    /// Only if there is no object now.
+    #[arg(long)]
+    if_none_match: bool,
+    /// What you have seen so far, as --json told it; the answer adds to it.
+    #[arg(long, value_name = "TOKEN")]
+    session: Option<String>,
+    /// One line of JSON an object on stdout; the last line's session covers them all.
     #[arg(long)]
     json: bool,
 }
@@ -77,12 +91,15 @@ struct Line<'a> {
 
 impl Push {
     pub(super) async fn run(&self, client: &Client) -> Result<()> {
-        let options = PushOptions {
+        let mut options = PushOptions {
             durability: self.durability,
             nfr: self.nfr.clone(),
             content_type: self.content_type.clone(),
             meta: self.meta.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect(),
             content_digest: None,
+            condition: condition(self.if_match.as_ref(), self.if_none_match),
+            ttl_s: self.ttl,
+            session: self.session.clone(),
         };
         let mut together = Together::default();
         let plan = self.plan()?;
@@ -90,29 +107,41 @@ impl Push {
         for (source, address) in plan {
             if several && let Some(bytes) = source.as_deref().map(small).transpose()?.flatten() {
                 if together.is_full(bytes.len()) {
-                    self.tell_all(client, together.take(), &options).await?;
+                    self.tell_all(client, together.take(), &mut options).await?;
                 }
                 together.add(BatchPush { address, bytes });
                 continue;
             }
-            self.tell_all(client, together.take(), &options).await?;
+            self.tell_all(client, together.take(), &mut options).await?;
             let upload = open(source.as_deref(), &address)?;
-            self.tell(&address, &client.push(&address, upload, &options).await?)?;
+            let pushed = client.push(&address, upload, &options).await?;
+            self.tell(&address, &pushed)?;
+            self.go_on(pushed, &mut options);
         }
-        self.tell_all(client, together.take(), &options).await
+        self.tell_all(client, together.take(), &mut options).await
     }
 
-    async fn tell_all(&self, client: &Client, pushes: Vec<BatchPush>, options: &PushOptions) -> Result<()> {
+    async fn tell_all(&self, client: &Client, pushes: Vec<BatchPush>, options: &mut PushOptions) -> Result<()> {
         let outcomes = client.push_batch(&pushes, options).await?;
         let mut failed = None;
         for (push, outcome) in pushes.iter().zip(outcomes) {
             match outcome {
-                Ok(pushed) => self.tell(&push.address, &pushed)?,
+                Ok(pushed) => {
+                    self.tell(&push.address, &pushed)?;
+                    self.go_on(pushed, options);
+                }
                 // The first one is the reason of the whole; what was stored behind it is told all the same.
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// What is told covers all that was told before it.
+    fn go_on(&self, pushed: Pushed, options: &mut PushOptions) {
+        if self.json {
+            options.session = pushed.session;
+        }
     }
 
     fn tell(&self, address: &Address, pushed: &Pushed) -> Result<()> {

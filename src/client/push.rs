@@ -12,9 +12,10 @@ use tokio::sync::oneshot;
 
 use super::answer::{self, strange};
 use super::object::as_text;
+use super::options::{session_of, with_condition, with_session};
 use super::{Client, about, transport};
 use crate::error::{Error, Result};
-use crate::model::{Address, Digest, Durability, NfrOverride, Version};
+use crate::model::{Address, Condition, Digest, Durability, NfrOverride, Version};
 
 /// How an object is to be kept; what is `None` comes from the collection's policy.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +30,12 @@ pub struct PushOptions {
     pub meta: BTreeMap<String, String>,
     /// Checked by the container before it acknowledges.
     pub content_digest: Option<Digest>,
+    /// What must hold for it.
+    pub condition: Condition,
+    /// How long the object lives, in seconds; the collection's policy may say less.
+    pub ttl_s: Option<u64>,
+    /// What the caller has seen; the answer adds the push to it.
+    pub session: Option<String>,
 }
 
 /// The acknowledgement of a push.
@@ -46,6 +53,9 @@ pub struct Pushed {
     pub size: u64,
     /// Whether the address held nothing before.
     pub created: bool,
+    /// What the session has seen now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
 }
 
 /// What is pushed.
@@ -109,12 +119,13 @@ pub(super) async fn push(client: &Client, address: &Address, body: Upload, optio
     }
     let answer = deliver(client, request.body(body.body), body.ended).await.map_err(|error| about(error, address))?;
     let created = answer.status() == StatusCode::CREATED;
+    let session = session_of(answer.headers());
     let bytes = answer::whole(answer).await?;
-    acknowledged(&bytes, created, address)
+    acknowledged(&bytes, created, session, address)
 }
 
 /// What the body of an acknowledgement says.
-pub(super) fn acknowledged(bytes: &[u8], created: bool, address: &Address) -> Result<Pushed> {
+pub(super) fn acknowledged(bytes: &[u8], created: bool, session: Option<String>, address: &Address) -> Result<Pushed> {
     let stored: Stored = serde_json::from_slice(bytes)
         .map_err(|error| about(strange("its acknowledgement cannot be read").because(error), address))?;
     Ok(Pushed {
@@ -123,11 +134,12 @@ pub(super) fn acknowledged(bytes: &[u8], created: bool, address: &Address) -> Re
         digest: stored.digest,
         size: stored.size,
         created,
+        session,
     })
 }
 
 /// Sends the body, however long its source takes; the wait for the answer begins at its end.
-pub(super) async fn deliver(
+async fn deliver(
     client: &Client,
     request: RequestBuilder,
     ended: Option<oneshot::Receiver<io::Result<()>>>,
@@ -152,34 +164,32 @@ pub(super) async fn deliver(
     }
 }
 
-fn headers(request: RequestBuilder, options: &PushOptions) -> Result<RequestBuilder> {
-    Ok(lines(options)?.into_iter().fold(request, |request, (name, value)| request.header(name, value)))
-}
-
-/// The options as headers.
-pub(super) fn lines(options: &PushOptions) -> Result<Vec<(HeaderName, HeaderValue)>> {
-    let mut lines = Vec::new();
+pub(super) fn headers(request: RequestBuilder, options: &PushOptions) -> Result<RequestBuilder> {
+    let mut request = with_condition(with_session(request, options.session.as_deref())?, &options.condition);
+    if let Some(seconds) = options.ttl_s {
+        request = request.header("mesh-ttl-s", seconds);
+    }
     if let Some(durability) = options.durability {
-        lines.push((HeaderName::from_static("mesh-durability"), HeaderValue::from_static(durability.name())));
+        request = request.header("mesh-durability", durability.name());
     }
     if let Some(nfr) = &options.nfr {
         // Read here too, so that a typing error is told before gigabytes are sent.
         nfr.parse::<NfrOverride>()?;
-        lines.push((HeaderName::from_static("mesh-nfr"), value(nfr, "nfr")?));
+        request = request.header("mesh-nfr", value(nfr, "nfr")?);
     }
     if let Some(content_type) = &options.content_type {
-        lines.push((CONTENT_TYPE, value(content_type, "content_type")?));
+        request = request.header(CONTENT_TYPE, value(content_type, "content_type")?);
     }
     if let Some(digest) = options.content_digest {
-        lines.push((HeaderName::from_static("content-digest"), value(&digest.to_string(), "content_digest")?));
+        request = request.header("content-digest", digest.to_string());
     }
     for (name, text) in &options.meta {
         let header = HeaderName::try_from(format!("mesh-meta-{name}")).map_err(|_| {
             Error::invalid("a metadata name holds letters, digits and hyphens").with("meta", name.escape_default())
         })?;
-        lines.push((header, value(text, "meta")?));
+        request = request.header(header, value(text, "meta")?);
     }
-    Ok(lines)
+    Ok(request)
 }
 
 fn value(text: &str, what: &'static str) -> Result<HeaderValue> {

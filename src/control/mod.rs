@@ -4,4 +4,4 @@ mod collections;
 mod form;
 
 pub use collections::{Collection, Collections};
-pub use form::{FIELDS, Field, from_json, to_json};
+pub use form::{FIELDS, Field, from_json, time, to_json};

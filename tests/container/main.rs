@@ -6,6 +6,8 @@ mod admin;
 mod api;
 mod batch;
 mod cloud;
+mod collections;
+mod conditions;
 mod doors;
 mod durability;
 mod events;

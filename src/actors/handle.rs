@@ -255,6 +255,12 @@ impl Handle {
             tracing::warn!("requests are still at work at the end of the drain; they are cut off");
         }
         self.0.closed.store(true, Ordering::SeqCst);
+        let written = self.write_out().await;
+        self.events().close();
+        written
+    }
+
+    async fn write_out(&self) -> Result<usize> {
         for _ in 1..WRITE_OUT_ATTEMPTS_MAX {
             match self.0.crew.memory.ask(WriteOut).await {
                 // An actor that died over it lives again, and what is left is written by its next life.
@@ -262,9 +268,7 @@ impl Handle {
                 outcome => return outcome,
             }
         }
-        let written = self.0.crew.memory.ask(WriteOut).await;
-        self.events().close();
-        written
+        self.0.crew.memory.ask(WriteOut).await
     }
 
     pub(super) async fn permits_to_change(&self, bytes: u64, deadline: Duration) -> Result<Permits> {

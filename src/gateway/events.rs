@@ -9,6 +9,7 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::body::{BodyStream, BoxBody};
 use actix_web::dev::RequestHead;
+use actix_web::http::ConnectionType;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
@@ -46,6 +47,8 @@ pub(super) fn stream(door: &Shared, head: &RequestHead) -> Result<HttpResponse> 
     let mut response = HttpResponse::new(StatusCode::OK);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The end of the stream is the end of the connection: one that idles on would hold up a stop.
+    response.head_mut().set_connection_type(ConnectionType::Close);
     Ok(response.set_body(BoxBody::new(BodyStream::new(Box::pin(pieces)))))
 }
 

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod model;
 pub mod sys;
 pub mod telemetry;
+pub mod wire;
 
 // Layer 1: mechanisms that know nothing of each other (tiers may use the store).
 pub mod bus;

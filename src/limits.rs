@@ -129,6 +129,7 @@ pub const PANIC_TEXT_CHARS_MAX: usize = 200;
 
 /// Bytes of a JSON body that asks for something.
 pub const JSON_BODY_BYTES_MAX: usize = 64 << 10;
+
 /// Attempts to decide a change while others keep changing the same address in memory.
 pub const DECIDE_ATTEMPTS_MAX: usize = 64;
 
@@ -219,3 +220,30 @@ pub const SCRUB_PAUSE_LEAST: Duration = Duration::from_millis(5);
 
 /// Quarantined copies that a report names.
 pub const QUARANTINE_NAMED_MAX: usize = 1000;
+
+/// Events that are kept for readers that fell behind or come back.
+pub const EVENTS_KEPT: usize = 4096;
+
+/// Events that one reader is handed at a time.
+pub const EVENTS_AT_ONCE: usize = 64;
+
+/// Readers of events at the same time.
+pub const EVENT_READERS_MAX: usize = 64;
+
+/// Operations of one batch.
+pub const BATCH_PARTS_MAX: usize = 1000;
+
+/// Bytes of the body of one operation of a batch: what is larger is pushed by itself.
+pub const BATCH_PART_BYTES_MAX: u64 = 1 << 20;
+
+/// Bytes of the headers of one part of a batch.
+pub const BATCH_HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Operations of a batch that are at work at the same time.
+pub const BATCH_WINDOW_PARTS: usize = 64;
+
+/// Bytes of bodies that a batch holds before it reads on.
+pub const BATCH_WINDOW_BYTES: u64 = 1 << 20;
+
+/// Batches at work at the same time; each holds a window and one part.
+pub const BATCHES_MAX: usize = 16;

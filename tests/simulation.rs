@@ -361,7 +361,7 @@ impl World {
         let page = keeper.disk().store().both_levels(None, 2, 100, &|_, _| true)?.found;
         let checked: Vec<_> = page.into_iter().map(|(address, manifest)| (address, manifest.version)).collect();
         let left = keeper.release(&checked)?;
-        self.trace.note(("released", left));
+        self.trace.note(("released", left.len()));
         Ok(())
     }
 

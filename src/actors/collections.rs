@@ -8,6 +8,7 @@ use crate::control::Collection;
 use crate::error::Result;
 use crate::limits::REQUEST_DEADLINE_DEFAULT;
 use crate::model::{CollectionPolicy, Name, Usage};
+use crate::telemetry::events::CollectionChange;
 
 /// A collection and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ impl Handle {
         let _permits = self.permits_to_change(0, REQUEST_DEADLINE_DEFAULT).await?;
         let collections = Arc::clone(&self.0.crew.collections);
         let (collection, created) = blocking(move || collections.put(&name, policy, expected)).await?;
+        let change = if created { CollectionChange::Created } else { CollectionChange::Set };
+        self.0.crew.teller.collection(&collection.name, change, Some(collection.revision));
         Ok((self.view(collection), created))
     }
 
@@ -49,9 +52,16 @@ impl Handle {
     pub async fn remove_collection(&self, name: Name, expected: Option<u64>) -> Result<bool> {
         let _permits = self.permits_to_change(0, REQUEST_DEADLINE_DEFAULT).await?;
         let (collections, keeper) = (Arc::clone(&self.0.crew.collections), Arc::clone(&self.0.crew.keeper));
-        blocking(move || {
+        let (wanted, teller, sweeper) = (name.clone(), &self.0.crew.teller, self.0.crew.teller.clone());
+        let removed = blocking(move || {
             // Objects that have ended no longer count, also where nobody has cleared them away yet.
-            while keeper.sweep()?.more {}
+            loop {
+                let swept = keeper.sweep()?;
+                sweeper.swept(&swept);
+                if !swept.more {
+                    break;
+                }
+            }
             // No commit runs meanwhile, so nothing is stored into a collection that is on its way out.
             keeper.while_still(|| {
                 let is_empty = || Ok(keeper.usage_of(name.as_str()) == Usage::default());
@@ -60,7 +70,11 @@ impl Handle {
                 Ok(removed)
             })
         })
-        .await
+        .await?;
+        if removed {
+            teller.collection(&wanted, CollectionChange::Removed, None);
+        }
+        Ok(removed)
     }
 
     fn view(&self, collection: Arc<Collection>) -> CollectionView {

@@ -19,6 +19,7 @@ use super::push::store;
 use super::request::{Delete, Deleted, Pull, Pulled, Push, Pushed};
 use super::runtime::{Answer, Ask, Link, Serves};
 use super::sync::{Recent, SyncActor};
+use super::telling::Teller;
 use crate::control::Collections;
 use crate::error::{Error, Result};
 use crate::model::{CollectionPolicy, Durability, Level, Name, NfrSpec};
@@ -38,6 +39,7 @@ pub struct Crew {
     pub(super) cloud: Option<CloudTier>,
     pub(super) fetches: Fetches,
     pub(super) recent: Arc<Recent>,
+    pub(super) teller: Teller,
     /// Sealed bytes that the disk should hold at most.
     pub(super) disk_budget: u64,
     pub(super) object_bytes_max: u64,
@@ -143,7 +145,7 @@ impl Serves<StoreObject> for ContainerActor {
                 None => {
                     let (collections, name) =
                         (Arc::clone(&crew.collections), push.address.collection().parse::<Name>()?);
-                    blocking(move || collections.ensure(&name)).await?
+                    crew.teller.ensured(blocking(move || collections.ensure(&name)).await?)
                 }
             };
             let plan = Plan::of(&collection.policy, &push)?;

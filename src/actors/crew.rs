@@ -14,12 +14,14 @@ use super::nfr::{NfrActor, Stages};
 use super::runtime::{ActorRuntime, Link};
 use super::scrub::{CheckNext, ScrubActor, ScrubOptions};
 use super::sync::{Recent, SyncActor, Tick};
+use super::telling::Teller;
 use crate::control::Collections;
 use crate::error::Result;
 use crate::limits::{ACTOR_QUEUE_MAX, COLLECT_PERIOD, LEARN_PERIOD, SCRUB_RETRY, SWEEP_PERIOD, SYNC_PERIOD};
 use crate::model::Rng;
 use crate::nfr::Keyring;
 use crate::telemetry::Telemetry;
+use crate::telemetry::events::EventBook;
 use crate::tiers::eviction::{Choice, Choices, Evictable};
 use crate::tiers::{CloudTier, Keeper, MemoryTier};
 
@@ -66,10 +68,11 @@ impl Actors {
         let stages = Arc::new(Stages::new(CpuPool::new(options.workers)?, keyring, Arc::clone(&rng)));
         let (front, back) = (runtime.arbiter(), runtime.arbiter());
         let nfr = runtime.supervise(&front, "nfr", ACTOR_QUEUE_MAX, move || NfrActor::new(Arc::clone(&stages)));
+        let teller = Teller::new(EventBook::new(rng.u64()), Arc::clone(&keeper));
         let disk = {
-            let (keeper, telemetry) = (Arc::clone(&keeper), Arc::clone(&options.telemetry));
+            let (keeper, teller, telemetry) = (Arc::clone(&keeper), teller.clone(), Arc::clone(&options.telemetry));
             runtime.supervise(&back, "disk", ACTOR_QUEUE_MAX, move || {
-                DiskActor::new(Arc::clone(&keeper), Arc::clone(&telemetry))
+                DiskActor::new(Arc::clone(&keeper), teller.clone(), Arc::clone(&telemetry))
             })
         };
         let eviction = {
@@ -81,13 +84,14 @@ impl Actors {
             })
         };
         let memory = {
-            let life = MemoryActor::new(Arc::clone(&keeper), eviction.clone(), disk.clone(), nfr.clone());
+            let (keeper, teller) = (Arc::clone(&keeper), teller.clone());
+            let life = MemoryActor::new(keeper, eviction.clone(), disk.clone(), nfr.clone(), teller);
             runtime.supervise(&front, "memory", ACTOR_QUEUE_MAX, move || life.clone())
         };
         let object_bytes_max = options.object_bytes_max;
         let (recent, disk_budget) = (Arc::<Recent>::default(), options.disk_budget);
         let sync = {
-            let life = SyncActor::new(Arc::clone(&keeper), cloud.clone(), disk_budget, Arc::clone(&recent));
+            let life = SyncActor::new(teller.clone(), cloud.clone(), disk_budget, Arc::clone(&recent));
             runtime.supervise(&back, "sync", ACTOR_QUEUE_MAX, move || life.clone())
         };
         let fetches = Fetches::default();
@@ -102,6 +106,7 @@ impl Actors {
             cloud,
             fetches,
             recent,
+            teller,
             disk_budget,
             object_bytes_max,
             telemetry: options.telemetry,

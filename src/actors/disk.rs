@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::cpu::blocking;
 use super::runtime::{Answer, Ask, Serves};
+use super::telling::{Teller, Telling};
 use crate::error::{Error, Result};
 use crate::limits::COMMIT_CHANGES_MAX;
 use crate::model::{Address, FrameId, Version};
@@ -24,6 +25,7 @@ type Done = oneshot::Sender<Result<Outcome>>;
 pub struct DiskActor {
     keeper: Arc<Keeper>,
     telemetry: Arc<Telemetry>,
+    teller: Teller,
     queue: mpsc::Sender<(Job, Done)>,
 }
 
@@ -67,24 +69,25 @@ impl Ask for Sweep {
 
 impl DiskActor {
     /// An actor with a commit thread of its own, which ends with it.
-    pub fn new(keeper: Arc<Keeper>, telemetry: Arc<Telemetry>) -> Self {
+    pub fn new(keeper: Arc<Keeper>, teller: Teller, telemetry: Arc<Telemetry>) -> Self {
         let (queue, jobs) = mpsc::channel();
-        let committer = (Arc::clone(&keeper), Arc::clone(&telemetry));
-        let commit = move || commit_groups(&committer.0, &committer.1, &jobs);
+        let mine = (Arc::clone(&keeper), teller.clone(), Arc::clone(&telemetry));
+        let commit = move || commit_groups(&mine.0, &mine.1, &mine.2, &jobs);
         let thread = std::thread::Builder::new().name("commit".into()).spawn(commit);
         if let Err(error) = thread {
             // The queue is closed then, and every change is refused with a clear error.
             tracing::error!(%error, "cannot start the commit thread");
         }
-        DiskActor { keeper, telemetry, queue }
+        DiskActor { keeper, telemetry, teller, queue }
     }
 }
 
 /// While one group is being synced the next one gathers, so the group grows with the load.
-fn commit_groups(keeper: &Keeper, telemetry: &Telemetry, jobs: &mpsc::Receiver<(Job, Done)>) {
+fn commit_groups(keeper: &Keeper, teller: &Teller, telemetry: &Telemetry, jobs: &mpsc::Receiver<(Job, Done)>) {
     while let Ok(first) = jobs.recv() {
         let rest = jobs.try_iter().take(COMMIT_CHANGES_MAX - 1);
         let (group, waiting): (Vec<Job>, Vec<Done>) = std::iter::once(first).chain(rest).unzip();
+        let tellings: Vec<Telling> = group.iter().map(Telling::of).collect();
         // Callers of a group that panics find their channel closed: the outcome is unknown to them.
         let (started, changes) = (telemetry.ticks_ns(), group.len() as u64);
         let outcomes = catch_unwind(AssertUnwindSafe(|| keeper.commit(group)));
@@ -93,7 +96,10 @@ fn commit_groups(keeper: &Keeper, telemetry: &Telemetry, jobs: &mpsc::Receiver<(
         telemetry.metrics.commit_changes.observe((), changes);
         telemetry.metrics.commit_duration.observe((), telemetry.since_ns(started));
         match outcomes {
-            Ok(outcomes) => waiting.into_iter().zip(outcomes).for_each(|(done, outcome)| drop(done.send(outcome))),
+            Ok(outcomes) => {
+                tellings.iter().zip(&outcomes).for_each(|(telling, outcome)| teller.outcome(telling, outcome));
+                waiting.into_iter().zip(outcomes).for_each(|(done, outcome)| drop(done.send(outcome)));
+            }
             Err(_) => tracing::error!("a commit panicked; its callers are told to try again"),
         }
     }
@@ -133,9 +139,10 @@ impl Serves<Collect> for DiskActor {
 
 impl Serves<Sweep> for DiskActor {
     fn serve(&mut self, Sweep: Sweep) -> Answer<Swept> {
-        let (keeper, telemetry) = (Arc::clone(&self.keeper), Arc::clone(&self.telemetry));
+        let (keeper, teller, telemetry) = (Arc::clone(&self.keeper), self.teller.clone(), Arc::clone(&self.telemetry));
         Answer::later(blocking(move || {
             let swept = keeper.sweep()?;
+            teller.swept(&swept);
             let metrics = &telemetry.metrics;
             metrics.sweeps.one(());
             metrics.swept.add(Ended::Version, swept.versions as u64);

@@ -17,12 +17,12 @@ use super::push::within;
 use super::release::{Release, Released};
 use super::request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed, Stat};
 use super::runtime::{ActorHealth, Link};
-use super::scrub::{ScrubActor, ShowScrub, StartScrub};
+use super::scrub::ScrubActor;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, LIST_LIMIT_MAX, SESSION_POLL};
 use crate::model::{Address, Durability, Head, Level, Manifest, Session};
-use crate::store::{SalvageRecord, ScrubRecord};
 use crate::telemetry::Telemetry;
+use crate::telemetry::events::EventBook;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels::{Outcome, Served};
 use crate::tiers::{DiskTier, Keeper, Located, Resident};
@@ -81,7 +81,7 @@ pub struct Handle(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) crew: Crew,
     container: Link<ContainerActor>,
-    scrub: Link<ScrubActor>,
+    pub(super) scrub: Link<ScrubActor>,
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     changes: Arc<Semaphore>,
@@ -257,6 +257,7 @@ impl Handle {
             let _none_at_work = self.0.changes.acquire_many(all).await;
             let bytes = self.keeper().memory().usage().dirty_bytes;
             let objects = self.0.crew.memory.ask(WriteOut).await? as u64;
+            self.events().close();
             Ok(Drained { objects, bytes })
         })
         .await
@@ -267,30 +268,13 @@ impl Handle {
         &self.0.crew.telemetry
     }
 
-    fn metrics(&self) -> &Metrics {
+    pub(super) fn metrics(&self) -> &Metrics {
         &self.0.crew.telemetry.metrics
     }
 
-    /// How far the scrub is, and what it found before.
-    pub async fn scrub(&self) -> Result<ScrubRecord> {
-        self.0.scrub.ask(ShowScrub).await
-    }
-
-    /// Begins a round of the scrub, unless one is under way.
-    pub async fn start_scrub(&self) -> Result<ScrubRecord> {
-        self.0.scrub.ask(StartScrub).await
-    }
-
-    /// What a salvage of the store lost, if there was one.
-    pub async fn losses(&self) -> Result<Option<SalvageRecord>> {
-        let keeper = Arc::clone(&self.0.crew.keeper);
-        blocking(move || keeper.disk().store().salvage_record()).await
-    }
-
-    /// Accepts those losses: what is not found does not exist. Returns how many frames were let go.
-    pub async fn accept_losses(&self) -> Result<u64> {
-        let keeper = Arc::clone(&self.0.crew.keeper);
-        blocking(move || keeper.while_still(|| keeper.disk().accept_losses())).await
+    /// What happens here, for whoever watches.
+    pub fn events(&self) -> &Arc<EventBook> {
+        &self.0.crew.teller.book
     }
 
     /// How each actor is doing.
@@ -320,6 +304,12 @@ impl Handle {
             tracing::warn!("requests are still at work at the end of the drain; they are cut off");
         }
         self.0.closed.store(true, Ordering::SeqCst);
+        let written = self.write_out().await;
+        self.events().close();
+        written
+    }
+
+    async fn write_out(&self) -> Result<usize> {
         for _ in 1..WRITE_OUT_ATTEMPTS_MAX {
             match self.0.crew.memory.ask(WriteOut).await {
                 // An actor that died over it lives again, and what is left is written by its next life.

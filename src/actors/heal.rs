@@ -59,7 +59,7 @@ impl Healer {
                 return Ok(false);
             };
             if cloud.check(seal.frame, receipt)? {
-                return Ok(keeper.release(&[(address, manifest.version)])? > 0);
+                return Ok(!keeper.release(&[(address, manifest.version)])?.is_empty());
             }
             keeper.owe_again(&address, manifest.version)?;
             Ok(false)

@@ -10,9 +10,10 @@ use super::disk::{DiskActor, Persist};
 use super::eviction::{EvictionActor, MakeRoom, Reinstate};
 use super::nfr::{HandOutStages, NfrActor, seal_chunks};
 use super::runtime::{Answer, Ask, Link, Serves};
+use super::telling::Teller;
 use crate::error::{Error, Result};
-use crate::model::Address;
-use crate::tiers::{Change, Job, Keeper, Reservation};
+use crate::model::{Address, Level};
+use crate::tiers::{Change, Job, Keeper, Outcome, Reservation};
 
 /// The actor.
 #[derive(Clone)]
@@ -21,6 +22,7 @@ pub struct MemoryActor {
     pub(super) eviction: Link<EvictionActor>,
     disk: Link<DiskActor>,
     nfr: Link<NfrActor>,
+    pub(super) teller: Teller,
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -43,8 +45,14 @@ impl Ask for WriteOut {
 
 impl MemoryActor {
     /// An actor over these tiers.
-    pub fn new(keeper: Arc<Keeper>, eviction: Link<EvictionActor>, disk: Link<DiskActor>, nfr: Link<NfrActor>) -> Self {
-        MemoryActor { keeper, eviction, disk, nfr, turn: Arc::default() }
+    pub fn new(
+        keeper: Arc<Keeper>,
+        eviction: Link<EvictionActor>,
+        disk: Link<DiskActor>,
+        nfr: Link<NfrActor>,
+        teller: Teller,
+    ) -> Self {
+        MemoryActor { keeper, eviction, disk, nfr, teller, turn: Arc::default() }
     }
 
     async fn admit(self, bytes: u64) -> Result<Option<Reservation>> {
@@ -67,7 +75,7 @@ impl MemoryActor {
     pub(super) async fn let_go(&self, victims: Vec<Address>) -> Result<()> {
         let mut left = victims.into_iter();
         while let Some(address) = left.next() {
-            if self.keeper.memory().evict_clean(&address) {
+            if self.evict_clean(&address) {
                 continue;
             }
             if let Err(error) = self.demote(&address).await {
@@ -77,6 +85,16 @@ impl MemoryActor {
             }
         }
         Ok(())
+    }
+
+    /// Lets an entry go that is elsewhere too. Returns whether it left.
+    pub(super) fn evict_clean(&self, address: &Address) -> bool {
+        let bytes = self.cost(address);
+        let left = self.keeper.memory().evict_clean(address);
+        if left {
+            self.teller.left(Level::Ram, address, bytes);
+        }
+        left
     }
 
     /// Writes an entry to disk and lets it go. Whatever replaces it meanwhile is left alone.
@@ -91,9 +109,12 @@ impl MemoryActor {
         seal.key = (sealed.binding())(address, manifest.version, manifest.size, &seal)?;
         manifest.seal = Some(seal);
         let change = Change::Adopt { manifest: Box::new(manifest), frame: sealed.frame };
-        self.disk.ask(Persist(Job { address: address.clone(), change, show: None })).await?;
+        let outcome = self.disk.ask(Persist(Job { address: address.clone(), change, show: None })).await?;
         // Void when something newer was there: then this version has no reader left either.
         self.keeper.memory().settle(address, resident.manifest.version);
+        if matches!(outcome, Outcome::Stored { .. }) {
+            self.teller.left(Level::Ram, address, resident.cost());
+        }
         Ok(())
     }
 }

@@ -42,6 +42,8 @@ mod request;
 mod runtime;
 mod scrub;
 mod sync;
+mod telling;
+mod upkeep;
 mod window;
 
 pub use body::{Body, BodySender, PullBody};

@@ -32,7 +32,8 @@ const SMALL_BYTES_MAX: usize = INLINE_FRAME_BYTES_MAX - 512;
 pub async fn store(crew: Crew, plan: Plan, push: Push, body: Body, permits: Permits) -> Result<Pushed> {
     if crew.keeper.foresees(&push.address, &push.condition) {
         let (keeper, wanted) = (Arc::clone(&crew.keeper), push.clone());
-        blocking(move || keeper.foresee(&wanted.address, wanted.size.unwrap_or_default(), &wanted.condition)).await?;
+        let work = move || keeper.foresee(&wanted.address, wanted.size.unwrap_or_default(), &wanted.condition);
+        blocking(work).await.inspect_err(|error| crew.teller.refused(&push.address, error))?;
     }
     let stages = crew.nfr.ask(HandOutStages).await?;
     let mut intake = Intake::new(&crew, plan, &push, stages);
@@ -265,7 +266,9 @@ impl<'a> Intake<'a> {
         let room = room.ok_or_else(|| Error::busy("level 1 has no room; try again"))?;
         let (keeper, address) = (Arc::clone(&self.crew.keeper), self.push.address.clone());
         let (chunks, condition) = (Chunks::from_pieces(pieces), self.push.condition.clone());
-        let (manifest, created) = blocking(move || keeper.hold(&address, &draft, &chunks, room, &condition)).await?;
+        let held = blocking(move || keeper.hold(&address, &draft, &chunks, room, &condition)).await;
+        let (manifest, created) = held.inspect_err(|error| self.crew.teller.refused(&self.push.address, error))?;
+        self.crew.teller.pushed(&self.push.address, &manifest, created);
         Ok(Pushed { manifest, created })
     }
 

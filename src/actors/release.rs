@@ -84,7 +84,7 @@ impl MemoryActor {
                 return Ok(());
             }
             let cost = self.cost(&address);
-            if cost > 0 && !self.keeper.memory().evict_clean(&address) {
+            if cost > 0 && !self.evict_clean(&address) {
                 self.demote(&address).await?;
             }
             self.count(&address, cost, done);
@@ -102,7 +102,7 @@ impl MemoryActor {
         listed
     }
 
-    fn cost(&self, address: &Address) -> u64 {
+    pub(super) fn cost(&self, address: &Address) -> u64 {
         self.keeper.memory().peek(address).map_or(0, |resident| resident.cost())
     }
 

@@ -6,7 +6,9 @@
 mod admin;
 mod collection;
 mod config;
+mod doctor;
 mod files;
+mod generate;
 mod ls;
 mod metrics;
 mod options;
@@ -29,6 +31,8 @@ use clap::{Args, Parser, Subcommand};
 pub use admin::Admin;
 pub use collection::CollectionCommand;
 pub use config::ConfigCommand;
+pub use doctor::Doctor;
+pub use generate::{Completions, Man};
 pub use ls::Ls;
 pub use metrics::MetricsCommand;
 pub use pull::Pull;
@@ -43,6 +47,9 @@ use crate::error::{Error, Kind, Result};
 
 /// The exit code of the first kind; 1 and 2 are taken by shells and by wrong usage.
 const EXIT_CODE_BASE: u8 = 10;
+
+/// Where a container is that was started without a word about it.
+const REMOTE_URL_DEFAULT: &str = "http://127.0.0.1:7700";
 
 /// Variable of the token; never a flag, which every user of the host could read.
 const TOKEN_VARIABLE: &str = "MESHSTORE_TOKEN";
@@ -71,7 +78,7 @@ MESHSTORE_TOKEN holds the token, where one is needed. On failure the exit code n
 #[derive(Clone, Debug, Args)]
 pub struct Remote {
     /// URL of the container.
-    #[arg(long, global = true, env = "MESHSTORE_URL", default_value = "http://127.0.0.1:7700", value_name = "URL")]
+    #[arg(long, global = true, env = "MESHSTORE_URL", default_value = REMOTE_URL_DEFAULT, value_name = "URL")]
     pub url: String,
 }
 
@@ -114,6 +121,12 @@ pub enum Command {
     /// Explain what a container tells of itself.
     #[command(subcommand, hide = true)]
     Metrics(MetricsCommand),
+    /// Find what keeps a container from running well, and say what to do.
+    Doctor(Doctor),
+    /// Print what completes these commands in a shell.
+    Completions(Completions),
+    /// Print the manual page, or write one for each command.
+    Man(Man),
     /// Print the version.
     Version(Version),
 }
@@ -145,6 +158,9 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Collection(collection) => collection.run(&remote.client()?).await,
         Command::Config(config) => config.run(),
         Command::Metrics(metrics) => metrics.run(),
+        Command::Doctor(doctor) => doctor.run(remote).await,
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
         Command::Version(version) => version.run(),
     }
 }

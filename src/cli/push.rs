@@ -1,9 +1,10 @@
 //! `push`: files, folders and stdin become objects.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use clap::Args;
 use futures_util::TryStreamExt;
 use serde::Serialize;
@@ -11,9 +12,16 @@ use serde::Serialize;
 use super::options::{condition, if_match, ttl};
 use super::target::Target;
 use super::{files, out, progress};
-use crate::client::{Client, PushOptions, Pushed, Upload};
+use crate::client::{BatchPush, Client, PushOptions, Pushed, Upload};
 use crate::error::{Error, Result};
 use crate::model::{Address, Condition, Durability, NfrOverride};
+
+/// Files up to this size go together with others.
+const SMALL_BYTES_MAX: u64 = 256 << 10;
+/// How many of them go in one request.
+const TOGETHER_MAX: usize = 256;
+/// And how many of their bytes.
+const TOGETHER_BYTES_MAX: usize = 4 << 20;
 
 /// `push SOURCE… ADDRESS`.
 #[derive(Debug, Args)]
@@ -93,22 +101,54 @@ impl Push {
             ttl_s: self.ttl,
             session: self.session.clone(),
         };
-        for (source, address) in self.plan()? {
+        let mut together = Together::default();
+        let plan = self.plan()?;
+        let several = plan.len() > 1;
+        for (source, address) in plan {
+            if several && let Some(bytes) = source.as_deref().map(small).transpose()?.flatten() {
+                if together.is_full(bytes.len()) {
+                    self.tell_all(client, together.take(), &mut options).await?;
+                }
+                together.add(BatchPush { address, bytes });
+                continue;
+            }
+            self.tell_all(client, together.take(), &mut options).await?;
             let upload = open(source.as_deref(), &address)?;
             let pushed = client.push(&address, upload, &options).await?;
-            if self.json {
-                out::json(&Line { address: address.as_str(), pushed: &pushed })?;
-                options.session = pushed.session;
-            } else {
-                out::line(&format!(
-                    "{address}  {}  {}  {}",
-                    out::size(pushed.size),
-                    pushed.durability,
-                    pushed.version
-                ))?;
+            self.tell(&address, &pushed)?;
+            self.go_on(pushed, &mut options);
+        }
+        self.tell_all(client, together.take(), &mut options).await
+    }
+
+    async fn tell_all(&self, client: &Client, pushes: Vec<BatchPush>, options: &mut PushOptions) -> Result<()> {
+        let outcomes = client.push_batch(&pushes, options).await?;
+        let mut failed = None;
+        for (push, outcome) in pushes.iter().zip(outcomes) {
+            match outcome {
+                Ok(pushed) => {
+                    self.tell(&push.address, &pushed)?;
+                    self.go_on(pushed, options);
+                }
+                // The first one is the reason of the whole; what was stored behind it is told all the same.
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// What is told covers all that was told before it.
+    fn go_on(&self, pushed: Pushed, options: &mut PushOptions) {
+        if self.json {
+            options.session = pushed.session;
+        }
+    }
+
+    fn tell(&self, address: &Address, pushed: &Pushed) -> Result<()> {
+        if self.json {
+            return out::json(&Line { address: address.as_str(), pushed });
+        }
+        out::line(&format!("{address}  {}  {}  {}", out::size(pushed.size), pushed.durability, pushed.version))
     }
 
     /// What goes where (`None` is stdin), all of it checked before the first byte is sent.
@@ -143,6 +183,42 @@ impl Push {
         }
         Ok(plan)
     }
+}
+
+/// Small files on their way, which go in one request and share commits.
+#[derive(Default)]
+struct Together {
+    pushes: Vec<BatchPush>,
+    bytes: usize,
+}
+
+impl Together {
+    fn is_full(&self, more: usize) -> bool {
+        self.pushes.len() == TOGETHER_MAX || self.bytes + more > TOGETHER_BYTES_MAX
+    }
+
+    fn add(&mut self, push: BatchPush) {
+        self.bytes += push.bytes.len();
+        self.pushes.push(push);
+    }
+
+    fn take(&mut self) -> Vec<BatchPush> {
+        self.bytes = 0;
+        std::mem::take(&mut self.pushes)
+    }
+}
+
+/// All of a small file; `None` when it is large, or is none.
+fn small(path: &Path) -> Result<Option<Bytes>> {
+    let reading = |error| files::failed("read this file", path, error);
+    let there = fs::metadata(path).map_err(reading)?;
+    if !there.is_file() || there.len() > SMALL_BYTES_MAX {
+        return Ok(None);
+    }
+    let mut bytes = Vec::with_capacity(there.len() as usize + 1);
+    // It may have grown since it was looked at.
+    File::open(path).map_err(reading)?.take(SMALL_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(reading)?;
+    Ok((bytes.len() as u64 <= SMALL_BYTES_MAX).then(|| bytes.into()))
 }
 
 fn name_of(path: &Path) -> Result<&str> {

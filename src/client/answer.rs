@@ -11,6 +11,9 @@ use super::transport::root_cause;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{CLIENT_ANSWER_BYTES_MAX, CLIENT_SILENCE_TIMEOUT};
 
+/// The content type of a failure that explains itself.
+pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
+
 /// The members of RFC 9457 that matter here; the rest is for other readers.
 #[derive(Deserialize)]
 struct Problem {
@@ -46,12 +49,18 @@ pub(super) async fn failure(answer: Response) -> Error {
     let status = answer.status();
     let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let retry_after = header(RETRY_AFTER).and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-    let is_problem = header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/problem+json"));
-    let problem = match whole(answer).await {
-        Ok(bytes) if is_problem => serde_json::from_slice::<Problem>(&bytes).ok(),
+    let is_problem = header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with(PROBLEM_TYPE));
+    let text = match whole(answer).await {
+        Ok(bytes) if is_problem => Some(bytes),
         // A HEAD has no body, and a broken one says no more than the status does.
         _ => None,
     };
+    error_of(status, text.as_deref(), retry_after)
+}
+
+/// The error of a status, and of the problem that explains it where there is one.
+pub(super) fn error_of(status: StatusCode, problem: Option<&[u8]>, retry_after: Option<Duration>) -> Error {
+    let problem = problem.and_then(|text| serde_json::from_slice::<Problem>(text).ok());
     let error = match problem {
         Some(problem) => {
             let kind = problem.kind.as_deref().and_then(Kind::from_name).unwrap_or_else(|| kind_of(status));

@@ -5,6 +5,7 @@
 
 mod admin;
 mod answer;
+mod batch;
 mod collections;
 mod collector;
 mod object;
@@ -13,6 +14,7 @@ mod pull;
 mod push;
 mod transport;
 
+pub use batch::BatchPush;
 pub use collections::Collection;
 pub use collector::HttpCollector;
 pub use object::{Deleted, Item, ListPage, Object};

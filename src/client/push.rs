@@ -121,7 +121,12 @@ pub(super) async fn push(client: &Client, address: &Address, body: Upload, optio
     let created = answer.status() == StatusCode::CREATED;
     let session = session_of(answer.headers());
     let bytes = answer::whole(answer).await?;
-    let stored: Stored = serde_json::from_slice(&bytes)
+    acknowledged(&bytes, created, session, address)
+}
+
+/// What the body of an acknowledgement says.
+pub(super) fn acknowledged(bytes: &[u8], created: bool, session: Option<String>, address: &Address) -> Result<Pushed> {
+    let stored: Stored = serde_json::from_slice(bytes)
         .map_err(|error| about(strange("its acknowledgement cannot be read").because(error), address))?;
     Ok(Pushed {
         version: stored.version,
@@ -159,7 +164,7 @@ async fn deliver(
     }
 }
 
-fn headers(request: RequestBuilder, options: &PushOptions) -> Result<RequestBuilder> {
+pub(super) fn headers(request: RequestBuilder, options: &PushOptions) -> Result<RequestBuilder> {
     let mut request = with_condition(with_session(request, options.session.as_deref())?, &options.condition);
     if let Some(seconds) = options.ttl_s {
         request = request.header("mesh-ttl-s", seconds);

@@ -61,6 +61,8 @@ settings! { host;
         workers: usize = count::<1, 256>("a number from 1 to 256"), "the number of cores, at most 4" => host.cores.clamp(1, 4);
         /// How long a connection may idle between two requests, in milliseconds.
         idle_timeout_ms: u64 = MILLIS, "75000";
+        /// How long a reader of events hears nothing before a comment is sent, in milliseconds.
+        events_keep_alive_ms: u64 = MILLIS, "15000";
     }
 
     /// Level 1: plain bytes in memory.

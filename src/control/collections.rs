@@ -73,15 +73,16 @@ impl Collections {
         })
     }
 
-    /// A collection; one that is not there yet is made with the default policy. May write to the disk.
-    pub fn ensure(&self, name: &Name) -> Result<Arc<Collection>> {
+    /// A collection and whether it is new: one that is not there yet is made with the default policy. May
+    /// write to the disk.
+    pub fn ensure(&self, name: &Name) -> Result<(Arc<Collection>, bool)> {
         if let Some(collection) = self.get(name.as_str())? {
-            return Ok(collection);
+            return Ok((collection, false));
         }
         let _changing = self.change();
         match self.get(name.as_str())? {
-            Some(collection) => Ok(collection),
-            None => self.write(name, CollectionPolicy::default(), None),
+            Some(collection) => Ok((collection, false)),
+            None => Ok((self.write(name, CollectionPolicy::default(), None)?, true)),
         }
     }
 
@@ -212,7 +213,7 @@ mod tests {
         let file = SimFs::new(0).create(Path::new("/store")).unwrap();
         let all = open(&file);
         assert_eq!(all.need(&name("meteo")).unwrap_err().kind(), Kind::NotFound);
-        assert_eq!(all.ensure(&name("meteo")).unwrap().revision, 1);
+        assert_eq!(all.ensure(&name("meteo")).unwrap().0.revision, 1);
         let policy = CollectionPolicy { retention_s: 7, ..CollectionPolicy::default() };
         let (set, created) = all.put(&name("meteo"), policy.clone(), Some(1)).unwrap();
         assert_eq!((set.revision, created), (2, false));

@@ -11,6 +11,7 @@ use crate::actors::{
 };
 use crate::error::Result;
 use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name, Usage};
+use crate::telemetry::events::EventBook;
 
 /// The container as the door sees it.
 ///
@@ -61,6 +62,9 @@ pub trait Core: Send + Sync + 'static {
 
     /// Pays now what is owed to the cloud: what it got, and what is still owed.
     fn flush(&self, which: Which, deadline: Duration) -> BoxFuture<'static, Result<(Usage, Usage)>>;
+
+    /// What happens in the container.
+    fn events(&self) -> Arc<EventBook>;
 
     /// Whether requests can be served now.
     fn ready(&self) -> bool;

@@ -25,6 +25,7 @@ macro_rules! names {
 
 names! {
     CONTENT_DIGEST = "content-digest";
+    LAST_EVENT_ID = "last-event-id";
     MESH_DEADLINE_MS = "mesh-deadline-ms";
     MESH_DIGEST = "mesh-digest";
     MESH_DURABILITY = "mesh-durability";

@@ -5,11 +5,14 @@
 //! heads, bodies and waits, and maps every error by one `match` in `problem.rs`.
 
 pub mod admin;
+mod api;
+mod batch;
 mod collections;
 mod core;
 mod date;
 mod deadline;
 mod digest;
+mod events;
 mod guard;
 mod headers;
 mod health;

@@ -9,21 +9,9 @@ use crate::error::{Error, Result};
 use crate::model::Name;
 
 /// What the contract names under `/v1/` and at the root, and this step has not built.
-const LATER_V1: [&str; 12] = [
-    "locate",
-    "batch",
-    "signals",
-    "state",
-    "watch",
-    "keygroups",
-    "functions",
-    "tasks",
-    "call",
-    "endpoints",
-    "events",
-    "openapi.json",
-];
-const LATER_ROOT: [&str; 3] = ["openapi.json", "api", "ui"];
+const LATER_V1: &[&str] =
+    &["locate", "signals", "state", "watch", "keygroups", "functions", "tasks", "call", "endpoints"];
+const LATER_ROOT: &[&str] = &["ui"];
 
 /// What a raw path names.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +32,14 @@ pub(super) enum Target<'a> {
     Health,
     /// `/readyz`.
     Ready,
+    /// `/v1/batch`.
+    Batch,
+    /// `/v1/events`.
+    Events,
+    /// `/openapi.json`.
+    OpenApi,
+    /// `/api`.
+    Page,
     /// What stands behind `/v1/admin/`.
     Admin(&'a str),
     /// `/metrics`.
@@ -80,11 +76,15 @@ pub(super) fn target(path: &str) -> Target<'_> {
         "/readyz" => Target::Ready,
         "/v1/transfers" => Target::Transfers,
         "/v1/sync" => Target::Sync,
+        "/v1/batch" => Target::Batch,
+        "/v1/events" => Target::Events,
         "/metrics" => Target::Metrics,
+        "/openapi.json" => Target::OpenApi,
+        "/api" => Target::Page,
         _ if path.starts_with("/v1/transfers/") => Target::Later,
         _ => match path.strip_prefix("/v1/") {
-            Some(rest) if first(rest, &LATER_V1) => Target::Later,
-            None if path.strip_prefix('/').is_some_and(|rest| first(rest, &LATER_ROOT)) => Target::Later,
+            Some(rest) if first(rest, LATER_V1) => Target::Later,
+            None if path.strip_prefix('/').is_some_and(|rest| first(rest, LATER_ROOT)) => Target::Later,
             _ => Target::Unknown,
         },
     }
@@ -160,8 +160,11 @@ mod tests {
         assert_eq!(target("/v1/collections/c"), Target::Policy("c"));
         assert_eq!(target("/healthz"), Target::Health);
         assert_eq!(target("/metrics"), Target::Metrics);
+        assert_eq!(target("/v1/batch"), Target::Batch);
+        assert_eq!(target("/v1/events"), Target::Events);
+        assert_eq!(target("/api"), Target::Page);
         assert_eq!(target("/v1/admin/tiers"), Target::Admin("tiers"));
-        for later in ["/v1/locate/c/k", "/v1/batch", "/v1/events", "/ui/x", "/api", "/openapi.json"] {
+        for later in ["/v1/locate/c/k", "/ui/x"] {
             assert_eq!(target(later), Target::Later, "{later}");
         }
         for unknown in [
@@ -175,6 +178,7 @@ mod tests {
             "/v1/admin",
             "/v1/admins/tiers",
             "/v1/collections/c/d",
+            "/v1/batch/x",
             "/healthz/",
             "/v2/objects/c/k",
             "//healthz",

@@ -28,7 +28,7 @@ struct Problem<'a> {
 }
 
 /// The status and the title of a kind.
-fn status(kind: Kind) -> (StatusCode, &'static str) {
+pub(super) fn status(kind: Kind) -> (StatusCode, &'static str) {
     match kind {
         Kind::Invalid => (StatusCode::BAD_REQUEST, "The request is malformed"),
         Kind::Unauthorised => (StatusCode::UNAUTHORIZED, "Credentials are missing or unknown"),

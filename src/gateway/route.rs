@@ -7,9 +7,9 @@
 use std::future::{Ready, ready};
 use std::sync::Arc;
 
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::HttpResponse;
+use actix_web::dev::{Payload, RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::{Either, LocalBoxFuture};
 use tracing::Instrument;
 
@@ -17,7 +17,7 @@ use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
 use super::server::Shared;
 use super::visit::{Visit, Waiting};
-use super::{admin, collections, health, metrics, problem, transfers};
+use super::{admin, api, batch, collections, events, health, metrics, problem, transfers};
 use crate::error::{Error, Result};
 use crate::model::{Address, Name};
 
@@ -38,6 +38,8 @@ enum Work {
     Sync,
     Metrics,
     Admin(admin::Task),
+    Batch,
+    Events,
 }
 
 /// Answers a request, without waiting where that is possible.
@@ -46,7 +48,7 @@ pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
     let target = path::target(request.uri().path());
     let visit = Visit::begin(&door.telemetry, request.head(), &target);
     let planned = match door.guard.check(request.head()) {
-        Ok(()) => plan(door, &request, target),
+        Ok(()) => plan(door, request.head(), target),
         Err(error) => Err(problem::of(&error, None)),
     };
     match planned {
@@ -58,7 +60,7 @@ pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
             let (door, span) = (Arc::clone(door), visit.span());
             let visit = Waiting::new(visit, &door.telemetry);
             Either::Right(Box::pin(async move {
-                let mut response = perform(&door, &request, payload, work).instrument(span).await;
+                let mut response = perform(&door, request.head(), payload, work).instrument(span).await;
                 visit.answered(&mut response);
                 Ok(ServiceResponse::new(request, response))
             }))
@@ -66,11 +68,29 @@ pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
     }
 }
 
+/// Answers one operation of a batch as the same request by itself would be; only objects and lists of
+/// them can be asked for.
+pub(super) async fn answer_part(door: &Arc<Shared>, head: &RequestHead, payload: Payload) -> HttpResponse {
+    let target = path::target(head.uri.path());
+    if !matches!(target, Target::Object(..) | Target::Collection(_)) {
+        let error = Error::invalid("a part of a batch asks for /v1/objects/… and nothing else");
+        return problem::of(&error.with("path", head.uri.path().escape_default()), None);
+    }
+    let planned = match door.guard.check(head) {
+        Ok(()) => plan(door, head, target),
+        Err(error) => Err(problem::of(&error, None)),
+    };
+    match planned {
+        Ok(work) => perform(door, head, payload, work).await,
+        Err(response) => response,
+    }
+}
+
 /// The work a request asks for, or (as `Err`) the answer that is known already.
-fn plan(door: &Shared, request: &HttpRequest, target: Target<'_>) -> Result<Work, HttpResponse> {
-    let method = request.method();
+fn plan(door: &Shared, head: &RequestHead, target: Target<'_>) -> Result<Work, HttpResponse> {
+    let method = &head.method;
     match target {
-        Target::Object(collection, key) => plan_object(door, request, collection, key),
+        Target::Object(collection, key) => plan_object(door, head, collection, key),
         Target::Collection(collection) if reads(method) => match path::collection(collection) {
             Ok(name) => Ok(Work::List(name)),
             Err(error) => Err(problem::of(&error, None)),
@@ -90,6 +110,11 @@ fn plan(door: &Shared, request: &HttpRequest, target: Target<'_>) -> Result<Work
         }
         Target::Admin(rest) => admin::plan(method, rest).map(Work::Admin),
         Target::Metrics if reads(method) => Ok(Work::Metrics),
+        Target::Events if *method == Method::GET => Ok(Work::Events),
+        Target::OpenApi | Target::Page if *method == Method::GET => Err(describe(head)),
+        Target::Events | Target::OpenApi | Target::Page => Err(problem::wrong_method(method.as_str(), "GET")),
+        Target::Batch if *method == Method::POST => Ok(Work::Batch),
+        Target::Batch => Err(problem::wrong_method(method.as_str(), "POST")),
         Target::Collection(_)
         | Target::Policies
         | Target::Transfers
@@ -98,24 +123,33 @@ fn plan(door: &Shared, request: &HttpRequest, target: Target<'_>) -> Result<Work
         | Target::Metrics => Err(problem::wrong_method(method.as_str(), "GET, HEAD")),
         Target::Later => {
             let error =
-                Error::unimplemented("this path is not built yet").with("path", request.uri().path().escape_default());
+                Error::unimplemented("this path is not built yet").with("path", head.uri.path().escape_default());
             Err(problem::of(&error, None))
         }
         Target::Unknown => {
             let error = Error::not_found("no such path; objects are at /v1/objects/{collection}/{key}")
-                .with("path", request.uri().path().escape_default());
+                .with("path", head.uri.path().escape_default());
             Err(problem::of(&error, None))
         }
     }
 }
 
-fn plan_object(door: &Shared, request: &HttpRequest, collection: &str, key: &str) -> Result<Work, HttpResponse> {
+/// What the door says of itself, as a document or as a page.
+fn describe(head: &RequestHead) -> HttpResponse {
+    match path::query(head.uri.query(), |_, _| Ok(false)) {
+        Ok(()) if path::target(head.uri.path()) == Target::Page => api::page(),
+        Ok(()) => api::openapi(),
+        Err(error) => problem::of(&error, None),
+    }
+}
+
+fn plan_object(door: &Shared, head: &RequestHead, collection: &str, key: &str) -> Result<Work, HttpResponse> {
     let address = || Address::new(&path::collection(collection)?, &path::decode(key)?);
     let address = || address().map_err(|error| problem::of(&error, None));
-    match *request.method() {
+    match head.method {
         Method::GET | Method::HEAD => {
             let address = address()?;
-            match get::from_memory(door, request.head(), &address) {
+            match get::from_memory(door, head, &address) {
                 Ok(None) => Ok(Work::Read(address)),
                 Ok(Some(response)) => Err(response),
                 Err(error) => Err(problem::of(&error, Some(address.as_str()))),
@@ -127,8 +161,7 @@ fn plan_object(door: &Shared, request: &HttpRequest, collection: &str, key: &str
     }
 }
 
-async fn perform(door: &Shared, request: &HttpRequest, payload: Payload, work: Work) -> HttpResponse {
-    let head = request.head();
+async fn perform(door: &Arc<Shared>, head: &RequestHead, payload: Payload, work: Work) -> HttpResponse {
     let (result, address) = match work {
         Work::Put(address) => (put::put(door, head, payload, address.clone()).await, Some(address)),
         Work::Read(address) => (get::from_anywhere(door, head, address.clone()).await, Some(address)),
@@ -139,6 +172,8 @@ async fn perform(door: &Shared, request: &HttpRequest, payload: Payload, work: W
         Work::Collection(method, name) => (collections::answer(door, head, payload, &method, name).await, None),
         Work::Transfers => (transfers::list(door, head).await, None),
         Work::Sync => (transfers::flush(door, head).await, None),
+        Work::Events => (events::stream(door, head), None),
+        Work::Batch => (batch::batch(door, head, payload).await, None),
         Work::Admin(task) => (admin::perform(door, head, payload, task).await, None),
     };
     result.unwrap_or_else(|error| problem::of(&error, address.as_ref().map(Address::as_str)))

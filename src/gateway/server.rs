@@ -10,6 +10,7 @@ use std::time::Duration;
 use actix_web::dev::{ServerHandle, ServiceRequest, fn_service};
 use actix_web::http::KeepAlive;
 use actix_web::{App, HttpServer};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::admin::Admin;
@@ -17,7 +18,7 @@ use super::core::Core;
 use super::guard::Guard;
 use super::route;
 use crate::error::{Error, Result};
-use crate::limits::REQUEST_DEADLINE_DEFAULT;
+use crate::limits::{BATCHES_MAX, REQUEST_DEADLINE_DEFAULT};
 use crate::telemetry::Telemetry;
 
 /// A stop that outlasts its grace is forced by [`Door::stop`]; the server's own limit is never met.
@@ -36,6 +37,8 @@ pub struct GatewayOptions {
     pub head_timeout: Duration,
     /// How long a connection may rest between two requests.
     pub keep_alive: Duration,
+    /// How long a reader of events hears nothing before a comment is sent.
+    pub events_keep_alive: Duration,
     /// The longest pause inside a body, in either direction.
     pub idle_timeout: Duration,
     /// How long a request may take when it names no deadline. For a streamed upload it bounds each
@@ -54,6 +57,7 @@ impl GatewayOptions {
             connections_max: 4096,
             head_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),
+            events_keep_alive: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(30),
             request_deadline: REQUEST_DEADLINE_DEFAULT,
             object_bytes_max: 64 << 30,
@@ -68,6 +72,8 @@ pub(super) struct Shared {
     pub(super) options: GatewayOptions,
     pub(super) guard: Guard,
     pub(super) telemetry: Arc<Telemetry>,
+    /// Places of batches: each holds bodies beyond what pushes have permits for.
+    pub(super) batches: Semaphore,
 }
 
 /// Kept with a connection while it is open.
@@ -103,8 +109,14 @@ pub async fn serve(
     options: GatewayOptions,
 ) -> Result<Door> {
     let workers = options.workers.max(1);
-    let guard = Guard::of(options.addr);
-    let shared = Arc::new(Shared { core, admin, guard, options: options.clone(), telemetry });
+    let shared = Arc::new(Shared {
+        core,
+        admin,
+        guard: Guard::of(options.addr),
+        batches: Semaphore::new(BATCHES_MAX),
+        options: options.clone(),
+        telemetry,
+    });
     let sharing = Arc::clone(&shared);
     let factory = move || {
         let shared = Arc::clone(&sharing);

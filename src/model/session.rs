@@ -39,13 +39,20 @@ struct Pair {
 impl Session {
     /// Takes note that the client knows of this version.
     pub fn note(&mut self, address: &Address, version: Version, dot: Dot) {
-        let address = fingerprint(address);
-        if self.pairs.iter().any(|pair| pair.address == address && pair.version >= version) {
+        self.note_pair(Pair { address: fingerprint(address), version, dot });
+        self.shorten();
+    }
+
+    fn note_pair(&mut self, new: Pair) {
+        if self.pairs.iter().any(|pair| pair.address == new.address && pair.version >= new.version) {
             return;
         }
         // The pair that gives way needs no trace: whoever has the newer version has replaced it.
-        self.pairs.retain(|pair| pair.address != address);
-        self.pairs.push_back(Pair { address, version, dot });
+        self.pairs.retain(|pair| pair.address != new.address);
+        self.pairs.push_back(new);
+    }
+
+    fn shorten(&mut self) {
         while self.pairs.len() > PAIRS_MAX
             && let Some(old) = self.pairs.pop_front()
         {
@@ -55,6 +62,18 @@ impl Session {
         while self.dots.len() > DOTS_MAX {
             self.dots.pop_first();
         }
+    }
+
+    /// Takes note of everything that another client knows.
+    pub fn merge(&mut self, other: &Session) {
+        for dot in other.dots() {
+            let seen = self.dots.entry(dot.incarnation).or_default();
+            *seen = dot.seq.max(*seen);
+        }
+        for pair in &other.pairs {
+            self.note_pair(*pair);
+        }
+        self.shorten();
     }
 
     /// The version of this object that the client surely knows; nothing older may be shown to it.
@@ -201,6 +220,24 @@ mod tests {
         let (address, _, dot) = at(100);
         session.note(&address, at(1).1, dot);
         assert_eq!(session, again);
+    }
+
+    #[test]
+    fn two_sessions_together_cover_what_each_covers() {
+        let noted = |range: std::ops::Range<u64>| {
+            let mut session = Session::default();
+            for (address, version, dot) in range.map(at) {
+                session.note(&address, version, dot);
+            }
+            session
+        };
+        let (mut merged, whole) = (noted(1..40), noted(1..100));
+        merged.merge(&noted(30..100));
+        assert_eq!(merged, whole);
+        merged.merge(&Session::default());
+        assert_eq!(merged, whole);
+        merged.merge(&noted(1..3));
+        assert_eq!(merged.wants(&at(99).0), Some(at(99).1));
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl Admin for Overseer {
             version: env!("CARGO_PKG_VERSION"),
             started_ms: self.started_ms,
             uptime_s: SystemClock.now_ms().saturating_sub(self.started_ms) / 1000,
+            clock_ms: SystemClock.now_ms(),
             pid: std::process::id(),
             ready: self.handle.ready(),
             http: self.http.get().map(|addr| format!("http://{addr}")),

@@ -12,6 +12,7 @@ use crate::actors::{
 use crate::error::Result;
 use crate::gateway::Core;
 use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name, Usage};
+use crate::telemetry::events::EventBook;
 
 impl Core for Handle {
     fn push(&self, push: Push, body: Body) -> BoxFuture<'static, Result<Pushed>> {
@@ -79,6 +80,10 @@ impl Core for Handle {
     fn flush(&self, which: Which, deadline: Duration) -> BoxFuture<'static, Result<(Usage, Usage)>> {
         let me = self.clone();
         Box::pin(async move { Handle::flush(&me, which, deadline).await })
+    }
+
+    fn events(&self) -> Arc<EventBook> {
+        Arc::clone(Handle::events(self))
     }
 
     fn ready(&self) -> bool {

@@ -62,6 +62,7 @@ async fn open_door(config: &Config, origins: &Origins, container: &Container) ->
     let options = GatewayOptions {
         workers: config.http.workers,
         keep_alive: millis(config.http.idle_timeout_ms),
+        events_keep_alive: millis(config.http.events_keep_alive_ms),
         request_deadline: millis(config.limits.request_deadline_ms),
         object_bytes_max: config.limits.object_bytes_max,
         ..GatewayOptions::at(config.http.addr)

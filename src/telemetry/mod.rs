@@ -3,6 +3,8 @@
 //! A container has one [`Telemetry`], made by the composition root and handed to whoever counts. Time
 //! and randomness come in with it. Only the composition root starts logs ([`init`]) and exports.
 
+mod event;
+pub mod events;
 mod log;
 pub mod metrics;
 pub mod otlp;

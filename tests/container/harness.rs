@@ -377,9 +377,13 @@ impl Connection {
         };
         let bodiless = method == "HEAD" || matches!(response.status, 204 | 304);
         if !bodiless {
-            let length = length(&response)?;
-            response.body = vec![0; length as usize];
-            self.stream.read_exact(&mut response.body)?;
+            if response.header("transfer-encoding") == Some("chunked") {
+                response.body = self.chunks()?;
+            } else {
+                let length = length(&response)?;
+                response.body = vec![0; length as usize];
+                self.stream.read_exact(&mut response.body)?;
+            }
         }
         Ok(response)
     }
@@ -424,6 +428,30 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Reads a chunked body to its end.
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let piece = self.chunk()?;
+            if piece.is_empty() {
+                return Ok(body);
+            }
+            body.extend(piece);
+        }
+    }
+
+    /// Reads the next piece of a chunked body; empty at its end.
+    pub fn chunk(&mut self) -> io::Result<Vec<u8>> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line)?;
+        let bad = || io::Error::new(io::ErrorKind::InvalidData, "no chunk");
+        let size = usize::from_str_radix(line.trim_end(), 16).map_err(|_| bad())?;
+        let mut piece = vec![0; size + 2];
+        self.stream.read_exact(&mut piece)?;
+        piece.truncate(size);
+        Ok(piece)
     }
 
     /// Reads the next bytes of a body.

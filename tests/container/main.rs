@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod admin;
+mod api;
+mod batch;
 mod cloud;
 mod collections;
 mod conditions;
 mod doors;
 mod durability;
+mod events;
 mod eviction;
 mod harness;
 mod kill;
@@ -16,4 +19,5 @@ mod salvage;
 mod scrub;
 mod streaming;
 mod telemetry;
+mod tools;
 mod upheaval;

@@ -19,6 +19,7 @@ pub use release::Recent;
 
 use super::release::Which;
 use super::runtime::{Answer, Ask, Serves};
+use super::telling::Teller;
 use crate::error::{Error, Result};
 use crate::limits::{DISK_HIGH_PERCENT, DISK_LOW_PERCENT, OWED_HIGH_PERCENT, OWED_LOW_PERCENT};
 use crate::model::{Address, Usage};
@@ -28,6 +29,7 @@ use crate::tiers::{CloudTier, Keeper};
 #[derive(Clone)]
 pub struct SyncActor {
     keeper: Arc<Keeper>,
+    teller: Teller,
     cloud: Option<CloudTier>,
     /// Sealed bytes that the disk should hold at most.
     budget: u64,
@@ -81,8 +83,8 @@ impl Ask for Tick {
 
 impl SyncActor {
     /// An actor between these tiers.
-    pub fn new(keeper: Arc<Keeper>, cloud: Option<CloudTier>, budget: u64, recent: Arc<Recent>) -> Self {
-        SyncActor { keeper, cloud, budget, recent, turn: Arc::default() }
+    pub fn new(teller: Teller, cloud: Option<CloudTier>, budget: u64, recent: Arc<Recent>) -> Self {
+        SyncActor { keeper: Arc::clone(&teller.keeper), teller, cloud, budget, recent, turn: Arc::default() }
     }
 
     fn cloud(&self) -> Result<&CloudTier> {

@@ -13,7 +13,7 @@ use super::{SyncActor, Turn, Which};
 use crate::actors::cpu::blocking;
 use crate::error::{Error, Result};
 use crate::limits::{RECENT_READS_MAX, SYNC_FLYING, SYNC_ROUND_MAX, SYNC_SCAN_MAX};
-use crate::model::{Address, FrameId, Manifest, Usage};
+use crate::model::{Address, FrameId, Level, Manifest, Usage};
 use crate::store::Stretch;
 use crate::tiers::CloudTier;
 
@@ -100,14 +100,11 @@ impl SyncActor {
             })
         });
         let checked: Vec<_> = stream::iter(checks).buffer_unordered(SYNC_FLYING).collect().await;
-        let (mut sure, mut lost, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut sure, mut lost) = (Vec::new(), Vec::new());
         for outcome in checked {
             let (address, manifest, kept) = outcome?;
             match kept {
-                Ok(true) => {
-                    bytes += manifest.seal.as_ref().map_or(0, |seal| seal.bytes);
-                    sure.push((address, manifest.version));
-                }
+                Ok(true) => sure.push((address, manifest.version)),
                 Ok(false) => {
                     tracing::error!(%address, "the cloud has lost an object, or holds something else; it is sent again");
                     lost.push((address, manifest.version));
@@ -118,14 +115,15 @@ impl SyncActor {
                 }
             }
         }
-        let keeper = Arc::clone(&self.keeper);
+        let (keeper, teller) = (Arc::clone(&self.keeper), self.teller.clone());
         blocking(move || {
             for (address, version) in &lost {
                 keeper.owe_again(address, *version)?;
             }
-            let objects = keeper.release(&sure)? as u64;
-            keeper.disk().count_evictions(objects);
-            Ok(Usage { objects, bytes: if objects > 0 { bytes } else { 0 } })
+            let left = keeper.release(&sure)?;
+            keeper.disk().count_evictions(left.len() as u64);
+            left.iter().for_each(|(address, bytes)| teller.left(Level::Disk, address, *bytes));
+            Ok(left.iter().fold(Usage::default(), |sum, (_, bytes)| sum.plus(Usage::of(*bytes))))
         })
         .await
     }

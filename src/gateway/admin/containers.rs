@@ -19,6 +19,8 @@ pub struct ContainerReport {
     pub started_ms: u64,
     /// Seconds since then.
     pub uptime_s: u64,
+    /// Its clock: milliseconds since 1970.
+    pub clock_ms: u64,
     /// Its process.
     pub pid: u32,
     /// Whether it takes requests of every kind.

@@ -142,6 +142,14 @@ labels! {
         Transfers = "/v1/transfers",
         /// Paying it.
         Sync = "/v1/sync",
+        /// Many operations at once.
+        Batch = "/v1/batch",
+        /// What happens, as it happens.
+        Events = "/v1/events",
+        /// What can be asked, for programs.
+        OpenApi = "/openapi.json",
+        /// What can be asked, for people.
+        Api = "/api",
         /// What whoever runs the container asks and orders.
         Admin = "/v1/admin/{task}",
         /// This page.
@@ -276,7 +284,7 @@ mod tests {
 
     #[test]
     fn every_combination_has_a_place_of_its_own() {
-        assert_eq!(<(Method, Route, Status)>::SERIES, 6 * 11 * 6);
+        assert_eq!(<(Method, Route, Status)>::SERIES, 6 * 15 * 6);
         let names = |labels: (Method, Route, Status)| <(Method, Route, Status)>::values(labels.place());
         assert_eq!(names((Method::Head, Route::Ready, Status::Failed)), ["HEAD", "/readyz", "5xx"]);
         assert_eq!(names((Method::Other, Route::Other, Status::Gone)), ["other", "other", "gone"]);

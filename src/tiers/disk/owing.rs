@@ -33,18 +33,20 @@ impl Plan<'_> {
         self.change(&owed.address, version, |seal| seal.rest = Rest::Both(receipt.clone()))
     }
 
-    /// The disk lets go of a version that the cloud has. Returns whether it did.
-    pub fn release(&mut self, address: &Address, version: Version) -> Result<bool> {
-        let Some(Head::Object(manifest)) = self.head(address)? else { return Ok(false) };
-        let Some(Rest::Both(receipt)) = manifest.seal.as_ref().map(|seal| seal.rest.clone()) else { return Ok(false) };
+    /// The disk lets go of a version that the cloud has. Returns the bytes that leave, if they do.
+    pub fn release(&mut self, address: &Address, version: Version) -> Result<Option<u64>> {
+        let Some(Head::Object(manifest)) = self.head(address)? else { return Ok(None) };
+        let Some(Rest::Both(receipt)) = manifest.seal.as_ref().map(|seal| seal.rest.clone()) else { return Ok(None) };
         if manifest.version != version {
-            return Ok(false);
+            return Ok(None);
         }
+        let bytes = receipt.bytes;
         self.drop_bytes(address, &manifest)?;
         self.change(address, version, |seal| {
             seal.rest = Rest::Cloud(receipt);
             seal.inline = false;
-        })
+        })?;
+        Ok(Some(bytes))
     }
 
     /// The disk gets back a version that the cloud alone had. Returns whether it did.

@@ -82,12 +82,12 @@ impl Keeper {
         })
     }
 
-    /// The disk lets go of versions whose receipts have just been checked. Returns how many left.
-    pub fn release(&self, checked: &[(Address, Version)]) -> Result<usize> {
+    /// The disk lets go of versions whose receipts have just been checked. Returns what left, and its bytes.
+    pub fn release(&self, checked: &[(Address, Version)]) -> Result<Vec<(Address, u64)>> {
         let left = self.in_order(|plan| {
-            let mut left = 0;
+            let mut left = Vec::with_capacity(checked.len());
             for (address, version) in checked {
-                left += usize::from(plan.release(address, *version)?);
+                left.extend(plan.release(address, *version)?.map(|bytes| (address.clone(), bytes)));
             }
             Ok(left)
         })?;

@@ -1,0 +1,174 @@
+//! What a container tells of itself, if one answers.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::finding::Finding;
+use super::local::Places;
+use crate::cli::Remote;
+use crate::client::Client;
+use crate::error::{Error, Kind, Result};
+use crate::model::{Clock, SystemClock};
+
+/// How far the clocks of a container and of whoever asks may be apart.
+const SKEW_MS_MAX: u64 = 60_000;
+/// A queue that is fuller than this makes callers wait soon.
+const QUEUE_PART_POOR: f64 = 0.9;
+
+/// A container that answers.
+pub(super) struct Running {
+    /// Its process, if it is on this host.
+    pub(super) pid: Option<u64>,
+    /// What it works with, if that is on this host.
+    pub(super) places: Option<Places>,
+}
+
+/// Looks at the container. That none answers is bad only where one was named.
+pub(super) async fn look(remote: &Remote, named: bool, findings: &mut Vec<Finding>) -> Option<Running> {
+    const CHECK: &str = "container";
+    let client = match reach(remote).await {
+        Ok(client) => client,
+        Err(error) => {
+            let remedy = "start one with `meshstore serve`, or name it with --url or MESHSTORE_URL";
+            let detail = format!("none answers at {}: {}", remote.url, error.message());
+            findings.push(if named {
+                Finding::bad(CHECK, detail, remedy)
+            } else {
+                Finding::poor(CHECK, detail, remedy)
+            });
+            return None;
+        }
+    };
+    match ask(&client, findings).await {
+        Ok(running) => Some(running),
+        Err(error) => {
+            findings.push(match error.kind() {
+                Kind::Unauthorised | Kind::Forbidden => Finding::poor(
+                    CHECK,
+                    "it answers, but not about itself",
+                    "put a token with the scope admin into MESHSTORE_TOKEN",
+                ),
+                _ => Finding::bad(CHECK, error.to_string(), "does --url name a container?"),
+            });
+            None
+        }
+    }
+}
+
+async fn reach(remote: &Remote) -> Result<Client> {
+    let client = remote.client()?;
+    client.health().await?;
+    Ok(client)
+}
+
+async fn ask(client: &Client, findings: &mut Vec<Finding>) -> Result<Running> {
+    let told = client.admin("containers").await?;
+    let here = told.pointer("/containers/0").ok_or_else(|| Error::internal("it names no container"))?;
+    findings.push(readiness(client.url(), here));
+    findings.push(skew(here));
+    findings.push(actors(&client.admin("actors").await?));
+    findings.push(queues(&client.admin("queues").await?));
+    findings.push(damage(&client.admin("tiers").await?));
+    let config = client.admin("config").await?;
+    let value = |key: &str| {
+        let keys = config.get("config").and_then(Value::as_array)?;
+        keys.iter().find(|item| item.get("key").and_then(Value::as_str) == Some(key))?.get("value")?.as_str()
+    };
+    let places = (|| {
+        Some(Places {
+            data: PathBuf::from(value("data.dir")?),
+            keys: PathBuf::from(value("keys.file")?),
+            requests_max: value("limits.requests_max")?.parse().ok()?,
+        })
+    })();
+    // Another host may have the same paths; only one that names a process with our program is this one.
+    let pid = number(here, "pid").filter(|pid| is_ours(*pid));
+    Ok(Running { pid, places: places.filter(|_| pid.is_some()) })
+}
+
+fn is_ours(pid: u64) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "meshstore")
+}
+
+fn number(item: &Value, name: &str) -> Option<u64> {
+    item.get(name)?.as_u64()
+}
+
+fn text<'a>(item: &'a Value, name: &str) -> &'a str {
+    item.get(name).and_then(Value::as_str).unwrap_or("?")
+}
+
+fn readiness(url: &str, here: &Value) -> Finding {
+    let detail = format!(
+        "{} of site {} answers at {url} (version {})",
+        text(here, "name"),
+        text(here, "site"),
+        text(here, "version")
+    );
+    if here.get("ready").and_then(Value::as_bool) == Some(true) {
+        return Finding::good("container", detail);
+    }
+    Finding::bad("container", format!("{detail}, but takes no changes"), "it is drained or stopping: start it anew")
+}
+
+fn skew(here: &Value) -> Finding {
+    let Some(theirs) = number(here, "clock_ms") else {
+        return Finding::skipped("clocks", "the container does not tell");
+    };
+    let apart = theirs.abs_diff(SystemClock.now_ms());
+    if apart > SKEW_MS_MAX {
+        return Finding::poor(
+            "clocks",
+            format!("that of the container is {} s apart from this host's", apart / 1000),
+            "set both by NTP",
+        );
+    }
+    Finding::good("clocks", "the container's and this host's agree")
+}
+
+fn items<'a>(told: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    told.get(name).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn actors(told: &Value) -> Finding {
+    let died: Vec<String> = items(told, "actors")
+        .filter(|actor| number(actor, "restarts").is_some_and(|restarts| restarts > 0))
+        .map(|actor| {
+            let why = actor.pointer("/last_error/text").and_then(Value::as_str).unwrap_or("unknown");
+            format!("{} {} times ({why})", text(actor, "name"), number(actor, "restarts").unwrap_or_default())
+        })
+        .collect();
+    if died.is_empty() {
+        return Finding::good("actors", "none was ever restarted");
+    }
+    Finding::poor("actors", format!("restarted: {}", died.join(", ")), "read the log at that time, and report it")
+}
+
+fn queues(told: &Value) -> Finding {
+    let full = |queue: &&Value| match (number(queue, "used"), number(queue, "bound")) {
+        (Some(used), Some(bound)) => used as f64 > bound as f64 * QUEUE_PART_POOR,
+        _ => false,
+    };
+    let names: Vec<&str> = items(told, "queues").filter(full).map(|queue| text(queue, "name")).collect();
+    if names.is_empty() {
+        return Finding::good("queues", "all have room");
+    }
+    Finding::poor(
+        "queues",
+        format!("nearly full: {}", names.join(", ")),
+        "send less at once, or raise the limits in the configuration",
+    )
+}
+
+fn damage(told: &Value) -> Finding {
+    let count: u64 = items(told, "tiers").filter_map(|tier| number(tier, "quarantined")).sum();
+    if count == 0 {
+        return Finding::good("objects", "none is in quarantine");
+    }
+    Finding::poor(
+        "objects",
+        format!("{count} failed their check and are in quarantine"),
+        "push them again or restore them; check the disk",
+    )
+}

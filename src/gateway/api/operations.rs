@@ -1,0 +1,261 @@
+//! The table of all operations of the HTTP door: what works, and nothing else.
+//!
+//! An operation that is built is written down here, or a test fails; so does one that is written down and
+//! does not work.
+
+/// An operation: a method on a path.
+pub(super) struct Operation {
+    pub(super) method: &'static str,
+    /// With `{parameters}`.
+    pub(super) path: &'static str,
+    /// Its name in programs.
+    pub(super) id: &'static str,
+    pub(super) group: &'static str,
+    pub(super) summary: &'static str,
+    /// Parameters of the query and headers; those of the path are known by their names.
+    pub(super) parameters: &'static [Parameter],
+    /// What is sent.
+    pub(super) body: Option<Body>,
+    /// What comes back when it goes well: status, content type (none: no body), meaning.
+    pub(super) answers: &'static [(u16, Option<&'static str>, &'static str)],
+    /// The kinds of errors that it has reasons of its own for.
+    pub(super) errors: &'static [&'static str],
+}
+
+/// A parameter.
+#[derive(Clone, Copy)]
+pub(super) struct Parameter {
+    /// `query`, `header` or `path`.
+    pub(super) place: &'static str,
+    pub(super) name: &'static str,
+    /// A type of JSON schema.
+    pub(super) shape: &'static str,
+    pub(super) meaning: &'static str,
+}
+
+/// What is sent.
+#[derive(Clone, Copy)]
+pub(super) struct Body {
+    pub(super) content_type: &'static str,
+    pub(super) meaning: &'static str,
+    pub(super) required: bool,
+}
+
+const JSON: Option<&str> = Some("application/json");
+
+const fn query(name: &'static str, shape: &'static str, meaning: &'static str) -> Parameter {
+    Parameter { place: "query", name, shape, meaning }
+}
+
+const fn header(name: &'static str, meaning: &'static str) -> Parameter {
+    Parameter { place: "header", name, shape: "string", meaning }
+}
+
+const fn json(meaning: &'static str, required: bool) -> Option<Body> {
+    Some(Body { content_type: "application/json", meaning, required })
+}
+
+/// What the parameters of paths mean.
+pub(super) const IN_PATHS: [Parameter; 4] = [
+    Parameter {
+        place: "path",
+        name: "collection",
+        shape: "string",
+        meaning: "Name of a collection: `[a-z0-9][a-z0-9-]{0,62}`.",
+    },
+    Parameter { place: "path", name: "key", shape: "string", meaning: "Key of an object; may hold `/`." },
+    Parameter { place: "path", name: "name", shape: "string", meaning: "Name of a collection." },
+    Parameter { place: "path", name: "level", shape: "string", meaning: "`ram` or `disk`." },
+];
+
+const DEADLINE: Parameter = header("Mesh-Deadline-Ms", "How long to wait at most, in milliseconds (default 30000).");
+const SESSION: Parameter =
+    header("Mesh-Session", "What the caller has seen so far, as a reply gave it; the answer is not older.");
+const IF_MATCH: Parameter = header("If-Match", "Only if this is the current version: an ETag, or `*` for any.");
+const IF_NONE_MATCH: Parameter =
+    header("If-None-Match", "`*`: only if nothing is there. With a read: an ETag that is known already.");
+const VERSION: Parameter = query("version", "string", "An old version, within the collection's retention.");
+const PREFIX: Parameter = query("prefix", "string", "What keys start with.");
+const AFTER: Parameter = query("after", "string", "Go on behind this one: `next` of the page before.");
+const LIMIT: Parameter = query("limit", "integer", "Entries of the page, 1 to 1000 (default 100).");
+const ANY: Option<&str> = Some("application/octet-stream");
+
+/// Parameters of a read.
+const READ: &[Parameter] = &[
+    VERSION,
+    header("Range", "One range of bytes: `bytes=0-99`."),
+    header("If-Range", "The range counts for this version alone."),
+    IF_MATCH,
+    IF_NONE_MATCH,
+    SESSION,
+    DEADLINE,
+];
+const HEAD: &[Parameter] = &[VERSION, IF_MATCH, IF_NONE_MATCH, SESSION, DEADLINE];
+/// Conditions on the revision of a collection.
+const REVISION: &[Parameter] = &[
+    header("If-Match", "Only if this is the current revision: `\"3\"`."),
+    header("If-None-Match", "`*`: only if there is no such collection yet."),
+];
+
+/// An operation that takes nothing and tells something as JSON.
+const fn tell(path: &'static str, id: &'static str, group: &'static str, summary: &'static str) -> Operation {
+    Operation {
+        method: "GET",
+        path,
+        id,
+        group,
+        summary,
+        parameters: &[],
+        body: None,
+        answers: &[(200, JSON, "As asked.")],
+        errors: &[],
+    }
+}
+
+/// All of them, in the order in which they are shown.
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation {
+        method: "PUT",
+        parameters: &[
+            header("Content-Type", "Kept and given back."),
+            header("Mesh-Durability", "When to acknowledge: `ram` or `disk`."),
+            header(
+                "Mesh-Nfr",
+                "How to seal: `encrypt=aes256gcm|none; compress=auto|zstd|lz4|none; digest=blake3|sha256`.",
+            ),
+            header("Mesh-Ttl-S", "How long the object lives, in seconds."),
+            header("Content-Digest", "Checked before the acknowledgement: `sha-256=:…:`."),
+            header("Mesh-Meta-*", "Metadata of your own, kept and given back."),
+            IF_MATCH,
+            IF_NONE_MATCH,
+            SESSION,
+            DEADLINE,
+        ],
+        body: Some(Body { content_type: "application/octet-stream", meaning: "The object's bytes.", required: true }),
+        answers: &[(201, JSON, "Stored; nothing was there."), (200, JSON, "Stored over an older version.")],
+        errors: &["invalid", "already_exists", "precondition_failed", "too_large"],
+        ..tell("/v1/objects/{collection}/{key}", "push", "Objects", "Store an object.")
+    },
+    Operation {
+        parameters: READ,
+        answers: &[
+            (200, ANY, "The object's bytes."),
+            (206, ANY, "The range's bytes."),
+            (304, None, "The version that `If-None-Match` names is the current one."),
+        ],
+        errors: &["invalid", "not_found", "precondition_failed", "bad_range", "not_yet", "corrupt"],
+        ..tell("/v1/objects/{collection}/{key}", "pull", "Objects", "Read an object or a range of it.")
+    },
+    Operation {
+        method: "HEAD",
+        parameters: HEAD,
+        answers: &[(200, None, "What is known of the object, as headers."), (304, None, "As with GET.")],
+        errors: &["invalid", "not_found", "precondition_failed", "not_yet"],
+        ..tell("/v1/objects/{collection}/{key}", "head", "Objects", "What is known of an object.")
+    },
+    Operation {
+        method: "DELETE",
+        parameters: &[IF_MATCH, SESSION, DEADLINE],
+        answers: &[(204, None, "It is gone, or was not there.")],
+        errors: &["invalid", "precondition_failed"],
+        ..tell("/v1/objects/{collection}/{key}", "delete", "Objects", "Delete an object.")
+    },
+    Operation {
+        parameters: &[PREFIX, AFTER, LIMIT, SESSION, DEADLINE],
+        errors: &["invalid", "not_yet"],
+        ..tell(
+            "/v1/objects/{collection}",
+            "list",
+            "Objects",
+            "A page of a collection's keys, in the order of their bytes.",
+        )
+    },
+    Operation {
+        method: "POST",
+        body: Some(Body {
+            content_type: "multipart/mixed",
+            meaning: "Parts of type `application/http`, each a PUT, GET, HEAD or DELETE of an object or a list; 1000 at most.",
+            required: true,
+        }),
+        answers: &[(200, Some("multipart/mixed"), "An answer for each part, in their order.")],
+        errors: &["invalid", "too_large", "busy"],
+        ..tell("/v1/batch", "batch", "Objects", "Many operations in one request.")
+    },
+    tell("/v1/collections", "listCollections", "Collections", "Every collection, its policy and what it holds."),
+    Operation {
+        errors: &["not_found"],
+        ..tell("/v1/collections/{name}", "showCollection", "Collections", "A collection, its policy and what it holds.")
+    },
+    Operation {
+        method: "PUT",
+        parameters: REVISION,
+        body: json(
+            "The whole policy; what is left out is as by default: `{\"durability\":\"disk\",\"ttl_s\":\"7d\"}`.",
+            false,
+        ),
+        answers: &[(201, JSON, "It is new."), (200, JSON, "Its policy was set.")],
+        errors: &["invalid", "precondition_failed", "too_large"],
+        ..tell("/v1/collections/{name}", "setCollection", "Collections", "Make a collection, or set its policy.")
+    },
+    Operation {
+        method: "DELETE",
+        parameters: REVISION,
+        answers: &[(204, None, "It is gone, or was not there.")],
+        errors: &["precondition_failed"],
+        ..tell("/v1/collections/{name}", "removeCollection", "Collections", "Remove an empty collection.")
+    },
+    Operation {
+        parameters: &[
+            query("collection", "string", "Only of this collection."),
+            query("kind", "string", "Only of these kinds: `push,delete,expire,evict,collection,conflict`."),
+            header("Last-Event-ID", "Go on behind this event."),
+        ],
+        answers: &[(200, Some("text/event-stream"), "Events as they happen, until the container is drained.")],
+        errors: &["invalid", "busy", "unavailable"],
+        ..tell("/v1/events", "watchEvents", "Events", "What happens, as it happens (server-sent events).")
+    },
+    tell("/v1/admin/tiers", "showTiers", "Administration", "How full each level is and how it served."),
+    Operation {
+        parameters: &[query("prefix", "string", "What addresses start with."), AFTER, LIMIT],
+        errors: &["invalid"],
+        ..tell("/v1/admin/tiers/{level}/objects", "listLevel", "Administration", "What a level holds.")
+    },
+    tell("/v1/admin/actors", "showActors", "Administration", "How each actor is doing: queue, restarts, last error."),
+    tell("/v1/admin/queues", "showQueues", "Administration", "What waits, and the limits it waits at."),
+    tell("/v1/admin/containers", "showContainers", "Administration", "The containers of the site."),
+    tell("/v1/admin/config", "showConfig", "Administration", "Every key of the configuration, without secrets."),
+    Operation {
+        method: "POST",
+        parameters: &[DEADLINE],
+        body: json("What is to leave: `{\"level\":\"ram\",\"collection\":…,\"key\":…,\"bytes\":…}`.", true),
+        errors: &["invalid", "deadline"],
+        ..tell(
+            "/v1/admin/evict",
+            "evict",
+            "Administration",
+            "Let entries of level 1 go; what memory alone holds is written to disk first.",
+        )
+    },
+    Operation {
+        method: "POST",
+        parameters: &[DEADLINE],
+        body: json("Nothing, or `{}`.", false),
+        errors: &["deadline"],
+        ..tell(
+            "/v1/admin/drain",
+            "drain",
+            "Administration",
+            "Take no more changes until started anew, and write out what memory alone holds.",
+        )
+    },
+    tell("/healthz", "health", "About", "Whether the process lives."),
+    Operation {
+        errors: &["unavailable"],
+        ..tell("/readyz", "ready", "About", "Whether it takes requests of every kind.")
+    },
+    tell("/openapi.json", "openapi", "About", "This description."),
+    Operation {
+        answers: &[(200, Some("text/html"), "A page.")],
+        ..tell("/api", "api", "About", "This description as a page to browse and try.")
+    },
+];

@@ -1,0 +1,135 @@
+//! `GET /v1/events?collection=&kind=`: what happens, as it happens (server-sent events). `docs/events.md`.
+//!
+//! A reader has a place in the container's book of events and is never waited for: if it is too slow it
+//! is told of a gap. `Last-Event-ID` goes on where an earlier connection ended.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::body::{BodyStream, BoxBody};
+use actix_web::dev::RequestHead;
+use actix_web::http::ConnectionType;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use bytes::Bytes;
+use futures_util::stream;
+use serde_json::{Value, json};
+
+use super::server::Shared;
+use super::{date, headers, path};
+use crate::error::Result;
+use crate::model::Name;
+use crate::telemetry::events::{Event, EventKind, Happened, Position, Reader, Told};
+
+/// What a client that lost its connection waits before it comes back.
+const RETRY_MS: u64 = 1000;
+
+/// Answers with a stream that ends when the container is drained.
+pub(super) fn stream(door: &Shared, head: &RequestHead) -> Result<HttpResponse> {
+    let mut filter = Filter::default();
+    path::query(head.uri.query(), |name, value| {
+        match name {
+            "collection" => filter.collection = Some(value.parse()?),
+            "kind" => filter.kinds = Some(value.split(',').map(str::parse).collect::<Result<_>>()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    let after = headers::single(&head.headers, &headers::LAST_EVENT_ID)?;
+    let reader = door.core.events().read(after.map(str::parse).transpose()?)?;
+    let opening = format!("retry: {RETRY_MS}\nid: {}\n\n", reader.position());
+    let watch = Watch { reader, filter, keep_alive: door.options.events_keep_alive, opening: Some(opening) };
+    let pieces = stream::unfold(watch, |mut watch| async {
+        let piece = watch.next().await?;
+        Some((Ok::<_, Infallible>(piece), watch))
+    });
+    let mut response = HttpResponse::new(StatusCode::OK);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The end of the stream is the end of the connection: one that idles on would hold up a stop.
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    Ok(response.set_body(BoxBody::new(BodyStream::new(Box::pin(pieces)))))
+}
+
+/// What a reader wants to hear of.
+#[derive(Default)]
+struct Filter {
+    collection: Option<Name>,
+    kinds: Option<Vec<EventKind>>,
+}
+
+impl Filter {
+    fn wants(&self, happened: &Happened) -> bool {
+        self.collection.as_ref().is_none_or(|name| name.as_str() == happened.collection())
+            && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&happened.kind()))
+    }
+}
+
+/// One reader's stream.
+struct Watch {
+    reader: Reader,
+    filter: Filter,
+    keep_alive: Duration,
+    /// Sent first: it tells the client where it is, also if nothing happens before it loses its connection.
+    opening: Option<String>,
+}
+
+impl Watch {
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(opening) = self.opening.take() {
+            return Some(opening.into());
+        }
+        let quiet = tokio::time::sleep(self.keep_alive);
+        tokio::pin!(quiet);
+        loop {
+            let told = tokio::select! {
+                told = self.reader.next() => told?,
+                // The id moves on with it, past what the filter kept back.
+                () = &mut quiet => return Some(format!(": nothing new\nid: {}\n\n", self.reader.position()).into()),
+            };
+            let mut text = String::new();
+            match told {
+                Told::Gap(lost) => write(&mut text, self.reader.position(), "gap", &json!({ "lost": lost })),
+                Told::Events(events) => {
+                    for event in events.iter().filter(|event| self.filter.wants(&event.happened)) {
+                        let id = self.reader.id(event);
+                        write(&mut text, id, event.happened.kind().name(), &represent(event));
+                    }
+                }
+            }
+            if !text.is_empty() {
+                return Some(text.into());
+            }
+        }
+    }
+}
+
+/// JSON has no line ends of its own, so the data is one line.
+fn write(text: &mut String, id: Position, kind: &str, data: &Value) {
+    text.push_str(&format!("id: {id}\nevent: {kind}\ndata: {data}\n\n"));
+}
+
+fn represent(event: &Event) -> Value {
+    let (kind, at) = (event.happened.kind().name(), date::rfc3339(event.at_ms));
+    let collection = event.happened.collection();
+    let mut value = json!({ "kind": kind, "at": at, "collection": collection });
+    let more = match &event.happened {
+        Happened::Push { address, version, size, durability, created } => json!({
+            "address": address.as_str(), "version": version.to_string(), "size": size,
+            "durability": durability.name(), "created": created,
+        }),
+        Happened::Delete { address, version } | Happened::Expire { address, version } => {
+            json!({ "address": address.as_str(), "version": version.to_string() })
+        }
+        Happened::Evict { address, level, bytes } => {
+            json!({ "address": address.as_str(), "level": level.name(), "bytes": bytes })
+        }
+        Happened::Collection { change, revision, .. } => json!({ "change": change.name(), "revision": revision }),
+        Happened::Conflict { address, why } => json!({ "address": address.as_str(), "detail": why }),
+    };
+    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+        value.extend(more);
+    }
+    value
+}

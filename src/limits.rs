@@ -91,3 +91,21 @@ pub const SESSION_POLL: Duration = Duration::from_millis(20);
 
 /// Longest policy that a door reads.
 pub const POLICY_BYTES_MAX: usize = 64 << 10;
+
+/// Longest subject or group of a token.
+pub const SUBJECT_BYTES_MAX: usize = 128;
+
+/// Groups that one token may name.
+pub const TOKEN_GROUPS_MAX: usize = 32;
+
+/// Scopes that one token may have.
+pub const TOKEN_SCOPES_MAX: usize = 64;
+
+/// Tokens that are kept, those that ended lately among them.
+pub const TOKENS_MAX: usize = 10_000;
+
+/// How long a token that ended is still listed, so that an audit line can be matched to it.
+pub const TOKEN_MEMORY_MS: u64 = 30 * 24 * 3_600_000;
+
+/// Largest body of an administrative request.
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 << 10;

@@ -43,7 +43,7 @@ const FENCES: [(&str, &[&str]); 28] = [
     ("aws_lc_rs::", &["src/nfr/engine.rs"]),
     ("zstd::", &["src/nfr/compress.rs"]),
     ("lz4_flex::", &["src/nfr/compress.rs"]),
-    ("blake3::", &["src/nfr/", "src/client/pull.rs", "src/store/sim_disk.rs"]),
+    ("blake3::", &["src/nfr/", "src/control/tokens.rs", "src/client/pull.rs", "src/store/sim_disk.rs"]),
     ("crc32fast::", &["src/nfr/frame.rs", "src/store/records.rs"]),
     ("postcard::", &["src/store/records.rs"]),
     ("dashmap::", &["src/tiers/memory.rs"]),

@@ -33,6 +33,9 @@ fn commands_of_the_contract_are_understood() {
         "meshstore --url http://h ls c/p -l --json",
         "meshstore stat c/k --json --url http://h",
         "meshstore rm -r c/k c/l",
+        "meshstore token create --subject s --group g --scope read:meteo --scope admin --expires 30d --json",
+        "meshstore token ls --json --token-file t",
+        "meshstore token revoke 0123456789abcdef",
         "meshstore config check site.toml",
         "meshstore config show --json",
         "meshstore config reference --markdown",
@@ -52,6 +55,8 @@ fn wrong_usage_exits_with_2() {
         "meshstore push a c/k --durability paper",
         "meshstore pull -r --range 0-1 c",
         "meshstore ls c --token x",
+        "meshstore token create --subject s",
+        "meshstore token create --subject s --scope rad",
     ] {
         assert_eq!(parsed(line).unwrap_err().exit_code(), 2, "{line}");
     }

@@ -3,12 +3,14 @@
 //! It knows the contract of the door and nothing of what is behind it. Answers that fail come back
 //! as [`crate::Error`] of the same kind as inside the container. The only place that names reqwest.
 
+mod admin;
 mod answer;
 mod object;
 mod pull;
 mod push;
 mod transport;
 
+pub use admin::{TokenTold, TokenWanted};
 pub use object::{Item, ListPage, Object};
 pub use pull::Pulled;
 pub use push::{PushOptions, Pushed, Upload};

@@ -28,6 +28,16 @@ pub(super) fn check(config: &Config, given: &Given, faults: &mut Vec<Fault>) {
             why.with("memory.level1_bytes", memory.level1_bytes).with("value", store.cache_bytes),
         );
     }
+    let http = &config.http;
+    let beyond = !http.addr.ip().is_loopback();
+    if beyond && !http.plaintext {
+        let why = "beyond loopback all who share the network can read along; allow it with http.plaintext = true";
+        fault("http.addr", Error::invalid(why).with("value", http.addr));
+    }
+    if beyond && !config.auth.required {
+        let why = "beyond loopback tokens are required; leave this out, or bind to 127.0.0.1 or ::1";
+        fault("auth.required", Error::invalid(why).with("http.addr", http.addr));
+    }
     if config.data.dir.as_os_str().is_empty() {
         fault(
             "data.dir",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::Host;
 use super::declare::{Key, Reader, settings};
-use super::shape::{BUS, EVICTION, FORMAT, LEVEL, LOOPBACK, MILLIS, NAME, PATH, SIZE, count};
+use super::shape::{ADDR, BUS, EVICTION, FORMAT, LEVEL, MILLIS, NAME, PATH, SIZE, TRUTH, count};
 use crate::model::{EvictionKind, Name};
 use crate::telemetry::{LevelFilter, LogFormat};
 
@@ -47,11 +47,23 @@ settings! { host;
     /// The HTTP door.
     http: HttpConfig {
         /// Address it listens at; port 0 takes a free one.
-        addr: SocketAddr = LOOPBACK, "127.0.0.1:7700";
+        addr: SocketAddr = ADDR, "127.0.0.1:7700";
+        /// Whether to listen beyond loopback without TLS, where all who share the network can read along.
+        plaintext: bool = TRUTH, "false";
         /// Threads that serve HTTP.
         workers: usize = count::<1, 256>("a number from 1 to 256"), "the number of cores, at most 4" => host.cores.clamp(1, 4);
         /// How long a connection may idle between two requests, in milliseconds.
         idle_timeout_ms: u64 = MILLIS, "75000";
+    }
+
+    /// Who may use the container.
+    auth: AuthConfig {
+        /// Whether each request needs a token. Beyond loopback always. A token that is sent is
+        /// checked in any case.
+        required: bool = TRUTH, "true beyond loopback, false on it" => !http.addr.ip().is_loopback();
+        /// File of the first token, which may do everything; readable by its owner only. Made at the first
+        /// start at which tokens are required; if it is removed, the next start makes another and ends this one.
+        root_token_file: PathBuf = PATH, "root.token in data.dir" => data.dir.join("root.token");
     }
 
     /// Level 1: plain bytes in memory.

@@ -17,8 +17,8 @@ use std::path::PathBuf;
 pub use declare::Key;
 pub use fault::{Fault, Origin};
 pub use keys::{
-    BusConfig, BusMode, Config, ContainerConfig, DataConfig, HttpConfig, KEYS, KeysConfig, LimitsConfig, LogConfig,
-    MemoryConfig, NfrConfig, SECTIONS, SiteConfig, StoreConfig,
+    AuthConfig, BusConfig, BusMode, Config, ContainerConfig, DataConfig, HttpConfig, KEYS, KeysConfig, LimitsConfig,
+    LogConfig, MemoryConfig, NfrConfig, SECTIONS, SiteConfig, StoreConfig,
 };
 pub use reference::{reference, reference_markdown};
 

@@ -4,11 +4,14 @@
 //! is the [`Core`]'s part. Only `node/` builds the door. It parses paths, checks who may ask, bounds
 //! heads, bodies and waits, and maps every error by one `match` in `problem.rs`.
 
+mod access;
+mod authority;
 mod collections;
 mod core;
 mod date;
 mod deadline;
 mod digest;
+mod document;
 mod guard;
 mod headers;
 mod health;
@@ -18,6 +21,8 @@ mod problem;
 mod reply;
 mod route;
 mod server;
+mod tokens;
 
 pub use self::core::Core;
+pub use authority::Authority;
 pub use server::{Door, GatewayOptions, serve};

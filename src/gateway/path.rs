@@ -39,6 +39,8 @@ pub(super) enum Target<'a> {
     Policy(&'a str),
     /// Every collection.
     Policies,
+    /// Tokens, or the one with this id.
+    Tokens(Option<&'a str>),
     /// `/healthz`.
     Health,
     /// `/readyz`.
@@ -67,6 +69,13 @@ pub(super) fn target(path: &str) -> Target<'_> {
         None => {}
     }
     let first = |rest: &'_ str, names: &[&str]| rest.split('/').next().is_some_and(|first| names.contains(&first));
+    if let Some(rest) = path.strip_prefix("/v1/admin/tokens") {
+        match rest.strip_prefix('/') {
+            None if rest.is_empty() => return Target::Tokens(None),
+            Some(id) if !id.is_empty() => return Target::Tokens(Some(id)),
+            _ => {}
+        }
+    }
     match path {
         "/healthz" => Target::Health,
         "/readyz" => Target::Ready,
@@ -143,6 +152,8 @@ mod tests {
         assert_eq!(target("/v1/objects/c"), Target::Collection("c"));
         assert_eq!(target("/v1/collections"), Target::Policies);
         assert_eq!(target("/v1/collections/c"), Target::Policy("c"));
+        assert_eq!(target("/v1/admin/tokens"), Target::Tokens(None));
+        assert_eq!(target("/v1/admin/tokens/ab"), Target::Tokens(Some("ab")));
         assert_eq!(target("/healthz"), Target::Health);
         for later in [
             "/v1/locate/c/k",

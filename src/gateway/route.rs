@@ -15,7 +15,7 @@ use futures_util::future::{Either, LocalBoxFuture};
 use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
 use super::server::Shared;
-use super::{collections, health, problem};
+use super::{access, collections, health, problem, tokens};
 use crate::error::{Error, Result};
 use crate::model::{Address, Name};
 
@@ -32,12 +32,14 @@ enum Work {
     List(Name),
     ListCollections,
     Collection(Method, Name),
+    /// The id, still raw.
+    Tokens(Option<String>),
 }
 
 /// Answers a request, without waiting where that is possible.
 pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
     let (request, payload) = request.into_parts();
-    let planned = match door.guard.check(request.head()) {
+    let planned = match admit(door, &request) {
         Ok(()) => plan(door, &request),
         Err(error) => Err(problem::of(&error, None)),
     };
@@ -51,6 +53,14 @@ pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
             }))
         }
     }
+}
+
+/// Whether the request may be looked at: by where it comes from, then by whose it is.
+fn admit(door: &Shared, request: &HttpRequest) -> Result<()> {
+    let head = request.head();
+    door.guard.check(head)?;
+    access::check(&*door.authority, &head.headers, &head.method, head.uri.path())?;
+    Ok(())
 }
 
 /// The work a request asks for, or (as `Err`) the answer that is known already.
@@ -68,6 +78,7 @@ fn plan(door: &Shared, request: &HttpRequest) -> Result<Work, HttpResponse> {
             Err(error) => Err(problem::of(&error, None)),
         },
         Target::Policy(_) => Err(problem::wrong_method(method.as_str(), "GET, HEAD, PUT, DELETE")),
+        Target::Tokens(id) => Ok(Work::Tokens(id.map(str::to_owned))),
         Target::Health if reads(method) => Err(health::health()),
         Target::Ready if reads(method) => {
             Err(health::ready(door.core.ready()).unwrap_or_else(|error| problem::of(&error, None)))
@@ -112,6 +123,7 @@ async fn perform(door: &Shared, request: &HttpRequest, payload: Payload, work: W
         Work::Put(address) => (put::put(door, head, payload, address.clone()).await, Some(address)),
         Work::Read(address) => (get::from_anywhere(door, head, address.clone()).await, Some(address)),
         Work::Delete(address) => (delete::delete(door, head, address.clone()).await, Some(address)),
+        Work::Tokens(id) => (tokens::answer(door, &head.method, payload, id.as_deref()).await, None),
         Work::List(collection) => (list::list(door, head, collection).await, None),
         Work::ListCollections => (collections::list(door, head), None),
         Work::Collection(method, name) => (collections::answer(door, head, payload, &method, name).await, None),

@@ -12,6 +12,7 @@ mod random;
 mod range;
 mod session;
 mod time;
+mod token;
 mod usage;
 mod version;
 
@@ -27,5 +28,6 @@ pub use random::{Rng, SeededRng};
 pub use range::ByteRange;
 pub use session::Session;
 pub use time::{Clock, ManualClock, SystemClock};
+pub use token::{Permission, Scope, TokenId, TokenRecord, check_bearer};
 pub use usage::Usage;
 pub use version::{ContainerId, Version, VersionClock};

@@ -13,6 +13,7 @@ use crate::nfr::{Keyring, SystemRng};
 use crate::store::{Fs, LockGuard, RealFs, Store, StoreOptions, io_error};
 use crate::tiers::{DiskTier, Keeper, MemoryTier, Recovery, Sequencer};
 
+use super::authority::SiteTokens;
 use super::keys;
 
 const STORE_FILE: &str = "store.redb";
@@ -65,6 +66,7 @@ pub struct Sizes {
 /// A running container without its doors.
 pub struct Container {
     actors: Actors,
+    tokens: SiteTokens,
     recovery: Recovery,
     /// Last, so that nobody else opens the folder before all else is gone.
     _lock: LockGuard,
@@ -83,12 +85,18 @@ impl Container {
         let keyring = keys::load_or_make(&config.keys.file, &SystemRng, sealed)?;
         let recovery = parts.recovery;
         let actors = start_actors(config, parts.keeper, parts.collections, keyring)?;
-        Ok(Container { actors, recovery, _lock: lock })
+        let tokens = SiteTokens::open(config, Arc::clone(actors.handle().keeper()))?;
+        Ok(Container { actors, tokens, recovery, _lock: lock })
     }
 
     /// What doors hold.
     pub fn handle(&self) -> &Handle {
         self.actors.handle()
+    }
+
+    /// Who may use it.
+    pub fn tokens(&self) -> &SiteTokens {
+        &self.tokens
     }
 
     /// What the last life left behind.

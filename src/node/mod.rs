@@ -1,9 +1,11 @@
 //! The composition root: builds a container from its configuration, runs it, and takes it down.
 
+mod authority;
 mod boot;
 mod core;
 mod demo;
 mod keys;
+mod private;
 mod serve;
 
 pub use boot::{Container, Parts, Sizes};

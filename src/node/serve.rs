@@ -56,7 +56,7 @@ pub async fn open_door(config: &Config, container: &Container) -> Result<Door> {
         object_bytes_max: config.limits.object_bytes_max,
         ..GatewayOptions::at(config.http.addr)
     };
-    gateway::serve(Arc::new(container.handle().clone()), options).await
+    gateway::serve(Arc::new(container.handle().clone()), Arc::new(container.tokens().clone()), options).await
 }
 
 fn announce(config: &Config, http: SocketAddr, json: bool) -> Result<()> {

@@ -24,12 +24,14 @@ pub(super) enum Table {
     Deadlines,
     /// Name: the collection's policy.
     Collections,
+    /// Token: who bears it and what it allows.
+    Tokens,
     /// What holds for the whole store.
     Meta,
 }
 
 impl Table {
-    pub(super) const ALL: [Table; 9] = [
+    pub(super) const ALL: [Table; 10] = [
         Table::Heads,
         Table::Inline,
         Table::Frames,
@@ -38,6 +40,7 @@ impl Table {
         Table::Versions,
         Table::Deadlines,
         Table::Collections,
+        Table::Tokens,
         Table::Meta,
     ];
 
@@ -51,6 +54,7 @@ impl Table {
             Table::Versions => "versions",
             Table::Deadlines => "deadlines",
             Table::Collections => "collections",
+            Table::Tokens => "tokens",
             Table::Meta => "meta",
         }
     }
@@ -257,12 +261,12 @@ impl Batch {
         self.ops.iter().any(|op| matches!(op, Op::Remove(..)))
     }
 
-    fn put(&mut self, table: Table, key: Vec<u8>, row: Vec<u8>) {
+    pub(super) fn put(&mut self, table: Table, key: Vec<u8>, row: Vec<u8>) {
         self.bytes += key.len() + row.len();
         self.ops.push(Op::Put(table, key, row));
     }
 
-    fn remove(&mut self, table: Table, key: Vec<u8>) {
+    pub(super) fn remove(&mut self, table: Table, key: Vec<u8>) {
         self.bytes += key.len();
         self.ops.push(Op::Remove(table, key));
     }

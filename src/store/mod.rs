@@ -13,6 +13,7 @@ mod real;
 mod records;
 mod sim;
 mod sim_disk;
+mod tokens;
 mod typed;
 
 #[cfg(test)]

@@ -6,4 +6,5 @@ mod doors;
 mod durability;
 mod harness;
 mod kill;
+mod safety;
 mod streaming;

@@ -71,6 +71,12 @@ pub const PROMOTION_WAIT_MAX: Duration = Duration::from_millis(20);
 /// How long replaced and deleted versions stay readable when the collection names no time.
 pub const RETENTION_S_DEFAULT: u64 = 24 * 3600;
 
+/// Characters that are kept of a panic's text.
+pub const PANIC_TEXT_CHARS_MAX: usize = 200;
+
+/// Bytes of a JSON body that asks for something.
+pub const JSON_BODY_BYTES_MAX: usize = 64 << 10;
+
 /// How long the trace of a delete is kept: a member that was silent for longer rejoins empty.
 pub const TOMBSTONE_MS: u64 = 30 * 24 * 3600 * 1000;
 
@@ -106,6 +112,3 @@ pub const TOKENS_MAX: usize = 10_000;
 
 /// How long a token that ended is still listed, so that an audit line can be matched to it.
 pub const TOKEN_MEMORY_MS: u64 = 30 * 24 * 3_600_000;
-
-/// Largest body of an administrative request.
-pub const ADMIN_BODY_BYTES_MAX: usize = 64 << 10;

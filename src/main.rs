@@ -17,9 +17,9 @@ fn main() -> ExitCode {
 fn run(cli: cli::Cli) -> Result<()> {
     match cli.command {
         Command::Serve(command) => {
-            let config = command.config()?;
+            let (config, origins) = command.config()?;
             telemetry::init(config.log.format, config.log.level)?;
-            node::serve(config, command.json)
+            node::serve(config, origins, command.json)
         }
         Command::Demo(command) => node::demo(command.keep),
         _ => {

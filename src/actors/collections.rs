@@ -6,6 +6,7 @@ use super::cpu::blocking;
 use super::handle::Handle;
 use crate::control::Collection;
 use crate::error::Result;
+use crate::limits::REQUEST_DEADLINE_DEFAULT;
 use crate::model::{CollectionPolicy, Name, Usage};
 
 /// A collection and what it holds.
@@ -36,6 +37,7 @@ impl Handle {
         policy: CollectionPolicy,
         expected: Option<u64>,
     ) -> Result<(CollectionView, bool)> {
+        let _permits = self.permits_to_change(0, REQUEST_DEADLINE_DEFAULT).await?;
         let collections = Arc::clone(&self.0.crew.collections);
         let (collection, created) = blocking(move || collections.put(&name, policy, expected)).await?;
         Ok((self.view(collection), created))
@@ -43,6 +45,7 @@ impl Handle {
 
     /// Removes an empty collection. Says whether there was one.
     pub async fn remove_collection(&self, name: Name, expected: Option<u64>) -> Result<bool> {
+        let _permits = self.permits_to_change(0, REQUEST_DEADLINE_DEFAULT).await?;
         let (collections, keeper) = (Arc::clone(&self.0.crew.collections), Arc::clone(&self.0.crew.keeper));
         blocking(move || {
             // No commit runs meanwhile, so nothing is stored into a collection that is on its way out.

@@ -14,6 +14,7 @@ use super::cpu::blocking;
 use super::memory::WriteOut;
 use super::pull::{absent, from_memory};
 use super::push::within;
+use super::release::{Release, Released};
 use super::request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed, Stat};
 use super::runtime::{ActorHealth, Link};
 use crate::error::{Error, Kind, Result};
@@ -32,6 +33,28 @@ const PERMIT_BYTES: u64 = 4096;
 pub struct Permits {
     _request: OwnedSemaphorePermit,
     _bytes: Option<OwnedSemaphorePermit>,
+    /// Held by what changes something, so that a drain can wait for it and not for readers.
+    _change: Option<OwnedSemaphorePermit>,
+}
+
+/// What is taken of the container's limits.
+#[derive(Clone, Copy, Debug)]
+pub struct InUse {
+    /// Requests at work.
+    pub requests: usize,
+    /// Bytes of bodies in flight, rounded up as they are counted.
+    pub body_bytes: u64,
+    /// The most there can be of both.
+    pub bounds: Bounds,
+}
+
+/// What a drain wrote out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Objects that memory alone held.
+    pub objects: u64,
+    /// Their plain bytes.
+    pub bytes: u64,
 }
 
 /// What bounds the container as a whole.
@@ -52,8 +75,11 @@ pub(super) struct Inner {
     container: Link<ContainerActor>,
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
     bounds: Bounds,
     draining: AtomicBool,
+    /// Drained by request: still read from, never changed again.
+    retired: AtomicBool,
 }
 
 impl Handle {
@@ -65,8 +91,10 @@ impl Handle {
             container,
             requests: Arc::new(Semaphore::new(bounds.requests_max)),
             bytes: Arc::new(Semaphore::new(units)),
+            changes: Arc::new(Semaphore::new(bounds.requests_max)),
             bounds,
             draining: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
         }))
     }
 
@@ -78,7 +106,7 @@ impl Handle {
     /// Stores an object.
     pub async fn push(&self, push: Push, body: Body) -> Result<Pushed> {
         let in_flight = push.size.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
-        let permits = self.permits(in_flight, push.deadline).await?;
+        let permits = self.permits_to_change(in_flight, push.deadline).await?;
         self.0.container.ask(StoreObject { push, body, permits }).await
     }
 
@@ -108,7 +136,7 @@ impl Handle {
     /// Deletes an object.
     pub async fn delete(&self, delete: Delete) -> Result<Deleted> {
         let deadline = delete.deadline;
-        let _permits = self.permits(0, deadline).await?;
+        let _permits = self.permits_to_change(0, deadline).await?;
         within(deadline, "the delete took too long; it may still happen", self.0.container.ask(RemoveObject(delete)))
             .await
     }
@@ -149,7 +177,38 @@ impl Handle {
 
     /// Whether requests are taken.
     pub fn ready(&self) -> bool {
-        !self.0.draining.load(Ordering::Acquire)
+        !self.0.draining.load(Ordering::Acquire) && !self.0.retired.load(Ordering::Acquire)
+    }
+
+    /// What is taken of the container's limits.
+    pub fn in_use(&self) -> InUse {
+        let Bounds { requests_max, body_bytes_max } = self.0.bounds;
+        let free = self.0.bytes.available_permits() as u64 * PERMIT_BYTES;
+        InUse {
+            requests: requests_max - self.0.requests.available_permits().min(requests_max),
+            body_bytes: (body_bytes_max / PERMIT_BYTES * PERMIT_BYTES).saturating_sub(free),
+            bounds: self.0.bounds,
+        }
+    }
+
+    /// Lets entries of level 1 go, as far as the rules allow.
+    pub async fn release(&self, release: Release, deadline: Duration) -> Result<Released> {
+        within(deadline, "level 1 could not be emptied in time; it goes on", self.0.crew.memory.ask(release)).await
+    }
+
+    /// Takes no more changes until it is started anew, waits for those at work, and writes out what
+    /// memory alone holds. Reads go on. May be asked again.
+    pub async fn retire(&self, deadline: Duration) -> Result<Drained> {
+        self.0.retired.store(true, Ordering::Release);
+        let all = self.0.bounds.requests_max as u32;
+        within(deadline, "changes are still at work; none is taken any more, ask again", async {
+            // Nobody closes this semaphore.
+            let _none_at_work = self.0.changes.acquire_many(all).await;
+            let bytes = self.keeper().memory().usage().dirty_bytes;
+            let objects = self.0.crew.memory.ask(WriteOut).await? as u64;
+            Ok(Drained { objects, bytes })
+        })
+        .await
     }
 
     /// How each actor is doing.
@@ -180,8 +239,21 @@ impl Handle {
         self.0.crew.memory.ask(WriteOut).await
     }
 
+    pub(super) async fn permits_to_change(&self, bytes: u64, deadline: Duration) -> Result<Permits> {
+        let change = timeout(deadline, Arc::clone(&self.0.changes).acquire_owned()).await;
+        let Ok(Ok(change)) = change else { return Err(at_limit()) };
+        // Looked at with the permit in hand: a drain that does not see this change is seen by it.
+        if self.0.retired.load(Ordering::Acquire) {
+            return Err(Error::unavailable(
+                "the container is drained and takes no changes; start it anew or use another",
+            ));
+        }
+        let permits = self.permits(bytes, deadline).await?;
+        Ok(Permits { _change: Some(change), ..permits })
+    }
+
     async fn permits(&self, bytes: u64, deadline: Duration) -> Result<Permits> {
-        if !self.ready() {
+        if self.0.draining.load(Ordering::Acquire) {
             return Err(Error::unavailable("the container is shutting down").retry_after(Duration::from_secs(1)));
         }
         let units = bytes.div_ceil(PERMIT_BYTES).min(self.0.bounds.body_bytes_max / PERMIT_BYTES) as u32;
@@ -193,13 +265,16 @@ impl Handle {
             };
             (request, bytes)
         });
-        let busy = || Error::busy("the container is at its limit of requests").retry_after(Duration::from_secs(1));
         match acquired.await {
-            Ok((Ok(request), None)) => Ok(Permits { _request: request, _bytes: None }),
-            Ok((Ok(request), Some(Ok(bytes)))) => Ok(Permits { _request: request, _bytes: Some(bytes) }),
-            _ => Err(busy()),
+            Ok((Ok(request), None)) => Ok(Permits { _request: request, _bytes: None, _change: None }),
+            Ok((Ok(request), Some(Ok(bytes)))) => Ok(Permits { _request: request, _bytes: Some(bytes), _change: None }),
+            _ => Err(at_limit()),
         }
     }
+}
+
+fn at_limit() -> Error {
+    Error::busy("the container is at its limit of requests").retry_after(Duration::from_secs(1))
 }
 
 fn found(located: Located) -> Found {

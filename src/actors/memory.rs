@@ -17,11 +17,11 @@ use crate::tiers::{Change, Job, Keeper, Reservation};
 /// The actor.
 #[derive(Clone)]
 pub struct MemoryActor {
-    keeper: Arc<Keeper>,
-    eviction: Link<EvictionActor>,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) eviction: Link<EvictionActor>,
     disk: Link<DiskActor>,
     nfr: Link<NfrActor>,
-    turn: Arc<tokio::sync::Mutex<()>>,
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Set bytes of level 1 aside, making room where needed; `None` when so many can never fit.
@@ -64,7 +64,7 @@ impl MemoryActor {
         }
     }
 
-    async fn let_go(&self, victims: Vec<Address>) -> Result<()> {
+    pub(super) async fn let_go(&self, victims: Vec<Address>) -> Result<()> {
         let mut left = victims.into_iter();
         while let Some(address) = left.next() {
             if self.keeper.memory().evict_clean(&address) {
@@ -80,7 +80,7 @@ impl MemoryActor {
     }
 
     /// Writes an entry to disk and lets it go. Whatever replaces it meanwhile is left alone.
-    async fn demote(&self, address: &Address) -> Result<()> {
+    pub(super) async fn demote(&self, address: &Address) -> Result<()> {
         let Some(resident) = self.keeper.memory().peek(address).filter(|resident| resident.dirty) else {
             return Ok(());
         };

@@ -6,6 +6,7 @@
 //! | `HandOutStages` | container, memory | nfr | the stages | `ACTOR_QUEUE_MAX` |
 //! | `Admit` | container | memory | room, or none | `ACTOR_QUEUE_MAX` |
 //! | `WriteOut` | handle | memory | how many | `ACTOR_QUEUE_MAX` |
+//! | `Release` | handle | memory | what left | `ACTOR_QUEUE_MAX` |
 //! | `MakeRoom` `Reinstate` | memory | eviction | victims | `ACTOR_QUEUE_MAX` |
 //! | `Consider` | container | eviction | yes or no | `ACTOR_QUEUE_MAX` |
 //! | `Learn` | clockwork | eviction | nothing | `ACTOR_QUEUE_MAX` |
@@ -27,6 +28,7 @@ mod memory;
 mod nfr;
 mod pull;
 mod push;
+mod release;
 mod request;
 mod runtime;
 mod window;
@@ -34,9 +36,10 @@ mod window;
 pub use body::{Body, BodySender, PullBody};
 pub use collections::CollectionView;
 pub use crew::{Actors, CrewOptions};
-pub use handle::{Bounds, Handle};
+pub use handle::{Bounds, Drained, Handle, InUse};
+pub use release::{Release, Released, Which};
 pub use request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed, Stat};
-pub use runtime::ActorHealth;
+pub use runtime::{ActorHealth, LastError};
 
 /// Who asks whom, by the actors' names.
 pub const CONVERSATION: [(&str, &str); 9] = [

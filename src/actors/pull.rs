@@ -72,14 +72,20 @@ async fn look_up(crew: &Crew, pull: &Pull) -> Result<Source> {
         let manifest = match keeper.find(&address, version)? {
             Some(Located::Ram(resident)) => return Ok(Source::Memory(resident)),
             Some(Located::Disk(manifest)) => manifest,
-            None => return Err(absent(&address, version)),
+            None => {
+                keeper.disk().count_read(false);
+                return Err(absent(&address, version));
+            }
         };
         let seal = manifest
             .seal
             .as_ref()
             .ok_or_else(|| Error::corrupt("a record names no frame").with("address", &address))?;
         match keeper.disk().reader(&address, manifest.version, seal) {
-            Ok(frame) => Ok(Source::Frame(manifest, frame)),
+            Ok(frame) => {
+                keeper.disk().count_read(true);
+                Ok(Source::Frame(manifest, frame))
+            }
             Err(error) if error.kind() == Kind::NotFound => Ok(Source::Replaced),
             Err(error) => Err(error),
         }

@@ -4,16 +4,21 @@
 //! it without a thread. Here it gets a mailbox, a bound on what waits in it, and a supervisor: the
 //! runtime's own neither bounds a mailbox nor restarts after a panic.
 
+use std::any::Any;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, Context, Handler, System};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::error::{Error, Result};
+use crate::limits::PANIC_TEXT_CHARS_MAX;
+use crate::model::{Clock, SystemClock};
 
 /// Waits before a restart: doubled each time an actor dies young, up to the longest.
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
@@ -62,6 +67,7 @@ impl<M: Ask> actix::Message for Envelope<M> {
 struct Shell<B> {
     behaviour: B,
     runtime: tokio::runtime::Handle,
+    trouble: Arc<Trouble>,
     /// Dropped with the actor, also by a panic: that is how the supervisor learns of it.
     _alive: oneshot::Sender<()>,
 }
@@ -74,16 +80,54 @@ impl<B: Serves<M>, M: Ask> Handler<Envelope<M>> for Shell<B> {
     type Result = ();
 
     fn handle(&mut self, Envelope { message, reply }: Envelope<M>, _: &mut Context<Self>) {
-        match self.behaviour.serve(message) {
+        match catch_unwind(AssertUnwindSafe(|| self.behaviour.serve(message))) {
             // Whoever asked may have gone: nobody to tell.
-            Answer::Ready(answer) => drop(reply.send(answer)),
-            Answer::Later(answer) => {
+            Ok(Answer::Ready(answer)) => drop(reply.send(answer)),
+            Ok(Answer::Later(answer)) => {
+                let trouble = Arc::clone(&self.trouble);
                 self.runtime.spawn(async move {
-                    let _ = reply.send(answer.await);
+                    match AssertUnwindSafe(answer).catch_unwind().await {
+                        Ok(answer) => drop(reply.send(answer)),
+                        // The actor lives on; whoever asked finds the reply gone.
+                        Err(panic) => trouble.remember(&*panic),
+                    }
                 });
+            }
+            Err(panic) => {
+                self.trouble.remember(&*panic);
+                resume_unwind(panic);
             }
         }
     }
+}
+
+/// What went wrong with an actor, over all its lives.
+#[derive(Default)]
+struct Trouble {
+    restarts: AtomicU64,
+    last: Mutex<Option<LastError>>,
+}
+
+impl Trouble {
+    fn remember(&self, panic: &(dyn Any + Send)) {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text =
+            text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text");
+        // The first line says what it was; a long one may quote what users sent.
+        let line = text.lines().next().unwrap_or_default();
+        let text = line.chars().filter(|c| !c.is_control()).take(PANIC_TEXT_CHARS_MAX).collect();
+        let last = LastError { text, at_ms: SystemClock.now_ms() };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+    }
+}
+
+/// The text of a panic, shortened, and when it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastError {
+    /// Its first line.
+    pub text: String,
+    /// Wall-clock milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// How an actor is doing.
@@ -97,6 +141,8 @@ pub struct ActorHealth {
     pub bound: usize,
     /// How often it died and was started again.
     pub restarts: u64,
+    /// What it, or work it had begun, last panicked with.
+    pub last_error: Option<LastError>,
 }
 
 /// The way to an actor, whichever life it is in.
@@ -115,7 +161,7 @@ struct Shared<B: Unpin + 'static> {
     address: watch::Sender<Option<Addr<Shell<B>>>>,
     permits: Semaphore,
     bound: usize,
-    restarts: AtomicU64,
+    trouble: Arc<Trouble>,
     behaviour: PhantomData<fn() -> B>,
 }
 
@@ -148,7 +194,8 @@ impl<B: Unpin + 'static> Link<B> {
             name: self.shared.name,
             queued: self.shared.bound - self.shared.permits.available_permits(),
             bound: self.shared.bound,
-            restarts: self.shared.restarts.load(Ordering::Relaxed),
+            restarts: self.shared.trouble.restarts.load(Ordering::Relaxed),
+            last_error: self.shared.trouble.last.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
@@ -207,7 +254,7 @@ impl ActorRuntime {
             address: watch::channel(None).0,
             permits: Semaphore::new(bound),
             bound,
-            restarts: AtomicU64::new(0),
+            trouble: Arc::default(),
             behaviour: PhantomData,
         });
         let link = Link { shared: Arc::clone(&shared) };
@@ -221,7 +268,7 @@ impl ActorRuntime {
                 if stopping.load(Ordering::Acquire) {
                     return;
                 }
-                shared.restarts.fetch_add(1, Ordering::Relaxed);
+                shared.trouble.restarts.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(actor = shared.name, "an actor died; it is started again");
                 backoff = if born.elapsed() > LIVED_LONG { BACKOFF_FIRST } else { (backoff * 2).min(BACKOFF_LONGEST) };
                 tokio::time::sleep(backoff).await;
@@ -252,7 +299,15 @@ async fn live_once<B: Send + Unpin + 'static>(
     let (alive, ended) = oneshot::channel();
     let (link, runtime, factory) = (Arc::clone(shared), main.clone(), Arc::clone(factory));
     let placed = arbiter.spawn_fn(move || {
-        let shell = Shell { behaviour: factory(), runtime, _alive: alive };
+        let trouble = Arc::clone(&link.trouble);
+        let behaviour = match catch_unwind(AssertUnwindSafe(|| factory())) {
+            Ok(behaviour) => behaviour,
+            Err(panic) => {
+                trouble.remember(&*panic);
+                resume_unwind(panic);
+            }
+        };
+        let shell = Shell { behaviour, runtime, trouble, _alive: alive };
         link.address.send_replace(Some(shell.start()));
     });
     if placed {
@@ -302,6 +357,7 @@ mod tests {
                 };
                 assert_eq!(fresh, 102, "a fresh life");
                 assert_eq!(link.health().restarts, round);
+                assert_eq!(link.health().last_error.unwrap().text, "a planted panic");
             }
             let many = (0..100).map(|_| link.ask(Add(1)));
             let sums = futures_util::future::join_all(many).await;

@@ -3,6 +3,7 @@
 //! One file per noun. `serve` and `demo` are only parsed here: they build a container, which is the
 //! composition root's work, so `main` runs them.
 
+mod admin;
 mod config;
 mod files;
 mod ls;
@@ -14,6 +15,7 @@ mod remote;
 mod rm;
 mod serve;
 mod stat;
+mod table;
 mod target;
 mod token;
 mod version;
@@ -22,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use admin::Admin;
 pub use config::ConfigCommand;
 pub use ls::Ls;
 pub use pull::Pull;
@@ -75,6 +78,8 @@ pub enum Command {
     Stat(Stat),
     /// Delete objects.
     Rm(Rm),
+    /// Look inside a container, and ask an operator's work of it.
+    Admin(Admin),
     /// Say who may use the containers of a site.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -108,6 +113,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Ls(ls) => ls.run(&remote.client()?).await,
         Command::Stat(stat) => stat.run(&remote.client()?).await,
         Command::Rm(rm) => rm.run(&remote.client()?).await,
+        Command::Admin(admin) => admin.run(&remote.client()?).await,
         Command::Token(token) => token.run(&remote.client()?).await,
         Command::Config(config) => config.run(),
         Command::Version(version) => version.run(),

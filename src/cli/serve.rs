@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::config::sources;
 use super::push::pair;
-use crate::config::{Config, Fault};
+use crate::config::{Config, Fault, Origins};
 use crate::error::{Error, Result};
 
 /// `demo`.
@@ -61,8 +61,9 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// The configuration from file, environment and these flags, or all that is wrong with it.
-    pub fn config(&self) -> Result<Config> {
+    /// The configuration from file, environment and these flags and where its values were said, or all
+    /// that is wrong with it.
+    pub fn config(&self) -> Result<(Config, Origins)> {
         for role in &self.role {
             match role.as_str() {
                 "container" => {}
@@ -74,7 +75,8 @@ impl Serve {
             }
         }
         let sources = sources(self.config.as_deref(), self.flags())?;
-        Config::load(&sources).map_err(|faults| Fault::combine(&faults))
+        let config = Config::load(&sources).map_err(|faults| Fault::combine(&faults))?;
+        Ok((config, Config::origins(&sources)))
     }
 
     /// The flags as keys and values; a flag of its own wins over `--set`.

@@ -33,6 +33,13 @@ fn commands_of_the_contract_are_understood() {
         "meshstore --url http://h ls c/p -l --json",
         "meshstore stat c/k --json --url http://h",
         "meshstore rm -r c/k c/l",
+        "meshstore admin tiers",
+        "meshstore admin --json actors",
+        "meshstore admin queues --json",
+        "meshstore admin objects disk c/p",
+        "meshstore admin evict c/k",
+        "meshstore admin evict --collection c --bytes 7",
+        "meshstore admin drain",
         "meshstore token create --subject s --group g --scope read:meteo --scope admin --expires 30d --json",
         "meshstore token ls --json --token-file t",
         "meshstore token revoke 0123456789abcdef",
@@ -55,6 +62,9 @@ fn wrong_usage_exits_with_2() {
         "meshstore push a c/k --durability paper",
         "meshstore pull -r --range 0-1 c",
         "meshstore ls c --token x",
+        "meshstore admin",
+        "meshstore admin evict c/k --bytes 7",
+        "meshstore admin evict --bytes many",
         "meshstore token create --subject s",
         "meshstore token create --subject s --scope rad",
     ] {
@@ -68,9 +78,11 @@ fn flags_of_serve_become_a_configuration() {
         Command::Serve(serve) => serve,
         other => panic!("{other:?}"),
     };
-    let config = serve("meshstore serve --site a --http 127.0.0.1:0 --data /d --set site.name=b --set log.level=warn")
-        .config()
-        .unwrap();
+    let (config, origins) =
+        serve("meshstore serve --site a --http 127.0.0.1:0 --data /d --set site.name=b --set log.level=warn")
+            .config()
+            .unwrap();
+    assert_eq!(origins["site.name"], crate::config::Origin::Flag);
     assert_eq!((config.site.name.as_str(), config.http.addr.port()), ("a", 0));
     assert_eq!(config.keys.file, std::path::Path::new("/d/keys.toml"));
     let refused = |line: &str| serve(line).config().unwrap_err().kind();

@@ -1,11 +1,13 @@
 //! `token`: who may use the containers of a site.
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::out;
-use crate::client::{Client, TokenWanted};
+use super::table::{self, Cell, Column};
+use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::model::Scope;
+use crate::model::{Scope, TokenId};
 
 /// `token …`.
 #[derive(Debug, Subcommand)]
@@ -66,39 +68,46 @@ impl TokenCommand {
         match self {
             TokenCommand::Create(create) => create.run(client).await,
             TokenCommand::Ls(list) => list.run(client).await,
-            TokenCommand::Revoke(revoke) => client.revoke_token(revoke.id.parse()?).await,
+            TokenCommand::Revoke(revoke) => {
+                let id: TokenId = revoke.id.parse()?;
+                client.admin_end(&format!("tokens/{id}")).await
+            }
         }
     }
 }
 
 impl Create {
     async fn run(&self, client: &Client) -> Result<()> {
-        let wanted = TokenWanted {
-            subject: self.subject.clone(),
-            groups: self.groups.clone(),
-            scopes: self.scopes.iter().map(ToString::to_string).collect(),
-            expires_in_s: self.expires,
-        };
-        let told = client.create_token(&wanted).await?;
+        let scopes: Vec<String> = self.scopes.iter().map(ToString::to_string).collect();
+        let mut asked = json!({ "subject": self.subject, "groups": self.groups, "scopes": scopes });
+        if let (Some(seconds), Some(asked)) = (self.expires, asked.as_object_mut()) {
+            asked.insert("expires_in_s".to_owned(), json!(seconds));
+        }
+        let told = client.admin_do("tokens", &asked).await?;
         if self.json {
             return out::json(&told);
         }
-        out::line(&told.token.ok_or_else(|| Error::internal("the container made a token and did not tell it"))?)
+        let token = told.get("token").and_then(Value::as_str);
+        out::line(token.ok_or_else(|| Error::internal("the container made a token and did not tell it"))?)
     }
 }
 
+const COLUMNS: [Column; 5] = [
+    ("ID", "id", Cell::Text),
+    ("STATE", "state", Cell::Text),
+    ("EXPIRES", "expires", Cell::Text),
+    ("SUBJECT", "subject", Cell::Text),
+    ("SCOPES", "scopes", Cell::Text),
+];
+
 impl List {
     async fn run(&self, client: &Client) -> Result<()> {
-        for token in client.tokens().await? {
-            if self.json {
-                out::json(&token)?;
-                continue;
-            }
-            let until = token.expires.as_deref().unwrap_or("-");
-            let scopes = token.scopes.join(",");
-            out::line(&format!("{}  {:<8} {until:<24}  {:<20} {scopes}", token.id, token.state, token.subject))?;
+        let told = client.admin("tokens").await?;
+        let items = told.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        if self.json {
+            return items.iter().try_for_each(out::json);
         }
-        Ok(())
+        table::print(&COLUMNS, items)
     }
 }
 

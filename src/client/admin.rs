@@ -1,81 +1,40 @@
-//! What administers a container: tokens. The answers are shown as they come, so they stay JSON.
+//! The admin door: JSON in, JSON out. What the fields mean is said where they are made, and shown by
+//! whoever asks.
 
-use bytes::Bytes;
+use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, RequestBuilder};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::Client;
-use super::answer;
+use super::answer::{self, strange};
+use super::{Client, transport};
 use crate::error::Result;
-use crate::model::TokenId;
-
-/// What a token is asked for with.
-#[derive(Clone, Debug, Serialize)]
-pub struct TokenWanted {
-    /// Whom it is for.
-    pub subject: String,
-    /// What the subject belongs to.
-    pub groups: Vec<String>,
-    /// What it is to allow, such as `read:meteo`.
-    pub scopes: Vec<String>,
-    /// How long it counts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expires_in_s: Option<u64>,
-}
-
-/// A token as a container tells of it.
-#[derive(Clone, Deserialize, Serialize)]
-pub struct TokenTold {
-    /// Its name.
-    pub id: String,
-    /// The token itself, in the answer that makes it alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
-    /// Whom it is for.
-    pub subject: String,
-    /// What the subject belongs to.
-    pub groups: Vec<String>,
-    /// What it allows.
-    pub scopes: Vec<String>,
-    /// `live`, `expired` or `revoked`.
-    pub state: String,
-    /// When it was made (RFC 3339, UTC).
-    pub created: String,
-    /// When it ends.
-    pub expires: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Items<T> {
-    items: Vec<T>,
-}
 
 impl Client {
-    /// Makes a token. Its secret is in this answer and nowhere else.
-    pub async fn create_token(&self, wanted: &TokenWanted) -> Result<TokenTold> {
-        let body = serde_json::to_vec(wanted).unwrap_or_default();
-        self.document(self.posting("/v1/admin/tokens", body)?).await
+    /// What `GET /v1/admin/{path}` tells.
+    pub async fn admin(&self, path: &str) -> Result<Value> {
+        let request = self.request(Method::GET, &format!("/v1/admin/{path}"))?;
+        decode(self.send(request).await?).await
     }
 
-    /// Every token that the container knows.
-    pub async fn tokens(&self) -> Result<Vec<TokenTold>> {
-        let items: Items<TokenTold> = self.document(self.request(Method::GET, "/v1/admin/tokens")?).await?;
-        Ok(items.items)
+    /// A page of what a level holds; its members are `items` and `next`.
+    pub async fn admin_objects(&self, level: &str, prefix: &str, after: Option<&str>) -> Result<Value> {
+        self.admin(&transport::level_path(level, prefix, after)).await
     }
 
-    /// Ends a token at once.
-    pub async fn revoke_token(&self, id: TokenId) -> Result<()> {
-        self.send(self.request(Method::DELETE, &format!("/v1/admin/tokens/{id}"))?).await.map(drop)
+    /// What `POST /v1/admin/{path}` does and tells.
+    pub async fn admin_do(&self, path: &str, asked: &Value) -> Result<Value> {
+        let request = self.request(Method::POST, &format!("/v1/admin/{path}"))?;
+        let request = request.header(CONTENT_TYPE, "application/json").body(asked.to_string());
+        decode(self.send(request).await?).await
     }
 
-    fn posting(&self, path: &str, body: Vec<u8>) -> Result<RequestBuilder> {
-        Ok(self.request(Method::POST, path)?.header(CONTENT_TYPE, "application/json").body(Bytes::from(body)))
+    /// What `DELETE /v1/admin/{path}` ends.
+    pub async fn admin_end(&self, path: &str) -> Result<()> {
+        self.send(self.request(Method::DELETE, &format!("/v1/admin/{path}"))?).await.map(drop)
     }
+}
 
-    async fn document<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
-        let bytes = answer::whole(self.send(request).await?).await?;
-        serde_json::from_slice(&bytes).map_err(|error| answer::strange("its JSON cannot be read").because(error))
-    }
+async fn decode(answer: reqwest::Response) -> Result<Value> {
+    let bytes = answer::whole(answer).await?;
+    serde_json::from_slice(&bytes).map_err(|error| strange("it is no JSON").because(error))
 }

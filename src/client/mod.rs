@@ -10,7 +10,6 @@ mod pull;
 mod push;
 mod transport;
 
-pub use admin::{TokenTold, TokenWanted};
 pub use object::{Item, ListPage, Object};
 pub use pull::Pulled;
 pub use push::{PushOptions, Pushed, Upload};

@@ -141,6 +141,12 @@ pub(super) fn list_path(collection: &Name, prefix: &str, after: Option<&str>, li
     format!("/v1/objects/{collection}{query}")
 }
 
+/// Below `/v1/admin/`: the objects of a level.
+pub(super) fn level_path(level: &str, prefix: &str, after: Option<&str>) -> String {
+    let after = after.map_or(String::new(), |after| format!("&after={}", escape(after)));
+    format!("tiers/{}/objects?limit=1000&prefix={}{after}", escape(level), escape(prefix))
+}
+
 /// The length that an answer names, also where it has no body (HEAD).
 pub(super) fn length(answer: &Response) -> Option<u64> {
     answer.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()

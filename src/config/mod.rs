@@ -10,8 +10,10 @@ mod fault;
 mod gather;
 mod keys;
 mod reference;
+mod secret;
 mod shape;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use declare::Key;
@@ -59,7 +61,16 @@ impl Host {
     }
 }
 
+/// Where each key that was given got its value; the others have their defaults.
+pub type Origins = BTreeMap<&'static str, Origin>;
+
 impl Config {
+    /// Where the keys that the sources give were said, as far as they can be understood.
+    pub fn origins(sources: &Sources) -> Origins {
+        let given = gather::gather(sources, &mut Vec::new());
+        KEYS.iter().filter_map(|key| Some((key.path, given.get(key.path)?.1.clone()))).collect()
+    }
+
     /// The configuration that the sources describe, or everything that is wrong with them.
     pub fn load(sources: &Sources) -> Result<Config, Vec<Fault>> {
         let mut faults = Vec::new();

@@ -193,7 +193,7 @@ mod tests {
     fn every_path_that_is_served_has_a_rule() {
         let sample = |target: &Target<'_>| match target {
             Target::Object(..) | Target::Collection(_) => true,
-            Target::Policy(_) | Target::Policies | Target::Tokens(_) => true,
+            Target::Policy(_) | Target::Policies | Target::Admin(_) => true,
             Target::Health | Target::Ready => true,
             Target::Later | Target::Unknown => false,
         };

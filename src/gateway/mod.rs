@@ -5,13 +5,13 @@
 //! heads, bodies and waits, and maps every error by one `match` in `problem.rs`.
 
 mod access;
+pub mod admin;
 mod authority;
 mod collections;
 mod core;
 mod date;
 mod deadline;
 mod digest;
-mod document;
 mod guard;
 mod headers;
 mod health;
@@ -21,8 +21,8 @@ mod problem;
 mod reply;
 mod route;
 mod server;
-mod tokens;
 
 pub use self::core::Core;
+pub use admin::Admin;
 pub use authority::Authority;
 pub use server::{Door, GatewayOptions, serve};

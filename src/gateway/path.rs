@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::Name;
 
 /// What the contract names under `/v1/` and at the root, and this step has not built.
-const LATER_V1: [&str; 15] = [
+const LATER_V1: [&str; 14] = [
     "locate",
     "batch",
     "signals",
@@ -22,7 +22,6 @@ const LATER_V1: [&str; 15] = [
     "tasks",
     "call",
     "endpoints",
-    "admin",
     "events",
     "openapi.json",
 ];
@@ -39,12 +38,12 @@ pub(super) enum Target<'a> {
     Policy(&'a str),
     /// Every collection.
     Policies,
-    /// Tokens, or the one with this id.
-    Tokens(Option<&'a str>),
     /// `/healthz`.
     Health,
     /// `/readyz`.
     Ready,
+    /// What stands behind `/v1/admin/`.
+    Admin(&'a str),
     /// Named by the contract, not built yet.
     Later,
     /// Nothing.
@@ -59,6 +58,9 @@ pub(super) fn target(path: &str) -> Target<'_> {
             None => Target::Collection(rest),
         };
     }
+    if let Some(rest) = path.strip_prefix("/v1/admin/") {
+        return Target::Admin(rest);
+    }
     match path.strip_prefix("/v1/collections") {
         Some("" | "/") => return Target::Policies,
         Some(rest) => {
@@ -69,13 +71,6 @@ pub(super) fn target(path: &str) -> Target<'_> {
         None => {}
     }
     let first = |rest: &'_ str, names: &[&str]| rest.split('/').next().is_some_and(|first| names.contains(&first));
-    if let Some(rest) = path.strip_prefix("/v1/admin/tokens") {
-        match rest.strip_prefix('/') {
-            None if rest.is_empty() => return Target::Tokens(None),
-            Some(id) if !id.is_empty() => return Target::Tokens(Some(id)),
-            _ => {}
-        }
-    }
     match path {
         "/healthz" => Target::Health,
         "/readyz" => Target::Ready,
@@ -152,19 +147,9 @@ mod tests {
         assert_eq!(target("/v1/objects/c"), Target::Collection("c"));
         assert_eq!(target("/v1/collections"), Target::Policies);
         assert_eq!(target("/v1/collections/c"), Target::Policy("c"));
-        assert_eq!(target("/v1/admin/tokens"), Target::Tokens(None));
-        assert_eq!(target("/v1/admin/tokens/ab"), Target::Tokens(Some("ab")));
         assert_eq!(target("/healthz"), Target::Health);
-        for later in [
-            "/v1/locate/c/k",
-            "/v1/batch",
-            "/v1/admin/tiers",
-            "/v1/events",
-            "/metrics",
-            "/ui/x",
-            "/api",
-            "/openapi.json",
-        ] {
+        assert_eq!(target("/v1/admin/tiers"), Target::Admin("tiers"));
+        for later in ["/v1/locate/c/k", "/v1/batch", "/v1/events", "/metrics", "/ui/x", "/api", "/openapi.json"] {
             assert_eq!(target(later), Target::Later, "{later}");
         }
         for unknown in [
@@ -175,6 +160,8 @@ mod tests {
             "/v1/",
             "/v1/objects",
             "/v1/nothing",
+            "/v1/admin",
+            "/v1/admins/tiers",
             "/v1/collections/c/d",
             "/healthz/",
             "/v2/objects/c/k",

@@ -15,7 +15,7 @@ use futures_util::future::{Either, LocalBoxFuture};
 use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
 use super::server::Shared;
-use super::{access, collections, health, problem, tokens};
+use super::{access, admin, collections, health, problem};
 use crate::error::{Error, Result};
 use crate::model::{Address, Name};
 
@@ -32,8 +32,7 @@ enum Work {
     List(Name),
     ListCollections,
     Collection(Method, Name),
-    /// The id, still raw.
-    Tokens(Option<String>),
+    Admin(admin::Task),
 }
 
 /// Answers a request, without waiting where that is possible.
@@ -78,11 +77,11 @@ fn plan(door: &Shared, request: &HttpRequest) -> Result<Work, HttpResponse> {
             Err(error) => Err(problem::of(&error, None)),
         },
         Target::Policy(_) => Err(problem::wrong_method(method.as_str(), "GET, HEAD, PUT, DELETE")),
-        Target::Tokens(id) => Ok(Work::Tokens(id.map(str::to_owned))),
         Target::Health if reads(method) => Err(health::health()),
         Target::Ready if reads(method) => {
             Err(health::ready(door.core.ready()).unwrap_or_else(|error| problem::of(&error, None)))
         }
+        Target::Admin(rest) => admin::plan(method, rest).map(Work::Admin),
         Target::Collection(_) | Target::Policies | Target::Health | Target::Ready => {
             Err(problem::wrong_method(method.as_str(), "GET, HEAD"))
         }
@@ -123,10 +122,10 @@ async fn perform(door: &Shared, request: &HttpRequest, payload: Payload, work: W
         Work::Put(address) => (put::put(door, head, payload, address.clone()).await, Some(address)),
         Work::Read(address) => (get::from_anywhere(door, head, address.clone()).await, Some(address)),
         Work::Delete(address) => (delete::delete(door, head, address.clone()).await, Some(address)),
-        Work::Tokens(id) => (tokens::answer(door, &head.method, payload, id.as_deref()).await, None),
         Work::List(collection) => (list::list(door, head, collection).await, None),
         Work::ListCollections => (collections::list(door, head), None),
         Work::Collection(method, name) => (collections::answer(door, head, payload, &method, name).await, None),
+        Work::Admin(task) => (admin::perform(door, head, payload, task).await, None),
     };
     result.unwrap_or_else(|error| problem::of(&error, address.as_ref().map(Address::as_str)))
 }

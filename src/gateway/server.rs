@@ -12,6 +12,7 @@ use actix_web::http::KeepAlive;
 use actix_web::{App, HttpServer};
 use tokio::task::JoinHandle;
 
+use super::admin::Admin;
 use super::authority::Authority;
 use super::core::Core;
 use super::guard::Guard;
@@ -63,6 +64,7 @@ impl GatewayOptions {
 /// What every worker shares.
 pub(super) struct Shared {
     pub(super) core: Arc<dyn Core>,
+    pub(super) admin: Arc<dyn Admin>,
     pub(super) authority: Arc<dyn Authority>,
     pub(super) options: GatewayOptions,
     pub(super) guard: Guard,
@@ -77,9 +79,15 @@ pub struct Door {
 }
 
 /// Opens the door. Must be called inside a tokio runtime; the workers are threads of their own.
-pub async fn serve(core: Arc<dyn Core>, authority: Arc<dyn Authority>, options: GatewayOptions) -> Result<Door> {
+pub async fn serve(
+    core: Arc<dyn Core>,
+    admin: Arc<dyn Admin>,
+    authority: Arc<dyn Authority>,
+    options: GatewayOptions,
+) -> Result<Door> {
     let workers = options.workers.max(1);
-    let shared = Arc::new(Shared { core, authority, guard: Guard::of(options.addr), options: options.clone() });
+    let guard = Guard::of(options.addr);
+    let shared = Arc::new(Shared { core, admin, authority, guard, options: options.clone() });
     let factory = move || {
         let shared = Arc::clone(&shared);
         App::new().default_service(fn_service(move |request: ServiceRequest| route::answer(&shared, request)))

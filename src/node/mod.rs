@@ -1,5 +1,6 @@
 //! The composition root: builds a container from its configuration, runs it, and takes it down.
 
+mod admin;
 mod authority;
 mod boot;
 mod core;

@@ -8,25 +8,26 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::Config;
+use crate::config::{Config, Origins};
 use crate::error::{Error, Result};
 use crate::gateway::{self, Door, GatewayOptions};
 
+use super::admin::Overseer;
 use super::boot::Container;
 
 /// How long requests may go on after a signal to stop.
 const STOP_GRACE: Duration = Duration::from_secs(20);
 
 /// Runs a container until SIGTERM or SIGINT. Prints one line with its addresses once it is ready.
-pub fn serve(config: Config, json: bool) -> Result<()> {
+pub fn serve(config: Config, origins: Origins, json: bool) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("main").build();
     let runtime = runtime.map_err(|error| Error::internal("cannot start the runtime").because(error))?;
-    let outcome = runtime.block_on(run(&config, json));
+    let outcome = runtime.block_on(run(&config, &origins, json));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
-async fn run(config: &Config, json: bool) -> Result<()> {
+async fn run(config: &Config, origins: &Origins, json: bool) -> Result<()> {
     // Asked for before anything starts, so that no signal is missed.
     let stop = stop_signal()?;
     let container = Container::start(config)?;
@@ -37,7 +38,7 @@ async fn run(config: &Config, json: bool) -> Result<()> {
         discarded = recovery.discarded,
         "cleared what the last run left behind"
     );
-    let door = open_door(config, &container).await?;
+    let door = open_door(config, origins, &container).await?;
     announce(config, door.addr(), json)?;
     let name = stop.await;
     tracing::info!(signal = name, "stopping");
@@ -47,7 +48,7 @@ async fn run(config: &Config, json: bool) -> Result<()> {
 }
 
 /// Opens the HTTP door of a container.
-pub async fn open_door(config: &Config, container: &Container) -> Result<Door> {
+async fn open_door(config: &Config, origins: &Origins, container: &Container) -> Result<Door> {
     let millis = Duration::from_millis;
     let options = GatewayOptions {
         workers: config.http.workers,
@@ -56,7 +57,11 @@ pub async fn open_door(config: &Config, container: &Container) -> Result<Door> {
         object_bytes_max: config.limits.object_bytes_max,
         ..GatewayOptions::at(config.http.addr)
     };
-    gateway::serve(Arc::new(container.handle().clone()), Arc::new(container.tokens().clone()), options).await
+    let overseer = Arc::new(Overseer::new(config, origins, container));
+    let (core, authority) = (Arc::new(container.handle().clone()), Arc::new(container.tokens().clone()));
+    let door = gateway::serve(core, Arc::clone(&overseer) as _, authority, options).await?;
+    overseer.opened(door.addr());
+    Ok(door)
 }
 
 fn announce(config: &Config, http: SocketAddr, json: bool) -> Result<()> {

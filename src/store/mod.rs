@@ -6,6 +6,7 @@
 mod backend;
 mod batch;
 mod db;
+mod entries;
 mod faults;
 mod fs;
 mod ledger;

@@ -65,6 +65,7 @@ pub struct MemoryTier {
 struct Counters {
     hits: AtomicU64,
     misses: AtomicU64,
+    evictions: AtomicU64,
 }
 
 /// How full a tier is and how it served.
@@ -80,6 +81,8 @@ pub struct MemoryUsage {
     pub dirty: u64,
     /// Their plain bytes.
     pub dirty_bytes: u64,
+    /// Entries that left to make room, or because somebody asked for it.
+    pub evictions: u64,
     /// Reads that were answered.
     pub hits: u64,
     /// Reads that were not.
@@ -240,12 +243,17 @@ impl MemoryTier {
 
     /// Lets the entry go unless it is dirty. Returns whether it left.
     pub fn evict_clean(&self, address: &Address) -> bool {
-        self.remove_if(address, |resident| !resident.dirty)
+        self.evicted(self.remove_if(address, |resident| !resident.dirty))
     }
 
     /// Takes note that the dirty entry of this version is on disk now, and lets it go.
     pub fn settle(&self, address: &Address, version: Version) -> bool {
-        self.remove_if(address, |resident| resident.manifest.version == version)
+        self.evicted(self.remove_if(address, |resident| resident.manifest.version == version))
+    }
+
+    fn evicted(&self, left: bool) -> bool {
+        self.counters.evictions.fetch_add(u64::from(left), Ordering::Relaxed);
+        left
     }
 
     fn remove_if(&self, address: &Address, condition: impl FnOnce(&Resident) -> bool) -> bool {
@@ -270,6 +278,25 @@ impl MemoryTier {
     ) -> Vec<(Address, Arc<Resident>)> {
         let page = locked(&self.dirty).page(collection, prefix, after, limit);
         page.into_iter().filter_map(|address| self.peek(&address).map(|resident| (address, resident))).collect()
+    }
+
+    /// Up to `limit` entries whose addresses start with `prefix` and come after `after`, by the bytes
+    /// of collection and key. Looks at every entry: for whoever inspects, not for serving.
+    pub fn page(&self, prefix: &str, after: Option<&Address>, limit: usize) -> Vec<(Address, Arc<Resident>)> {
+        let place = |address: &Address| (address.collection().to_owned(), address.key().to_owned());
+        let after = after.map(place);
+        let mut page = std::collections::BTreeMap::new();
+        for entry in self.index.iter().filter(|entry| entry.key().as_str().starts_with(prefix)) {
+            let at = place(entry.key());
+            if after.as_ref().is_some_and(|after| at <= *after) {
+                continue;
+            }
+            page.insert(at, (entry.key().clone(), Arc::clone(&entry)));
+            if page.len() > limit {
+                page.pop_last();
+            }
+        }
+        page.into_values().collect()
     }
 
     /// Every dirty address: what a drain must write.
@@ -318,6 +345,7 @@ impl MemoryTier {
             budget: self.budget,
             dirty: dirty.objects,
             dirty_bytes: dirty.bytes,
+            evictions: self.counters.evictions.load(Ordering::Relaxed),
             hits: self.counters.hits.load(Ordering::Relaxed),
             misses: self.counters.misses.load(Ordering::Relaxed),
         }
@@ -478,8 +506,10 @@ mod tests {
         assert!(!memory.evict_clean(&address("a")));
         assert_eq!(memory.dirty(), [address("a")]);
         assert!(!memory.settle(&address("a"), manifest(2).version), "another version was written");
+        assert_eq!((memory.usage().dirty_bytes, memory.usage().evictions), (4, 0));
         assert!(memory.settle(&address("a"), manifest(1).version));
         assert_eq!((memory.usage().bytes, memory.usage().dirty), (0, 0));
+        assert_eq!((memory.usage().dirty_bytes, memory.usage().evictions), (0, 1));
     }
 
     #[test]

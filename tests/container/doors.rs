@@ -346,7 +346,7 @@ fn what_is_not_built_yet_says_so() {
     }
     // A promise that cannot be kept is refused, not kept in part.
     process.get("later/k").expect_problem(404, "not_found");
-    for path in ["/metrics", "/v1/locate/later/k", "/v1/admin/tiers", "/v1/state/g/k", "/openapi.json"] {
+    for path in ["/metrics", "/v1/locate/later/k", "/v1/admin/sites", "/v1/state/g/k", "/openapi.json"] {
         process.request("GET", path, &[], b"").expect_problem(501, "unimplemented");
     }
 }

@@ -89,7 +89,7 @@ fn a_root_token_makes_others_and_each_reaches_as_far_as_its_scopes() {
     assert_eq!(with(&process, reader, "GET", &object("meteo/k"), b"").expect(200).body, b"cold");
 
     let listed = printed(&cli(&process, &env, &["token", "ls"]));
-    assert!(listed.contains("ada") && listed.contains("read:meteo") && listed.lines().count() == 3, "{listed}");
+    assert!(listed.contains("ada") && listed.contains("read:meteo") && listed.lines().count() == 4, "{listed}");
     for secret in [&root, &writer, reader] {
         assert!(!listed.contains(&secret[21..]), "{listed}");
     }

@@ -44,6 +44,8 @@ pub struct DiskTier {
     owed: AtomicBool,
     /// Sealed bytes of objects and of old versions, as last committed.
     sealed: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 /// What opening found left over from the last life.
@@ -66,6 +68,12 @@ pub struct DiskUsage {
     pub bytes: u64,
     /// Objects whose bytes failed their check.
     pub quarantined: u64,
+    /// Frames that wait to be unlinked.
+    pub discards: u64,
+    /// Reads that were answered.
+    pub hits: u64,
+    /// Reads that were not.
+    pub misses: u64,
 }
 
 /// The sealed bytes of one version: readable to the end, whatever happens to the object meanwhile.
@@ -112,7 +120,8 @@ impl DiskTier {
     ) -> Result<(Self, Recovery)> {
         let layout = Arc::new(Layout::create(Arc::clone(&fs), layout_root)?);
         let sealed = AtomicU64::new(store.sealed_bytes()?);
-        let disk = DiskTier { fs, store, clock, layout, owed: AtomicBool::new(true), sealed };
+        let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
+        let disk = DiskTier { fs, store, clock, layout, owed: AtomicBool::new(true), sealed, hits, misses };
         let unfinished = disk.layout.clear_staging()?;
         let orphans = disk.remove_orphans()?;
         let discarded = disk.collect()?;
@@ -217,8 +226,20 @@ impl DiskTier {
     /// What the disk holds.
     pub fn usage(&self) -> Result<DiskUsage> {
         let counts = self.store.counts()?;
-        let bytes = self.sealed.load(Ordering::Acquire);
-        Ok(DiskUsage { objects: counts.objects(), bytes, quarantined: counts.quarantined })
+        Ok(DiskUsage {
+            objects: counts.objects(),
+            bytes: self.sealed.load(Ordering::Acquire),
+            quarantined: counts.quarantined,
+            discards: counts.discards,
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Counts a read that looked here.
+    pub fn count_read(&self, hit: bool) {
+        let counter = if hit { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A frame is renamed into place before the commit that names it, so a crash in between leaves

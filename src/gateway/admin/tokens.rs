@@ -1,16 +1,16 @@
 //! `/v1/admin/tokens`: make, list and end tokens. A secret is in the answer that makes it and nowhere else.
 
 use actix_web::HttpResponse;
-use actix_web::dev::Payload;
-use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
-use actix_web::http::{Method, StatusCode};
+use actix_web::dev::{Payload, RequestHead};
+use actix_web::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::deadline::within;
-use super::server::Shared;
-use super::{date, document, problem, reply};
+use super::body;
 use crate::control::NewToken;
 use crate::error::{Error, Result};
+use crate::gateway::deadline::within;
+use crate::gateway::server::Shared;
+use crate::gateway::{date, headers, reply};
 use crate::model::{TokenId, TokenRecord};
 
 /// What a token is asked for with.
@@ -44,40 +44,32 @@ struct Page<'a> {
     items: Vec<Item<'a>>,
 }
 
-/// Answers a request for all tokens, or for the one with this id.
-pub(super) async fn answer(door: &Shared, method: &Method, payload: Payload, id: Option<&str>) -> Result<HttpResponse> {
-    match (method, id) {
-        (&Method::GET | &Method::HEAD, id) => list(door, id),
-        (&Method::POST, None) => create(door, payload).await,
-        (&Method::DELETE, Some(id)) => revoke(door, id.parse()?).await,
-        (other, None) => Ok(problem::wrong_method(other.as_str(), "GET, HEAD, POST")),
-        (other, Some(_)) => Ok(problem::wrong_method(other.as_str(), "GET, HEAD, DELETE")),
-    }
-}
-
-fn list(door: &Shared, id: Option<&str>) -> Result<HttpResponse> {
+pub(super) fn list(door: &Shared) -> HttpResponse {
     let known = door.authority.tokens();
-    let items = || known.iter().map(|(record, live)| item(record, *live, None));
-    let Some(id) = id else { return Ok(reply::json(StatusCode::OK, &Page { items: items().collect() })) };
-    let id = id.parse::<TokenId>()?.to_string();
-    let one = items().find(|item| item.id == id);
-    let one = one.ok_or_else(|| Error::not_found("there is no such token").with("id", &id))?;
-    Ok(reply::json(StatusCode::OK, &one))
+    let items = known.iter().map(|(record, live)| item(record, *live, None)).collect();
+    reply::json(StatusCode::OK, &Page { items })
 }
 
-async fn create(door: &Shared, payload: Payload) -> Result<HttpResponse> {
-    let wanted: Wanted = document::read(door, payload).await?;
+pub(super) fn show(door: &Shared, id: TokenId) -> Result<HttpResponse> {
+    let known = door.authority.tokens();
+    let one = known.iter().find(|(record, _)| record.id == id);
+    let (record, live) = one.ok_or_else(|| Error::not_found("there is no such token").with("id", id))?;
+    Ok(reply::json(StatusCode::OK, &item(record, *live, None)))
+}
+
+pub(super) async fn make(door: &Shared, head: &RequestHead, payload: Payload) -> Result<HttpResponse> {
+    let deadline = headers::deadline(&head.headers)?.unwrap_or(door.options.request_deadline);
+    let wanted: Wanted = body::read(door, payload).await?;
     let scopes = wanted.scopes.iter().map(|scope| scope.parse()).collect::<Result<_>>()?;
     let expires_in_ms = wanted.expires_in_s.map(|seconds| seconds.saturating_mul(1000));
     let new = NewToken { subject: wanted.subject, groups: wanted.groups, scopes, expires_in_ms };
-    let (record, secret) = within(door.options.request_deadline, door.authority.create_token(new)).await?;
-    let mut response = reply::json(StatusCode::CREATED, &item(&record, true, Some(secret.expose())));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    let (record, secret) = within(deadline, door.authority.create_token(new)).await?;
+    Ok(reply::json(StatusCode::CREATED, &item(&record, true, Some(secret.expose()))))
 }
 
-async fn revoke(door: &Shared, id: TokenId) -> Result<HttpResponse> {
-    within(door.options.request_deadline, door.authority.revoke_token(id)).await?;
+pub(super) async fn revoke(door: &Shared, head: &RequestHead, id: TokenId) -> Result<HttpResponse> {
+    let deadline = headers::deadline(&head.headers)?.unwrap_or(door.options.request_deadline);
+    within(deadline, door.authority.revoke_token(id)).await?;
     Ok(HttpResponse::with_body(StatusCode::NO_CONTENT, actix_web::body::BoxBody::new(())))
 }
 

@@ -1,0 +1,199 @@
+//! `admin`: what is inside a container, and what an operator may ask of it.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::out;
+use super::table::{self, Cell, Column};
+use super::target::Target;
+use crate::client::Client;
+use crate::error::{Error, Result};
+
+/// `admin …`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  meshstore admin tiers
+  meshstore admin objects ram meteo/2024-
+  meshstore admin evict --collection meteo --bytes 67108864
+  meshstore admin drain --json")]
+pub struct Admin {
+    #[command(subcommand)]
+    task: Task,
+    /// JSON as the container tells it; a line an object for `objects`.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// How full each level is and how it served.
+    Tiers,
+    /// How each actor is doing.
+    Actors,
+    /// What waits, and the limits it waits at.
+    Queues,
+    /// What this container is.
+    Containers,
+    /// Every key of the configuration in effect, and where it was said.
+    Config,
+    /// What a level holds.
+    Objects(Objects),
+    /// Let entries of level 1 go; what memory alone holds is written to disk first.
+    Evict(Evict),
+    /// Take no more changes until started anew, and write out what memory alone holds.
+    Drain,
+}
+
+#[derive(Debug, Args)]
+struct Objects {
+    /// The level: ram or disk.
+    level: String,
+    /// What addresses start with.
+    #[arg(value_name = "COLLECTION[/PREFIX]", default_value = "")]
+    prefix: String,
+}
+
+#[derive(Debug, Args)]
+struct Evict {
+    /// One object: collection/key.
+    #[arg(value_name = "ADDRESS", conflicts_with_all = ["collection", "bytes"])]
+    address: Option<String>,
+    /// Only entries of this collection.
+    #[arg(long)]
+    collection: Option<String>,
+    /// Stop once so many bytes are free; without it all entries go.
+    #[arg(long)]
+    bytes: Option<u64>,
+    /// The level.
+    #[arg(long, default_value = "ram")]
+    level: String,
+}
+
+const TIERS: [Column; 11] = [
+    ("LEVEL", "level", Cell::Text),
+    ("OBJECTS", "objects", Cell::Number),
+    ("BYTES", "bytes", Cell::Bytes),
+    ("BUDGET", "budget", Cell::Bytes),
+    ("FILL", "fill", Cell::Percent),
+    ("HITS", "hits", Cell::Number),
+    ("MISSES", "misses", Cell::Number),
+    ("HIT RATIO", "hit_ratio", Cell::Percent),
+    ("EVICTIONS", "evictions", Cell::Number),
+    ("DIRTY", "dirty_bytes", Cell::Bytes),
+    ("QUARANTINED", "quarantined", Cell::Number),
+];
+const ACTORS: [Column; 6] = [
+    ("ACTOR", "name", Cell::Text),
+    ("QUEUED", "queued", Cell::Number),
+    ("BOUND", "bound", Cell::Number),
+    ("RESTARTS", "restarts", Cell::Number),
+    ("LAST ERROR AT", "last_error.at", Cell::Text),
+    ("LAST ERROR", "last_error.text", Cell::Text),
+];
+const QUEUES: [Column; 4] = [
+    ("QUEUE", "name", Cell::Text),
+    ("USED", "used", Cell::Number),
+    ("BOUND", "bound", Cell::Number),
+    ("UNIT", "unit", Cell::Text),
+];
+const CONTAINERS: [Column; 8] = [
+    ("CONTAINER", "name", Cell::Text),
+    ("SITE", "site", Cell::Text),
+    ("VERSION", "version", Cell::Text),
+    ("STARTED", "started", Cell::Text),
+    ("UPTIME S", "uptime_s", Cell::Number),
+    ("PID", "pid", Cell::Number),
+    ("READY", "ready", Cell::Text),
+    ("HTTP", "http", Cell::Text),
+];
+const CONFIG: [Column; 3] = [("KEY", "key", Cell::Text), ("VALUE", "value", Cell::Text), ("FROM", "from", Cell::Text)];
+const OBJECTS: [Column; 6] = [
+    ("ADDRESS", "address", Cell::Text),
+    ("SIZE", "size", Cell::Bytes),
+    ("TAKES", "bytes", Cell::Bytes),
+    ("CLASS", "durability", Cell::Text),
+    ("DIRTY", "dirty", Cell::Text),
+    ("MODIFIED", "modified", Cell::Text),
+];
+
+impl Admin {
+    pub(super) async fn run(&self, client: &Client) -> Result<()> {
+        match &self.task {
+            Task::Tiers => self.list(client, "tiers", &TIERS).await,
+            Task::Actors => self.list(client, "actors", &ACTORS).await,
+            Task::Queues => self.list(client, "queues", &QUEUES).await,
+            Task::Containers => self.list(client, "containers", &CONTAINERS).await,
+            Task::Config => self.list(client, "config", &CONFIG).await,
+            Task::Objects(objects) => self.objects(client, objects).await,
+            Task::Evict(evict) => {
+                let told = client.admin_do("evict", &evict.body()?).await?;
+                self.tell(&told, |count, bytes| format!("{count} objects left, {bytes} are free"))
+            }
+            Task::Drain => {
+                let told = client.admin_do("drain", &json!({})).await?;
+                self.tell(&told, |count, bytes| format!("drained: {count} objects ({bytes}) were written out"))
+            }
+        }
+    }
+
+    async fn list(&self, client: &Client, name: &str, columns: &[Column]) -> Result<()> {
+        let told = client.admin(name).await?;
+        if self.json {
+            return out::json(&told);
+        }
+        table::print(columns, items(&told, name)?)
+    }
+
+    async fn objects(&self, client: &Client, Objects { level, prefix }: &Objects) -> Result<()> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = client.admin_objects(level, prefix, after.as_deref()).await?;
+            let found = items(&page, "items")?;
+            if self.json {
+                found.iter().try_for_each(out::json)?;
+            } else {
+                table::print(&OBJECTS, found)?;
+            }
+            match page.get("next").and_then(Value::as_str) {
+                Some(next) if after.as_deref() != Some(next) => after = Some(next.to_owned()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn tell(&self, told: &Value, text: impl FnOnce(u64, String) -> String) -> Result<()> {
+        if self.json {
+            return out::json(told);
+        }
+        let number = |name: &str| told.get(name).and_then(Value::as_u64).unwrap_or_default();
+        out::line(&text(number("objects"), out::size(number("bytes"))))
+    }
+}
+
+impl Evict {
+    fn body(&self) -> Result<Value> {
+        let mut body = json!({ "level": self.level });
+        let mut put =
+            |name: &str, value: Value| body.as_object_mut().and_then(|body| body.insert(name.to_owned(), value));
+        if let Some(address) = &self.address {
+            let target: Target = address.parse()?;
+            put("collection", json!(target.collection.as_str()));
+            // `collection/` means the collection.
+            if !target.prefix.is_empty() {
+                put("key", json!(target.prefix));
+            }
+        } else if let Some(collection) = &self.collection {
+            put("collection", json!(collection));
+        }
+        if let Some(bytes) = self.bytes {
+            put("bytes", json!(bytes));
+        }
+        Ok(body)
+    }
+}
+
+fn items<'a>(told: &'a Value, name: &str) -> Result<&'a Vec<Value>> {
+    told.get(name)
+        .and_then(Value::as_array)
+        .ok_or_else(|| Error::internal("the container told something else than a list; does --url name one?"))
+}

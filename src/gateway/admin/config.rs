@@ -1,0 +1,21 @@
+//! `GET /v1/admin/config`: every key, its value and where it was said.
+
+use actix_web::HttpResponse;
+use serde::Serialize;
+
+use super::listing;
+
+/// One key.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyReport {
+    /// `section.key`.
+    pub key: &'static str,
+    /// Its value; what is secret is `***`.
+    pub value: String,
+    /// A file and line, a variable, `flag` or `default`.
+    pub from: String,
+}
+
+pub(super) fn show(keys: &[KeyReport]) -> HttpResponse {
+    listing("config", keys)
+}

@@ -1,0 +1,227 @@
+//! The container as its admin door shows it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use super::boot::Container;
+use crate::actors::{Handle, LastError, Release, Which};
+use crate::config::{Config, Origin, Origins};
+use crate::error::{Error, Result};
+use crate::gateway::Admin;
+use crate::gateway::admin::{
+    ActorReport, ContainerReport, DrainReport, Entry, ErrorReport, EvictReport, Evictable, KeyReport, ObjectsPage,
+    ObjectsQuery, QueueReport, RecoveryReport, TierReport,
+};
+use crate::model::{Clock, Level, Manifest, SystemClock};
+use crate::tiers::Keeper;
+
+/// A running container, seen by its operator.
+pub struct Overseer {
+    handle: Handle,
+    config: Vec<KeyReport>,
+    site: String,
+    name: String,
+    started_ms: u64,
+    recovery: RecoveryReport,
+    http: OnceLock<SocketAddr>,
+}
+
+impl Overseer {
+    /// The view on a container that was started with this configuration.
+    pub fn new(config: &Config, origins: &Origins, container: &Container) -> Self {
+        let from = |key: &str| origins.get(key).unwrap_or(&Origin::Default).to_string();
+        let recovery = container.recovery();
+        Overseer {
+            handle: container.handle().clone(),
+            config: config
+                .entries()
+                .into_iter()
+                .map(|(key, value)| KeyReport { key: key.path, value: key.shown(&value), from: from(key.path) })
+                .collect(),
+            site: config.site.name.to_string(),
+            name: config.container.name.to_string(),
+            started_ms: SystemClock.now_ms(),
+            recovery: RecoveryReport {
+                unfinished: recovery.unfinished as u64,
+                orphans: recovery.orphans as u64,
+                discarded: recovery.discarded as u64,
+            },
+            http: OnceLock::new(),
+        }
+    }
+
+    /// Takes note of where the HTTP door is.
+    pub fn opened(&self, addr: SocketAddr) {
+        // A second door would be another process' matter.
+        let _ = self.http.set(addr);
+    }
+}
+
+impl Admin for Overseer {
+    fn tiers(&self) -> BoxFuture<'static, Result<Vec<TierReport>>> {
+        let keeper = Arc::clone(self.handle.keeper());
+        blocking(move || Ok(vec![ram(&keeper), disk(&keeper)?]))
+    }
+
+    fn objects(&self, level: Level, query: ObjectsQuery) -> BoxFuture<'static, Result<ObjectsPage>> {
+        let keeper = Arc::clone(self.handle.keeper());
+        blocking(move || page(&keeper, level, &query))
+    }
+
+    fn actors(&self) -> Vec<ActorReport> {
+        let error = |LastError { text, at_ms }| ErrorReport { text, at_ms };
+        let report = |health: crate::actors::ActorHealth| ActorReport {
+            name: health.name,
+            queued: health.queued,
+            bound: health.bound,
+            restarts: health.restarts,
+            last_error: health.last_error.map(error),
+        };
+        self.handle.actors().into_iter().map(report).collect()
+    }
+
+    fn queues(&self) -> BoxFuture<'static, Result<Vec<QueueReport>>> {
+        let handle = self.handle.clone();
+        blocking(move || {
+            let in_use = handle.in_use();
+            let commit = handle.actors().into_iter().find(|actor| actor.name == "disk");
+            let (queued, bound) = commit.map_or((0, 0), |disk| (disk.queued, disk.bound));
+            let queue = |name, unit, used, bound| QueueReport { name, unit, used, bound };
+            Ok(vec![
+                queue("commit", "changes", queued as u64, Some(bound as u64)),
+                queue("discards", "frames", handle.keeper().disk().usage()?.discards, None),
+                queue("requests", "requests", in_use.requests as u64, Some(in_use.bounds.requests_max as u64)),
+                queue("bodies", "bytes", in_use.body_bytes, Some(in_use.bounds.body_bytes_max)),
+            ])
+        })
+    }
+
+    fn container(&self) -> ContainerReport {
+        ContainerReport {
+            name: self.name.clone(),
+            site: self.site.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            started_ms: self.started_ms,
+            uptime_s: SystemClock.now_ms().saturating_sub(self.started_ms) / 1000,
+            pid: std::process::id(),
+            ready: self.handle.ready(),
+            http: self.http.get().map(|addr| format!("http://{addr}")),
+            recovery: self.recovery,
+        }
+    }
+
+    fn config(&self) -> Vec<KeyReport> {
+        self.config.clone()
+    }
+
+    fn evict(&self, evict: Evictable, deadline: Duration) -> BoxFuture<'static, Result<EvictReport>> {
+        let handle = self.handle.clone();
+        Box::pin(async move {
+            if evict.level != Level::Ram {
+                let why = "only level ram lets go on request; a durable copy leaves when another one is proven";
+                return Err(Error::unimplemented(why).with("level", evict.level.name()));
+            }
+            let which = match (evict.address, evict.collection) {
+                (Some(address), _) => Which::Object(address),
+                (None, Some(collection)) => Which::Collection(collection),
+                (None, None) => Which::Any,
+            };
+            let released = handle.release(Release { which, bytes: evict.bytes }, deadline).await?;
+            Ok(EvictReport { level: Level::Ram.name(), objects: released.objects, bytes: released.bytes })
+        })
+    }
+
+    fn drain(&self, deadline: Duration) -> BoxFuture<'static, Result<DrainReport>> {
+        let handle = self.handle.clone();
+        Box::pin(async move {
+            let drained = handle.retire(deadline).await?;
+            tracing::info!(objects = drained.objects, bytes = drained.bytes, "drained; no more changes are taken");
+            Ok(DrainReport { objects: drained.objects, bytes: drained.bytes })
+        })
+    }
+}
+
+fn ram(keeper: &Keeper) -> TierReport {
+    let usage = keeper.memory().usage();
+    TierReport {
+        level: Level::Ram.name(),
+        objects: usage.objects,
+        bytes: usage.bytes,
+        budget: Some(usage.budget),
+        fill: TierReport::part(usage.bytes, usage.budget),
+        hits: usage.hits,
+        misses: usage.misses,
+        hit_ratio: TierReport::part(usage.hits, usage.hits + usage.misses),
+        evictions: usage.evictions,
+        dirty_objects: usage.dirty,
+        dirty_bytes: usage.dirty_bytes,
+        quarantined: 0,
+    }
+}
+
+/// Nothing leaves the disk to make room yet, and it owes nothing to a next level.
+fn disk(keeper: &Keeper) -> Result<TierReport> {
+    let usage = keeper.disk().usage()?;
+    Ok(TierReport {
+        level: Level::Disk.name(),
+        objects: usage.objects,
+        bytes: usage.bytes,
+        budget: None,
+        fill: None,
+        hits: usage.hits,
+        misses: usage.misses,
+        hit_ratio: TierReport::part(usage.hits, usage.hits + usage.misses),
+        evictions: 0,
+        dirty_objects: 0,
+        dirty_bytes: 0,
+        quarantined: usage.quarantined,
+    })
+}
+
+fn page(keeper: &Keeper, level: Level, ObjectsQuery { prefix, after, limit }: &ObjectsQuery) -> Result<ObjectsPage> {
+    // One more than asked for says whether there is another page.
+    let (after, most) = (after.as_ref(), limit + 1);
+    let mut items: Vec<Entry> = match level {
+        Level::Ram => {
+            let page = keeper.memory().page(prefix, after, most).into_iter();
+            page.map(|(address, resident)| entry(address.as_str(), &resident.manifest, resident.cost(), resident.dirty))
+                .collect()
+        }
+        Level::Disk => {
+            let page = keeper.disk().store().entries(prefix, after, most)?.into_iter();
+            page.map(|(address, manifest)| {
+                let sealed = manifest.seal.as_ref().map_or(0, |seal| seal.bytes);
+                entry(address.as_str(), &manifest, sealed, false)
+            })
+            .collect()
+        }
+        Level::Cloud => return Err(Error::unimplemented("the cloud level cannot be listed yet; use ram or disk")),
+    };
+    let more = items.len() > *limit;
+    items.truncate(*limit);
+    let next = items.last().filter(|_| more).map(|item| item.address.clone());
+    Ok(ObjectsPage { items, next })
+}
+
+fn entry(address: &str, manifest: &Manifest, bytes: u64, dirty: bool) -> Entry {
+    Entry {
+        address: address.to_owned(),
+        version: manifest.version.to_string(),
+        size: manifest.size,
+        bytes,
+        durability: manifest.durability.name(),
+        dirty,
+        modified_ms: manifest.modified_ms,
+    }
+}
+
+/// What reads the store runs away from the door's threads.
+fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> BoxFuture<'static, Result<T>> {
+    Box::pin(async move {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|error| Error::internal("the report could not be made").because(error))?
+    })
+}

@@ -68,6 +68,34 @@ pub const COLLECT_PERIOD: Duration = Duration::from_millis(500);
 /// How long a read waits for room in memory for what it has read.
 pub const PROMOTION_WAIT_MAX: Duration = Duration::from_millis(20);
 
+/// How often a call to the cloud is made before its failure is told.
+pub const CLOUD_ATTEMPTS_MAX: u32 = 4;
+
+/// The wait before the second attempt, give or take half; each later wait is twice as long.
+pub const CLOUD_BACKOFF_FIRST: Duration = Duration::from_millis(200);
+
+/// The longest wait between two attempts.
+pub const CLOUD_BACKOFF_LONGEST: Duration = Duration::from_secs(5);
+
+/// Smallest part of an upload, as clouds ask for it; what is no larger is sent whole.
+pub const CLOUD_PART_BYTES_MIN: u64 = 5 << 20;
+
+/// Parts that one upload may have, as clouds ask for it; larger frames have larger parts.
+pub const CLOUD_PARTS_MAX: u64 = 10_000;
+
+/// Parts of one upload that are held at once: one on its way while the next one is read.
+pub const CLOUD_PARTS_FLYING: usize = 2;
+
+/// Bytes that one call fetches from a frame; longer ranges take several calls.
+pub const CLOUD_READ_BYTES_MAX: u64 = 8 << 20;
+
+/// Largest head (manifest as JSON) that is read from the cloud.
+pub const CLOUD_HEAD_BYTES_MAX: u64 = 256 << 10;
+
+/// Longest key, once escaped, that names its folder in the cloud; a longer one is cut and hashed.
+/// File systems stop at 255 bytes, clouds at 1024 for the whole path.
+pub const CLOUD_NAME_BYTES_MAX: usize = 200;
+
 /// How long replaced and deleted versions stay readable when the collection names no time.
 pub const RETENTION_S_DEFAULT: u64 = 24 * 3600;
 

@@ -18,6 +18,9 @@ pub struct Body {
     rest: Bytes,
     /// Told when the first piece is wanted.
     wanted: Option<oneshot::Sender<()>>,
+    /// Says that all of the body was handed over. A stream that closes without it was cut short,
+    /// whatever became of its sender.
+    whole_sent: Option<oneshot::Receiver<()>>,
 }
 
 /// The door's end of a streamed [`Body`].
@@ -27,21 +30,23 @@ pub struct Body {
 pub struct BodySender {
     pieces: mpsc::Sender<Result<Bytes>>,
     wanted: Option<oneshot::Receiver<()>>,
-    finished: bool,
+    whole_sent: oneshot::Sender<()>,
 }
 
 impl Body {
     /// A body that is already here.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Body { whole: Some(bytes.into()), stream: None, rest: Bytes::new(), wanted: None }
+        Body { whole: Some(bytes.into()), stream: None, rest: Bytes::new(), wanted: None, whole_sent: None }
     }
 
     /// A body that arrives piece by piece; the sender waits while the window is full.
     pub fn streamed() -> (BodySender, Body) {
         let (pieces, stream) = mpsc::channel(BODY_WINDOW_PIECES);
         let (tell, wanted) = oneshot::channel();
-        let body = Body { whole: None, stream: Some(stream), rest: Bytes::new(), wanted: Some(tell) };
-        (BodySender { pieces, wanted: Some(wanted), finished: false }, body)
+        let (whole_sent, end) = oneshot::channel();
+        let body =
+            Body { whole: None, stream: Some(stream), rest: Bytes::new(), wanted: Some(tell), whole_sent: Some(end) };
+        (BodySender { pieces, wanted: Some(wanted), whole_sent }, body)
     }
 
     /// The next chunk: [`CHUNK_BYTES`] long unless it is the last, never empty; `None` at the end.
@@ -94,6 +99,10 @@ impl Body {
         let piece = stream.recv().await.transpose()?;
         if piece.is_none() {
             self.stream = None;
+            let whole = self.whole_sent.take().is_some_and(|mut end| end.try_recv().is_ok());
+            if !whole {
+                return Err(Error::invalid("the body ended before all of it arrived"));
+            }
         }
         Ok(piece)
     }
@@ -114,32 +123,15 @@ impl BodySender {
     }
 
     /// Ends the body: all of it was handed over.
-    pub fn finish(mut self) {
-        self.finished = true;
+    pub fn finish(self) {
+        // A receiver that is gone needs no end. The end is there before the stream closes.
+        let _ = self.whole_sent.send(());
     }
 
     /// Ends the body with the reason why the rest will not come.
-    pub async fn fail(mut self, error: Error) {
-        self.finished = true;
+    pub async fn fail(self, error: Error) {
         // A receiver that is gone has failed already.
         let _ = self.pieces.send(Err(error)).await;
-    }
-}
-
-impl Drop for BodySender {
-    fn drop(&mut self) {
-        if !self.finished {
-            let gone = Error::invalid("the body ended before all of it arrived");
-            let pieces = self.pieces.clone();
-            // With a full window the error must still arrive, or a torn body would look whole.
-            if let Err(mpsc::error::TrySendError::Full(gone)) = pieces.try_send(Err(gone))
-                && let Ok(runtime) = tokio::runtime::Handle::try_current()
-            {
-                runtime.spawn(async move {
-                    let _ = pieces.send(gone).await;
-                });
-            }
-        }
     }
 }
 
@@ -250,5 +242,36 @@ mod tests {
         }
         drop(sender);
         assert!(body.next_chunk().await.is_err());
+    }
+
+    #[test]
+    fn a_torn_body_never_looks_whole_however_its_sender_ends() {
+        let full = || {
+            let (sender, body) = Body::streamed();
+            let filled = (0..BODY_WINDOW_PIECES).map(|_| sender.pieces.try_send(Ok(Bytes::from_static(b"half"))));
+            filled.for_each(|sent| sent.unwrap());
+            (sender, body)
+        };
+        let end = |mut body: Body| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                while body.next_chunk().await?.is_some() {}
+                Ok::<(), Error>(())
+            })
+        };
+        // Dropped with a full window where no runtime is left to wait for room.
+        let (sender, body) = full();
+        drop(sender);
+        assert!(end(body).is_err());
+        // Cancelled while it waits for room to say why it fails.
+        let (sender, body) = full();
+        let mut failing = Box::pin(sender.fail(Error::invalid("the reason")));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(failing.as_mut().poll(&mut context).is_pending());
+        drop(failing);
+        assert!(end(body).is_err());
+        let (sender, body) = full();
+        sender.finish();
+        end(body).unwrap();
     }
 }

@@ -19,7 +19,7 @@ use super::request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, P
 use super::runtime::{ActorHealth, Link};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, LIST_LIMIT_MAX, SESSION_POLL};
-use crate::model::{Address, Head, Level, Manifest, Session};
+use crate::model::{Address, Durability, Head, Level, Manifest, Session};
 use crate::tiers::{Keeper, Located, Resident};
 
 /// Bytes that one streamed body may have in flight: received, being sealed, and being written.
@@ -27,6 +27,9 @@ const BODY_BYTES_MAX: u64 = (3 * BODY_WINDOW_CHUNKS * CHUNK_BYTES) as u64;
 
 /// Body permits count in units of this many bytes.
 const PERMIT_BYTES: u64 = 4096;
+
+/// Attempts to write out memory at a stop.
+const WRITE_OUT_ATTEMPTS_MAX: usize = 8;
 
 /// A request's share of the container's limits, given back when dropped.
 #[derive(Debug)]
@@ -78,6 +81,8 @@ pub(super) struct Inner {
     changes: Arc<Semaphore>,
     bounds: Bounds,
     draining: AtomicBool,
+    /// Set before memory is written out for the last time: what memory alone takes on after that is lost.
+    closed: AtomicBool,
     /// Drained by request: still read from, never changed again.
     retired: AtomicBool,
 }
@@ -94,6 +99,7 @@ impl Handle {
             changes: Arc::new(Semaphore::new(bounds.requests_max)),
             bounds,
             draining: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             retired: AtomicBool::new(false),
         }))
     }
@@ -107,7 +113,12 @@ impl Handle {
     pub async fn push(&self, push: Push, body: Body) -> Result<Pushed> {
         let in_flight = push.size.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
         let permits = self.permits_to_change(in_flight, push.deadline).await?;
-        self.0.container.ask(StoreObject { push, body, permits }).await
+        let pushed = self.0.container.ask(StoreObject { push, body, permits }).await?;
+        // Not closed yet means that it was in memory before the last writing out began.
+        if pushed.manifest.durability == Durability::Ram && self.0.closed.load(Ordering::SeqCst) {
+            return Err(shutting_down());
+        }
+        Ok(pushed)
     }
 
     /// Reads an object or a range of it.
@@ -236,6 +247,14 @@ impl Handle {
         if timeout(within, self.0.requests.acquire_many(all)).await.is_err() {
             tracing::warn!("requests are still at work at the end of the drain; they are cut off");
         }
+        self.0.closed.store(true, Ordering::SeqCst);
+        for _ in 1..WRITE_OUT_ATTEMPTS_MAX {
+            match self.0.crew.memory.ask(WriteOut).await {
+                // An actor that died over it lives again, and what is left is written by its next life.
+                Err(error) if error.retryable() => tracing::warn!(%error, "writing out memory is tried again"),
+                outcome => return outcome,
+            }
+        }
         self.0.crew.memory.ask(WriteOut).await
     }
 
@@ -254,7 +273,7 @@ impl Handle {
 
     async fn permits(&self, bytes: u64, deadline: Duration) -> Result<Permits> {
         if self.0.draining.load(Ordering::Acquire) {
-            return Err(Error::unavailable("the container is shutting down").retry_after(Duration::from_secs(1)));
+            return Err(shutting_down());
         }
         let units = bytes.div_ceil(PERMIT_BYTES).min(self.0.bounds.body_bytes_max / PERMIT_BYTES) as u32;
         let acquired = timeout(deadline, async {
@@ -266,11 +285,18 @@ impl Handle {
             (request, bytes)
         });
         match acquired.await {
+            // The drain went by while this one waited for its place.
+            Ok(_) if self.0.draining.load(Ordering::Acquire) => Err(shutting_down()),
             Ok((Ok(request), None)) => Ok(Permits { _request: request, _bytes: None, _change: None }),
             Ok((Ok(request), Some(Ok(bytes)))) => Ok(Permits { _request: request, _bytes: Some(bytes), _change: None }),
             _ => Err(at_limit()),
         }
     }
+}
+
+fn shutting_down() -> Error {
+    Error::unavailable("the container is shutting down; ask another one, or this one once it is back")
+        .retry_after(Duration::from_secs(1))
 }
 
 fn at_limit() -> Error {

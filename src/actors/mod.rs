@@ -23,6 +23,7 @@ mod cpu;
 mod crew;
 mod disk;
 mod eviction;
+mod fuse;
 mod handle;
 mod memory;
 mod nfr;

@@ -201,7 +201,9 @@ impl Reading {
         if !self.promotes || !whole || cost > self.crew.keeper.memory().usage().budget / 4 {
             return Ok(None);
         }
-        if !self.crew.eviction.ask(Consider { address: self.address.clone(), cost }).await? {
+        // Who cannot be asked wants nothing: a read does not fail over its copy in memory.
+        let wanted = self.crew.eviction.ask(Consider { address: self.address.clone(), cost }).await;
+        if !wanted.unwrap_or(false) {
             return Ok(None);
         }
         // A read neither fails nor waits for long because memory is full.

@@ -16,6 +16,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot, watch};
 
+use super::fuse::Fuse;
 use crate::error::{Error, Result};
 use crate::limits::PANIC_TEXT_CHARS_MAX;
 use crate::model::{Clock, SystemClock};
@@ -66,6 +67,7 @@ impl<M: Ask> actix::Message for Envelope<M> {
 /// Gives a behaviour a mailbox.
 struct Shell<B> {
     behaviour: B,
+    fuse: Arc<Fuse>,
     runtime: tokio::runtime::Handle,
     trouble: Arc<Trouble>,
     /// Dropped with the actor, also by a panic: that is how the supervisor learns of it.
@@ -80,7 +82,11 @@ impl<B: Serves<M>, M: Ask> Handler<Envelope<M>> for Shell<B> {
     type Result = ();
 
     fn handle(&mut self, Envelope { message, reply }: Envelope<M>, _: &mut Context<Self>) {
-        match catch_unwind(AssertUnwindSafe(|| self.behaviour.serve(message))) {
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            self.fuse.burn();
+            self.behaviour.serve(message)
+        }));
+        match served {
             // Whoever asked may have gone: nobody to tell.
             Ok(Answer::Ready(answer)) => drop(reply.send(answer)),
             Ok(Answer::Later(answer)) => {
@@ -161,6 +167,7 @@ struct Shared<B: Unpin + 'static> {
     address: watch::Sender<Option<Addr<Shell<B>>>>,
     permits: Semaphore,
     bound: usize,
+    fuse: Arc<Fuse>,
     trouble: Arc<Trouble>,
     behaviour: PhantomData<fn() -> B>,
 }
@@ -254,6 +261,7 @@ impl ActorRuntime {
             address: watch::channel(None).0,
             permits: Semaphore::new(bound),
             bound,
+            fuse: Arc::new(Fuse::of(name)),
             trouble: Arc::default(),
             behaviour: PhantomData,
         });
@@ -268,8 +276,8 @@ impl ActorRuntime {
                 if stopping.load(Ordering::Acquire) {
                     return;
                 }
-                shared.trouble.restarts.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(actor = shared.name, "an actor died; it is started again");
+                let restarts = shared.trouble.restarts.fetch_add(1, Ordering::Relaxed) + 1;
+                tracing::error!(actor = shared.name, restarts, "an actor died; it is started again");
                 backoff = if born.elapsed() > LIVED_LONG { BACKOFF_FIRST } else { (backoff * 2).min(BACKOFF_LONGEST) };
                 tokio::time::sleep(backoff).await;
             }
@@ -307,7 +315,7 @@ async fn live_once<B: Send + Unpin + 'static>(
                 resume_unwind(panic);
             }
         };
-        let shell = Shell { behaviour, runtime, trouble, _alive: alive };
+        let shell = Shell { behaviour, fuse: Arc::clone(&link.fuse), runtime, trouble, _alive: alive };
         link.address.send_replace(Some(shell.start()));
     });
     if placed {

@@ -49,6 +49,9 @@ pub struct Serve {
     /// How containers talk to each other: auto or local.
     #[arg(long, value_name = "auto|local|URL")]
     pub bus: Option<String>,
+    /// Where level 3 is: a folder, as a path or as file:///path; none switches it off.
+    #[arg(long, value_name = "URL")]
+    pub cloud: Option<String>,
     /// What this process does.
     #[arg(long, value_name = "ROLE", value_delimiter = ',', default_value = "container")]
     pub role: Vec<String>,
@@ -88,6 +91,7 @@ impl Serve {
             ("keys.file", &self.keys),
             ("http.addr", &self.http),
             ("bus.mode", &self.bus),
+            ("cloud.url", &self.cloud),
         ];
         let named = named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
         self.settings.iter().cloned().chain(named).collect()

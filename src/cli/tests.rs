@@ -24,7 +24,7 @@ fn every_kind_has_the_exit_code_of_its_position() {
 fn commands_of_the_contract_are_understood() {
     for line in [
         "meshstore demo --keep",
-        "meshstore serve --config f --site s --name n --data d --keys k --http 127.0.0.1:0 --bus auto --role container --set a.b=c --json",
+        "meshstore serve --config f --site s --name n --data d --keys k --http 127.0.0.1:0 --bus auto --cloud u --role container --set a.b=c --json",
         "meshstore push a b c/d/ -r --durability ram --nfr compress=none --content-type text/plain --meta a=b --meta c=d",
         "meshstore push - c/k",
         "meshstore pull c/k -",

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::Host;
 use super::declare::{Key, Reader, settings};
-use super::shape::{ADDR, BUS, EVICTION, FORMAT, LEVEL, MILLIS, NAME, PATH, SIZE, TRUTH, count};
-use crate::model::{EvictionKind, Name};
+use super::shape::{ADDR, BUS, CLOUD, EVICTION, FORMAT, LEVEL, MILLIS, NAME, PATH, SIZE, TRUTH, count};
+use crate::model::{CloudUrl, EvictionKind, Name};
 use crate::telemetry::{LevelFilter, LogFormat};
 
 /// How the containers of a site find each other.
@@ -80,6 +80,20 @@ settings! { host;
     store: StoreConfig {
         /// Bytes of its page cache, part of memory.budget_bytes.
         cache_bytes: u64 = SIZE, "32MiB, at most an eighth of memory.budget_bytes" => (memory.budget_bytes / 8).min(32 << 20);
+    }
+
+    /// Level 3: sealed bytes in a cloud.
+    cloud: CloudConfig {
+        /// Where it is: a folder, as a path or as file:///path; containers of a site may share one.
+        /// `none` switches level 3 off.
+        url: Option<CloudUrl> = CLOUD, "folder cloud in data.dir" => Some(CloudUrl::Folder(data.dir.join("cloud")));
+        /// Calls to it that are on their way at once.
+        concurrency: usize = count::<1, 256>("a number from 1 to 256"), "8";
+        /// How long a small call may take (a question, a manifest, a range), in milliseconds; one that
+        /// fails in passing is made four times.
+        timeout_ms: u64 = MILLIS, "10000";
+        /// How long one part of an upload, or putting its parts together, may take, in milliseconds.
+        upload_timeout_ms: u64 = MILLIS, "300000";
     }
 
     /// Sealing: compression, encryption and checks.

@@ -19,8 +19,8 @@ use std::path::PathBuf;
 pub use declare::Key;
 pub use fault::{Fault, Origin};
 pub use keys::{
-    AuthConfig, BusConfig, BusMode, Config, ContainerConfig, DataConfig, HttpConfig, KEYS, KeysConfig, LimitsConfig,
-    LogConfig, MemoryConfig, NfrConfig, SECTIONS, SiteConfig, StoreConfig,
+    AuthConfig, BusConfig, BusMode, CloudConfig, Config, ContainerConfig, DataConfig, HttpConfig, KEYS, KeysConfig,
+    LimitsConfig, LogConfig, MemoryConfig, NfrConfig, SECTIONS, SiteConfig, StoreConfig,
 };
 pub use reference::{reference, reference_markdown};
 

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 
 use super::keys::BusMode;
 use crate::error::{Error, Result};
-use crate::model::{EvictionKind, Name};
+use crate::model::{CloudUrl, EvictionKind, Name};
 use crate::telemetry::{LevelFilter, LogFormat};
 
 /// Longest duration a key may name: a day. Longer ones are typing errors.
 const MILLIS_MAX: u64 = 86_400_000;
+
+/// The value that switches level 3 off.
+const NO_CLOUD: &str = "none";
 
 /// A type of value: what it takes in words, how to read it, how to show it.
 pub(super) struct Shape<T> {
@@ -36,6 +39,22 @@ fn read_path(text: &str) -> Result<PathBuf> {
         return Err(bad("'~' is not expanded here; write the path out", text));
     }
     Ok(PathBuf::from(text))
+}
+
+pub(super) const CLOUD: Shape<Option<CloudUrl>> =
+    Shape { takes: "a path, file:///path or none", read: read_cloud, show: show_cloud };
+
+fn read_cloud(text: &str) -> Result<Option<CloudUrl>> {
+    if text == NO_CLOUD { Ok(None) } else { text.parse().map(Some) }
+}
+
+fn show_cloud(cloud: &Option<CloudUrl>) -> String {
+    match cloud.as_ref().map(CloudUrl::to_string) {
+        None => NO_CLOUD.to_owned(),
+        // A folder of that name would be read back as no cloud.
+        Some(text) if text == NO_CLOUD => format!("./{text}"),
+        Some(text) => text,
+    }
 }
 
 pub(super) const ADDR: Shape<SocketAddr> =
@@ -191,6 +210,18 @@ mod tests {
     fn a_bus_url_is_not_built_yet_and_nonsense_is_invalid() {
         assert_eq!(read_bus("nats://127.0.0.1:4222").unwrap_err().kind(), Kind::Unimplemented);
         assert_eq!(read_bus("nats").unwrap_err().kind(), Kind::Invalid);
+    }
+
+    #[test]
+    fn a_cloud_is_a_folder_or_none() {
+        for (text, shown) in [("none", "none"), ("./none", "./none"), ("file:///srv/c", "/srv/c"), ("c", "c")] {
+            let cloud = read_cloud(text).unwrap();
+            assert_eq!(show_cloud(&cloud), shown, "{text}");
+            assert_eq!(read_cloud(shown).unwrap(), cloud, "{text}");
+        }
+        assert_eq!(show_cloud(&Some(CloudUrl::Folder("none".into()))), "./none");
+        assert_eq!(read_cloud("s3://bucket").unwrap_err().kind(), Kind::Unimplemented);
+        assert_eq!(read_cloud("ftp://host").unwrap_err().kind(), Kind::Invalid);
     }
 
     #[test]

@@ -120,6 +120,20 @@ fn beyond_loopback_there_are_tokens_and_a_word_that_allows_plain_text() {
 }
 
 #[test]
+fn the_cloud_is_a_folder_of_its_own() {
+    let cloud = |flags: &[(&str, &str)]| from("[data]\ndir = '/data'", &[], flags).map(|config| config.cloud.url);
+    assert_eq!(cloud(&[]).unwrap().unwrap().to_string(), "/data/cloud");
+    assert_eq!(cloud(&[("cloud.url", "none")]).unwrap(), None);
+    for good in ["/data/framesets", "/data/cloud", "/clouds/frames", "/"] {
+        assert_eq!(cloud(&[("cloud.url", good)]).is_ok(), good != "/", "{good}");
+    }
+    for bad in ["/data", "/data/", "file:///data/frames", "/data/./staging/x", "/data/quarantine"] {
+        let found = cloud(&[("cloud.url", bad)]).unwrap_err();
+        assert!(found.len() == 1 && found[0].key == "cloud.url" && found[0].to_string().contains("level 2"), "{bad}");
+    }
+}
+
+#[test]
 fn faults_become_one_error() {
     let only = Fault::combine(&from("", &[], &[("bus.mode", "nats://x")]).unwrap_err());
     assert_eq!(only.kind(), Kind::Unimplemented);

@@ -2,6 +2,7 @@
 
 mod address;
 mod chunks;
+mod cloud;
 mod condition;
 mod digest;
 mod dot;
@@ -18,6 +19,7 @@ mod version;
 
 pub use address::{Address, Name};
 pub use chunks::Chunks;
+pub use cloud::{CloudUrl, Receipt};
 pub use condition::Condition;
 pub use digest::{Digest, DigestKind};
 pub use dot::{Dot, Incarnation};
@@ -27,7 +29,7 @@ pub use policy::{CollectionPolicy, Durability, EvictionKind, Quota, SyncRule, Vi
 pub use random::{Rng, SeededRng};
 pub use range::ByteRange;
 pub use session::Session;
-pub use time::{Clock, ManualClock, SystemClock};
+pub use time::{Clock, ManualClock, SystemClock, SystemTimer, Timer};
 pub use token::{Permission, Scope, TokenId, TokenRecord, check_bearer};
 pub use usage::Usage;
 pub use version::{ContainerId, Version, VersionClock};

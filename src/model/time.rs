@@ -1,7 +1,9 @@
 //! Time as a trait, so that a simulation owns it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::BoxFuture;
 
 /// Where wall-clock time comes from.
 pub trait Clock: Send + Sync {
@@ -16,6 +18,23 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    }
+}
+
+/// Where waiting comes from, for those who must give up or try again after a while.
+pub trait Timer: Send + Sync {
+    /// Is over when the delay is.
+    fn after(&self, delay: Duration) -> BoxFuture<'static, ()>;
+}
+
+/// Waits as long as it is told, on the tokio runtime that polls it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemTimer;
+
+impl Timer for SystemTimer {
+    fn after(&self, delay: Duration) -> BoxFuture<'static, ()> {
+        // Made inside: a sleep can only be made where a runtime is entered.
+        Box::pin(async move { tokio::time::sleep(delay).await })
     }
 }
 

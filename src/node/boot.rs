@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actors::{Actors, Bounds, CrewOptions, Handle};
-use crate::config::Config;
+use crate::config::{CloudConfig, Config};
 use crate::control::Collections;
 use crate::error::{Error, Result};
-use crate::model::{Clock, Incarnation, Rng, SystemClock};
+use crate::model::{Clock, Incarnation, Rng, SystemClock, SystemTimer};
 use crate::nfr::{Keyring, SystemRng};
 use crate::store::{Fs, LockGuard, RealFs, Store, StoreOptions, io_error};
-use crate::tiers::{DiskTier, Keeper, MemoryTier, Recovery, Sequencer};
+use crate::tiers::{CloudParts, CloudTier, DiskTier, Keeper, MemoryTier, Recovery, Sequencer};
 
 use super::authority::SiteTokens;
 use super::keys;
@@ -68,6 +68,7 @@ pub struct Container {
     actors: Actors,
     tokens: SiteTokens,
     recovery: Recovery,
+    cloud: Option<CloudTier>,
     /// Last, so that nobody else opens the folder before all else is gone.
     _lock: LockGuard,
 }
@@ -83,10 +84,11 @@ impl Container {
         let parts = Parts::open(Arc::new(RealFs), root, Arc::new(SystemClock), &SystemRng, sizes)?;
         let sealed = parts.keeper.disk().usage()?.objects > 0;
         let keyring = keys::load_or_make(&config.keys.file, &SystemRng, sealed)?;
+        let cloud = open_cloud(&config.cloud)?;
         let recovery = parts.recovery;
         let actors = start_actors(config, parts.keeper, parts.collections, keyring)?;
         let tokens = SiteTokens::open(config, Arc::clone(actors.handle().keeper()))?;
-        Ok(Container { actors, tokens, recovery, _lock: lock })
+        Ok(Container { actors, tokens, recovery, cloud, _lock: lock })
     }
 
     /// What doors hold.
@@ -104,6 +106,11 @@ impl Container {
         self.recovery
     }
 
+    /// Level 3, unless it is switched off. Its methods block: call them from blocking threads.
+    pub fn cloud(&self) -> Option<&CloudTier> {
+        self.cloud.as_ref()
+    }
+
     /// Finishes what is at work within `grace`, writes out what memory alone holds, and ends.
     pub async fn stop(self, grace: Duration) -> Result<usize> {
         let written = self.handle().drain(grace).await;
@@ -114,6 +121,19 @@ impl Container {
             .map_err(|error| Error::internal("the actors did not stop cleanly").because(error))?;
         written
     }
+}
+
+fn open_cloud(config: &CloudConfig) -> Result<Option<CloudTier>> {
+    let Some(url) = &config.url else { return Ok(None) };
+    let parts = CloudParts {
+        clock: Arc::new(SystemClock),
+        timer: Arc::new(SystemTimer),
+        rng: Arc::new(SystemRng),
+        concurrency: config.concurrency,
+        timeout: Duration::from_millis(config.timeout_ms),
+        upload_timeout: Duration::from_millis(config.upload_timeout_ms),
+    };
+    CloudTier::open(url, parts).map(Some)
 }
 
 fn start_actors(config: &Config, keeper: Keeper, collections: Arc<Collections>, keyring: Keyring) -> Result<Actors> {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +17,9 @@ use super::boot::Container;
 
 /// How long requests may go on after a signal to stop.
 const STOP_GRACE: Duration = Duration::from_secs(20);
+
+/// The least time that answers on their way have after the requests are done.
+const DOOR_GRACE_LEAST: Duration = Duration::from_secs(1);
 
 /// Runs a container until SIGTERM or SIGINT. Prints one line with its addresses once it is ready.
 pub fn serve(config: Config, origins: Origins, json: bool) -> Result<()> {
@@ -42,8 +45,14 @@ async fn run(config: &Config, origins: &Origins, json: bool) -> Result<()> {
     announce(config, door.addr(), json)?;
     let name = stop.await;
     tracing::info!(signal = name, "stopping");
-    let (_, stopped) = tokio::join!(door.stop(STOP_GRACE), container.stop(STOP_GRACE));
-    tracing::info!(written_out = stopped?, "stopped");
+    let end = Instant::now() + STOP_GRACE;
+    let rest = || end.saturating_duration_since(Instant::now());
+    // The door stays open meanwhile, so that whoever is refused hears why.
+    let drained = container.handle().drain(STOP_GRACE).await;
+    door.stop(rest().max(DOOR_GRACE_LEAST)).await;
+    // What could not be written out is tried once more: nobody else asks any more.
+    let stopped = container.stop(rest()).await?;
+    tracing::info!(written_out = drained.unwrap_or(0) + stopped, "stopped");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! What every [`Tier`] must do, plain and while its disk fails.
+//! What every [`Tier`] must do, plain and while its disk fails. Level 3 runs it in `cloud/tests/`.
 
 use std::io;
 use std::path::Path;
@@ -12,16 +12,16 @@ use crate::model::{Address, Clock, ContainerId, Dot, Durability, FrameId, Incarn
 use crate::model::{Digest, DigestKind, NfrSpec, Seal, SeededRng, Version};
 use crate::store::{FaultFs, FaultOp, Fs, RealFs, SimFs, Store, StoreOptions};
 
-fn address(key: &str) -> Address {
+pub fn address(key: &str) -> Address {
     format!("tier/{key}").parse().unwrap()
 }
 
-fn version(time: u64) -> Version {
+pub fn version(time: u64) -> Version {
     Version { time, container: ContainerId(1) }
 }
 
 /// A copy of version `time` with `len` bytes that say which version they are.
-fn copy(time: u64, len: usize) -> TierCopy {
+pub fn copy(time: u64, len: usize) -> TierCopy {
     let bytes = Bytes::from(vec![time as u8; len]);
     let mut frame = [0; 16];
     frame[..8].copy_from_slice(&crate::model::Rng::u64(&SeededRng::new(time)).to_be_bytes());
@@ -44,7 +44,7 @@ fn copy(time: u64, len: usize) -> TierCopy {
 }
 
 /// Which version an address holds, by manifest and by bytes, which must agree.
-fn held(tier: &dyn Tier, key: &str) -> Option<u64> {
+pub fn held(tier: &dyn Tier, key: &str) -> Option<u64> {
     let copy = tier.get(&address(key)).unwrap()?;
     let bytes = copy.bytes.read(0..copy.bytes.len()).unwrap();
     assert_eq!(bytes.len() as u64, copy.manifest.size);
@@ -96,7 +96,7 @@ fn a_reader_finishes_on_its_version(tier: &dyn Tier) {
     }
 }
 
-fn suite(tier: &dyn Tier) {
+pub fn suite(tier: &dyn Tier) {
     what_is_put_is_got(tier);
     the_newest_version_wins(tier);
     objects_do_not_touch_each_other(tier);

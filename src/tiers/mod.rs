@@ -1,8 +1,9 @@
-//! Where bytes rest: memory, disk, and what keeps the two in step.
+//! Where bytes rest: memory, disk, cloud, and what keeps the first two in step.
 //!
 //! A tier knows manifests and bytes, never keys or compression: what it is given is already in the
 //! form it rests in. Actors drive the tiers; nothing here spawns, sleeps or waits for a message.
 
+mod cloud;
 mod dirty;
 mod disk;
 pub mod eviction;
@@ -17,6 +18,7 @@ mod conformance;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use cloud::{CloudHead, CloudParts, CloudReader, CloudTier};
 pub use disk::{DiskTier, DiskUsage, FrameReader, Recovery, StagedFrame, Staging};
 pub use keeper::{Binding, Change, Draft, Job, Keeper, Located, Outcome, Show, Swept};
 pub use memory::{MemoryTier, MemoryUsage, Note, Reservation, Resident, Ticket};

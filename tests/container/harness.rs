@@ -128,8 +128,18 @@ impl Process {
 
     /// Ends it in order: SIGTERM, and an exit code of 0.
     pub fn terminate(&mut self) {
+        self.signal("TERM");
+        self.ended();
+    }
+
+    /// Sends a signal and does not wait for what comes of it.
+    pub fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
+    /// Waits until it has ended by itself, with an exit code of 0.
+    pub fn ended(&mut self) {
         let mut running = self.running.take().expect("it runs");
-        signal(running.pid, "TERM");
         let status = running.wait();
         assert!(status.success(), "SIGTERM must end a container well: {status}; {}", self.said());
     }

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod admin;
+mod cloud;
 mod doors;
 mod durability;
 mod harness;
 mod kill;
 mod safety;
 mod streaming;
+mod upheaval;

@@ -126,6 +126,21 @@ pub const SESSION_POLL: Duration = Duration::from_millis(20);
 /// Longest policy that a door reads.
 pub const POLICY_BYTES_MAX: usize = 64 << 10;
 
+/// How often the files of the door's certificate are looked at.
+pub const TLS_LOOK_PERIOD: Duration = Duration::from_secs(1);
+
+/// Bearers and addresses whose requests are counted apart; beyond that strangers are counted together.
+pub const RATE_BUCKETS_MAX: usize = 10_000;
+
+/// Connections that may wait for a place at the door.
+pub const LISTEN_QUEUE_MAX: u32 = 1024;
+
+/// Headers of one request. The web server's own bound; a test keeps this number true.
+pub const HEADERS_MAX: usize = 96;
+
+/// Bytes of one request's head. The web server's own bound; a test keeps this number true.
+pub const HEAD_BYTES_MAX: usize = 128 << 10;
+
 /// Longest subject or group of a token.
 pub const SUBJECT_BYTES_MAX: usize = 128;
 

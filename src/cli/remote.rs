@@ -24,11 +24,17 @@ pub struct Remote {
     /// File that holds the token; else MESHSTORE_TOKEN holds it or MESHSTORE_TOKEN_FILE names its file.
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Certificates in PEM of the authority to trust for https; else what the host trusts.
+    #[arg(long, global = true, env = "MESHSTORE_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 impl Remote {
     pub(super) fn client(&self) -> Result<Client> {
-        Client::new(&self.url, self.token()?)
+        let ca = self.ca.as_deref().map(|path| {
+            std::fs::read(path).map_err(|error| files::failed("read the authority's certificate", path, error))
+        });
+        Client::trusting(&self.url, self.token()?, ca.transpose()?.as_deref())
     }
 
     fn token(&self) -> Result<Option<String>> {

@@ -8,6 +8,7 @@ mod answer;
 mod object;
 mod pull;
 mod push;
+mod tls;
 mod transport;
 
 pub use object::{Item, ListPage, Object};

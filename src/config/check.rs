@@ -52,9 +52,17 @@ fn check_door(config: &Config, given: &Given, faults: &mut Vec<Fault>) {
     let mut fault = |key: &'static str, error: Error| faults.push(Fault::new(key, given.origin(key), error));
     let http = &config.http;
     let beyond = !http.addr.ip().is_loopback();
-    if beyond && !http.plaintext {
-        let why = "beyond loopback all who share the network can read along; allow it with http.plaintext = true";
-        fault("http.addr", Error::invalid(why).with("value", http.addr));
+    match (&config.tls.cert, &config.tls.key) {
+        (Some(_), None) => fault("tls.key", Error::invalid("a certificate needs its key; name the key's file")),
+        (None, Some(_)) => {
+            fault("tls.cert", Error::invalid("a key needs its certificate; name the certificate's file"));
+        }
+        (None, None) if beyond && !http.plaintext => {
+            let why = "beyond loopback without TLS all who share the network can read along; name tls.cert and \
+                       tls.key, or allow it with http.plaintext = true";
+            fault("http.addr", Error::invalid(why).with("value", http.addr));
+        }
+        _ => {}
     }
     if beyond && !config.auth.required {
         let why = "beyond loopback tokens are required; leave this out, or bind to 127.0.0.1 or ::1";

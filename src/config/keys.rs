@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Host;
+use super::budget;
 use super::declare::{Key, Reader, settings};
-use super::shape::{ADDR, BUS, CLOUD, EVICTION, FORMAT, LEVEL, MILLIS, NAME, PATH, SIZE, TRUTH, count};
+use super::shape::{ADDR, BUS, CLOUD, EVICTION, FORMAT, LEVEL, MILLIS, NAME, OPTIONAL_PATH, PATH, SIZE, TRUTH, count};
 use crate::model::{CloudUrl, EvictionKind, Name};
 use crate::telemetry::{LevelFilter, LogFormat};
 
@@ -52,8 +53,23 @@ settings! { host;
         plaintext: bool = TRUTH, "false";
         /// Threads that serve HTTP.
         workers: usize = count::<1, 256>("a number from 1 to 256"), "the number of cores, at most 4" => host.cores.clamp(1, 4);
+        /// How long the head of a connection's first request may take to arrive, and before it the
+        /// handshake of TLS, in milliseconds.
+        head_timeout_ms: u64 = MILLIS, "10000";
+        /// The longest pause inside a body, in either direction, in milliseconds: who sends or takes
+        /// nothing for so long is cut off.
+        stall_timeout_ms: u64 = MILLIS, "30000";
         /// How long a connection may idle between two requests, in milliseconds.
         idle_timeout_ms: u64 = MILLIS, "75000";
+    }
+
+    /// Encryption of what goes through the door. Both files are read again on SIGHUP and when they change;
+    /// connections that are open stay open.
+    tls: TlsConfig {
+        /// Certificate chain in PEM, the container's own first. With it the door speaks TLS only.
+        cert: Option<PathBuf> = OPTIONAL_PATH, "none" => None;
+        /// Private key of the certificate in PEM, readable by its owner only.
+        key: Option<PathBuf> = OPTIONAL_PATH, "none" => None;
     }
 
     /// Who may use the container.
@@ -104,6 +120,12 @@ settings! { host;
 
     /// What one container takes on; beyond a limit the answer is `busy` or `too_large`.
     limits: LimitsConfig {
+        /// Connections in all; further ones wait until one of these ends. Each may hold a piece of a body that
+        /// waits for its turn, so their number is part of the memory budget.
+        connections_max: usize = count::<1, 1_000_000>("a number from 1 to 1000000"), "as many as memory.budget_bytes has room for, 8 to 4096" => budget::connections(memory.budget_bytes, memory.level1_bytes, store.cache_bytes);
+        /// Requests a second from one bearer of a token, or without a token from one address; 0 for no
+        /// limit. Beyond it the answer is `busy` and says when to come back.
+        requests_per_s: usize = count::<0, 1_000_000_000>("a number from 0 to 1000000000"), "1000 beyond loopback, 0 on it" => if http.addr.ip().is_loopback() { 0 } else { 1000 };
         /// Requests in flight at once.
         requests_max: usize = count::<1, 1_000_000>("a number from 1 to 1000000"), "1024";
         /// Plain bytes of the largest object.

@@ -64,6 +64,13 @@ fn read_addr(text: &str) -> Result<SocketAddr> {
     text.parse().map_err(|_| bad("an address is IP:PORT, such as 127.0.0.1:7700 or [::1]:7700", text))
 }
 
+/// A path, or nothing where the text is empty.
+pub(super) const OPTIONAL_PATH: Shape<Option<PathBuf>> = Shape {
+    takes: "a path",
+    read: |text| if text.is_empty() { Ok(None) } else { read_path(text).map(Some) },
+    show: |path| path.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
+};
+
 pub(super) const TRUTH: Shape<bool> = Shape { takes: "true or false", read: read_truth, show: bool::to_string };
 
 fn read_truth(text: &str) -> Result<bool> {
@@ -204,6 +211,7 @@ mod tests {
             assert_eq!(read_addr(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
         assert!(read_truth("yes").is_err() && read_truth("true").unwrap());
+        assert_eq!((OPTIONAL_PATH.show)(&(OPTIONAL_PATH.read)("").unwrap()), "");
     }
 
     #[test]

@@ -109,14 +109,19 @@ fn budgets_must_fit() {
 }
 
 #[test]
-fn beyond_loopback_there_are_tokens_and_a_word_that_allows_plain_text() {
+fn beyond_loopback_there_are_tokens_and_tls_or_a_word_that_allows_plain_text() {
     let open = "[http]\naddr = '0.0.0.0:80'\n";
     let found = faults(&format!("{open}[auth]\nrequired = false"), &[], &[]);
     assert!(found[0].starts_with("http.addr") && found[0].contains("http.plaintext"), "{found:?}");
     assert!(found[1].starts_with("auth.required"), "{found:?}");
     let config = from(&format!("{open}plaintext = true"), &[], &[]).unwrap();
     assert!(config.auth.required);
-    assert!(!from("", &[], &[]).unwrap().auth.required);
+    let config = from(&format!("{open}[tls]\ncert = 'c'\nkey = 'k'"), &[], &[]).unwrap();
+    assert!(config.auth.required && config.tls.cert == Some("c".into()) && config.limits.requests_per_s == 1000);
+    assert!(faults("[tls]\ncert = 'c'", &[], &[])[0].starts_with("tls.key"));
+    assert!(faults("[tls]\nkey = 'k'", &[], &[])[0].starts_with("tls.cert"));
+    let config = from("", &[], &[]).unwrap();
+    assert!(!config.auth.required && config.limits.requests_per_s == 0 && config.tls.cert.is_none());
 }
 
 #[test]

@@ -93,6 +93,11 @@ pub(super) fn check(
     Ok(Some(record))
 }
 
+/// Whether nothing is asked of those who read this path, so that a watchman is never turned away.
+pub(super) fn is_open(path: &str) -> bool {
+    matches!(need(&Method::GET, path), Ok(Need::Nothing))
+}
+
 fn need<'a>(method: &Method, path: &'a str) -> Result<Need<'a>> {
     let below = |prefix: &str| path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let Some((rule, rest)) = RULES.iter().find_map(|(prefix, rule)| Some((rule, below(prefix)?))) else {

@@ -18,11 +18,14 @@ mod health;
 mod objects;
 mod path;
 mod problem;
+mod rate;
 mod reply;
 mod route;
 mod server;
+mod tls;
 
 pub use self::core::Core;
 pub use admin::Admin;
 pub use authority::Authority;
 pub use server::{Door, GatewayOptions, serve};
+pub use tls::Tls;

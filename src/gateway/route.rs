@@ -14,6 +14,7 @@ use futures_util::future::{Either, LocalBoxFuture};
 
 use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
+use super::rate::Who;
 use super::server::Shared;
 use super::{access, admin, collections, health, problem};
 use crate::error::{Error, Result};
@@ -58,8 +59,16 @@ pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
 fn admit(door: &Shared, request: &HttpRequest) -> Result<()> {
     let head = request.head();
     door.guard.check(head)?;
-    access::check(&*door.authority, &head.headers, &head.method, head.uri.path())?;
-    Ok(())
+    let path = head.uri.path();
+    let whose = access::check(&*door.authority, &head.headers, &head.method, path);
+    if !access::is_open(path) {
+        // A refused token counts against the address that sent it, so nobody tries many.
+        door.rate.take(match &whose {
+            Ok(Some(record)) => Who::Token(record.id),
+            _ => Who::Peer(head.peer_addr.map(|addr| addr.ip())),
+        })?;
+    }
+    whose.map(drop)
 }
 
 /// The work a request asks for, or (as `Err`) the answer that is known already.

@@ -1,24 +1,30 @@
 //! The listening socket, its workers and their limits; start and stop.
 //!
-//! The head of a request has fixed limits of actix-web's own: 96 headers and 128 KiB. Beyond these,
-//! and for what is no HTTP at all, it answers a bare 400, 408 or 431 and closes the connection.
+//! The head of a request has fixed limits of actix-web's own, [`crate::limits::HEADERS_MAX`] and
+//! [`crate::limits::HEAD_BYTES_MAX`]. Beyond these, and for what is no HTTP at all, it answers a bare 400, 408 or 431 and closes the connection.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{ServerHandle, ServiceRequest, fn_service};
 use actix_web::http::KeepAlive;
 use actix_web::{App, HttpServer};
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
 use super::admin::Admin;
 use super::authority::Authority;
 use super::core::Core;
 use super::guard::Guard;
+use super::rate::Rate;
 use super::route;
+use super::tls::Tls;
 use crate::error::{Error, Result};
-use crate::limits::REQUEST_DEADLINE_DEFAULT;
+use crate::limits::{LISTEN_QUEUE_MAX, REQUEST_DEADLINE_DEFAULT};
+use crate::sys;
 
 /// A stop that outlasts its grace is forced by [`Door::stop`]; the server's own limit is never met.
 const SHUTDOWN_SECONDS_MAX: u64 = 24 * 3600;
@@ -28,11 +34,15 @@ const SHUTDOWN_SECONDS_MAX: u64 = 24 * 3600;
 pub struct GatewayOptions {
     /// Where to listen; port 0 takes a free one.
     pub addr: SocketAddr,
+    /// The certificate, where the door speaks TLS.
+    pub tls: Option<Arc<Tls>>,
     /// Threads that serve connections.
     pub workers: usize,
     /// Connections in all; further ones wait in the listen queue.
     pub connections_max: usize,
-    /// How long the first head of a connection may take to arrive.
+    /// Requests a second from one bearer or address; 0 for no limit.
+    pub requests_per_s: u64,
+    /// How long the first head of a connection may take to arrive, and a handshake before it.
     pub head_timeout: Duration,
     /// How long a connection may rest between two requests.
     pub keep_alive: Duration,
@@ -50,6 +60,8 @@ impl GatewayOptions {
     pub fn at(addr: SocketAddr) -> Self {
         GatewayOptions {
             addr,
+            tls: None,
+            requests_per_s: 0,
             workers: 2,
             connections_max: 4096,
             head_timeout: Duration::from_secs(10),
@@ -68,12 +80,14 @@ pub(super) struct Shared {
     pub(super) authority: Arc<dyn Authority>,
     pub(super) options: GatewayOptions,
     pub(super) guard: Guard,
+    pub(super) rate: Rate,
 }
 
 /// An open door. Dropping it shuts it at once.
 #[derive(Debug)]
 pub struct Door {
     addr: SocketAddr,
+    scheme: &'static str,
     server: ServerHandle,
     task: JoinHandle<()>,
 }
@@ -87,7 +101,8 @@ pub async fn serve(
 ) -> Result<Door> {
     let workers = options.workers.max(1);
     let guard = Guard::of(options.addr);
-    let shared = Arc::new(Shared { core, admin, authority, guard, options: options.clone() });
+    let rate = Rate::per_second(options.requests_per_s);
+    let shared = Arc::new(Shared { core, admin, authority, guard, rate, options: options.clone() });
     let factory = move || {
         let shared = Arc::clone(&shared);
         App::new().default_service(fn_service(move |request: ServiceRequest| route::answer(&shared, request)))
@@ -100,10 +115,16 @@ pub async fn serve(
         .shutdown_timeout(SHUTDOWN_SECONDS_MAX)
         .tcp_nodelay(true)
         .disable_signals()
-        .bind(options.addr)
-        .map_err(|error| {
-            Error::unavailable("cannot listen here; choose another address").with("addr", options.addr).because(error)
-        })?;
+        .tls_handshake_timeout(options.head_timeout);
+    let cannot = |error| {
+        Error::unavailable("cannot listen here; choose another address").with("addr", options.addr).because(error)
+    };
+    let socket = listen(&options).map_err(cannot)?;
+    let (server, scheme) = match &options.tls {
+        Some(tls) => (server.listen_rustls_0_23(socket, tls.config()?), "https"),
+        None => (server.listen(socket), "http"),
+    };
+    let server = server.map_err(cannot)?;
     let addr = server.addrs().first().copied().ok_or_else(|| Error::internal("the server listens nowhere"))?;
     let running = server.run();
     let server = running.handle();
@@ -112,13 +133,29 @@ pub async fn serve(
             tracing::error!(%addr, %error, "the http door broke");
         }
     });
-    Ok(Door { addr, server, task })
+    Ok(Door { addr, scheme, server, task })
+}
+
+/// A socket whose connections end when their peers take nothing for long: a writer that waits for such
+/// a peer is not woken by any timer of its own.
+fn listen(options: &GatewayOptions) -> io::Result<TcpListener> {
+    let socket = if options.addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(options.addr)?;
+    let listener = socket.listen(LISTEN_QUEUE_MAX)?.into_std()?;
+    sys::end_when_stalled(listener.as_fd(), options.idle_timeout)?;
+    Ok(listener)
 }
 
 impl Door {
     /// Where it listens, with the port it got.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where it is asked.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.addr)
     }
 
     /// Shuts the door: takes no new connections, lets requests finish for `grace`, then cuts them.

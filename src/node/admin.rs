@@ -1,6 +1,5 @@
 //! The container as its admin door shows it.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ pub struct Overseer {
     name: String,
     started_ms: u64,
     recovery: RecoveryReport,
-    http: OnceLock<SocketAddr>,
+    http: OnceLock<String>,
 }
 
 impl Overseer {
@@ -54,9 +53,9 @@ impl Overseer {
     }
 
     /// Takes note of where the HTTP door is.
-    pub fn opened(&self, addr: SocketAddr) {
+    pub fn opened(&self, url: String) {
         // A second door would be another process' matter.
-        let _ = self.http.set(addr);
+        let _ = self.http.set(url);
     }
 }
 
@@ -108,7 +107,7 @@ impl Admin for Overseer {
             uptime_s: SystemClock.now_ms().saturating_sub(self.started_ms) / 1000,
             pid: std::process::id(),
             ready: self.handle.ready(),
-            http: self.http.get().map(|addr| format!("http://{addr}")),
+            http: self.http.get().cloned(),
             recovery: self.recovery,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actors::{Actors, Bounds, CrewOptions, Handle};
-use crate::config::{CloudConfig, Config};
+use crate::config::{CloudConfig, Config, in_flight_bytes};
 use crate::control::Collections;
 use crate::error::{Error, Result};
 use crate::model::{Clock, Incarnation, Rng, SystemClock, SystemTimer};
@@ -144,20 +144,15 @@ fn start_actors(config: &Config, keeper: Keeper, collections: Arc<Collections>, 
         object_bytes_max: config.limits.object_bytes_max,
         bounds: Bounds {
             requests_max: config.limits.requests_max,
-            // What level 1 and the store's cache leave, less a reserve for everything else.
-            body_bytes_max: in_flight(config),
+            body_bytes_max: in_flight_bytes(
+                config.memory.budget_bytes,
+                config.memory.level1_bytes,
+                config.store.cache_bytes,
+            ),
         },
     };
     let main = tokio::runtime::Handle::current();
     Actors::start(main, Arc::new(keeper), collections, keyring, Arc::new(SystemRng), options)
-}
-
-/// An eighth of the budget, or less where level 1 and the cache leave less: what the allocator keeps of
-/// freed chunks needs room as well.
-fn in_flight(config: &Config) -> u64 {
-    let memory = &config.memory;
-    let left = memory.budget_bytes.saturating_sub(memory.level1_bytes + config.store.cache_bytes);
-    (memory.budget_bytes / 8).min(left / 2).max(1 << 20)
 }
 
 fn lock(path: &Path) -> Result<LockGuard> {

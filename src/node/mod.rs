@@ -8,6 +8,7 @@ mod demo;
 mod keys;
 mod private;
 mod serve;
+mod tls;
 
 pub use boot::{Container, Parts, Sizes};
 pub use demo::demo;

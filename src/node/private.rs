@@ -11,6 +11,15 @@ use crate::error::{Error, Result};
 
 /// Reads such a file; `None` when there is none. One that others can read is refused.
 pub(super) fn read(path: &Path, what: &str, bytes_max: u64) -> Result<Option<Zeroizing<String>>> {
+    read_as(path, what, bytes_max, true)
+}
+
+/// Reads a small file that others may read too.
+pub(super) fn read_public(path: &Path, what: &str, bytes_max: u64) -> Result<Option<Zeroizing<String>>> {
+    read_as(path, what, bytes_max, false)
+}
+
+fn read_as(path: &Path, what: &str, bytes_max: u64, private: bool) -> Result<Option<Zeroizing<String>>> {
     let failed = |error| at(path, format!("{what} cannot be read")).because(error);
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -18,7 +27,7 @@ pub(super) fn read(path: &Path, what: &str, bytes_max: u64) -> Result<Option<Zer
         Err(error) => return Err(failed(error)),
     };
     let metadata = file.metadata().map_err(failed)?;
-    if metadata.permissions().mode() & 0o077 != 0 {
+    if private && metadata.permissions().mode() & 0o077 != 0 {
         return Err(at(path, format!("{what} can be read by others; make it private with chmod 600")));
     }
     if !metadata.is_file() || metadata.len() > bytes_max {

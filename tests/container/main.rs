@@ -8,6 +8,8 @@ mod doors;
 mod durability;
 mod harness;
 mod kill;
+mod limits;
 mod safety;
 mod streaming;
+mod tls;
 mod upheaval;

@@ -105,6 +105,9 @@ pub const PANIC_TEXT_CHARS_MAX: usize = 200;
 /// Bytes of a JSON body that asks for something.
 pub const JSON_BODY_BYTES_MAX: usize = 64 << 10;
 
+/// Attempts to decide a change while others keep changing the same address in memory.
+pub const DECIDE_ATTEMPTS_MAX: usize = 64;
+
 /// How long the trace of a delete is kept: a member that was silent for longer rejoins empty.
 pub const TOMBSTONE_MS: u64 = 30 * 24 * 3600 * 1000;
 

@@ -48,6 +48,8 @@ impl Handle {
         let _permits = self.permits_to_change(0, REQUEST_DEADLINE_DEFAULT).await?;
         let (collections, keeper) = (Arc::clone(&self.0.crew.collections), Arc::clone(&self.0.crew.keeper));
         blocking(move || {
+            // Objects that have ended no longer count, also where nobody has cleared them away yet.
+            while keeper.sweep()?.more {}
             // No commit runs meanwhile, so nothing is stored into a collection that is on its way out.
             keeper.while_still(|| {
                 let is_empty = || Ok(keeper.usage_of(name.as_str()) == Usage::default());

@@ -20,7 +20,7 @@ use super::request::{Push, Pushed};
 use super::window::Window;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, INLINE_FRAME_BYTES_MAX};
-use crate::model::{Chunks, Condition, Digest, DigestKind, Durability};
+use crate::model::{Chunks, Digest, DigestKind, Durability};
 use crate::nfr::{ChunkHash, PlainDigest, combine, hash_chunk};
 use crate::tiers::{Change, Draft, Job, MemoryTier, Outcome, Reservation, Show};
 
@@ -29,11 +29,9 @@ const SMALL_BYTES_MAX: usize = INLINE_FRAME_BYTES_MAX - 512;
 
 /// Stores an object as planned.
 pub async fn store(crew: Crew, plan: Plan, push: Push, body: Body, permits: Permits) -> Result<Pushed> {
-    if push.condition != Condition::Always {
-        // The commit decides; a body that would be refused anyway need not arrive first.
+    if crew.keeper.foresees(&push.address, &push.condition) {
         let (keeper, wanted) = (Arc::clone(&crew.keeper), push.clone());
-        let now = blocking(move || keeper.find(&wanted.address, None)).await?;
-        push.condition.check(now.map(|found| found.manifest().version))?;
+        blocking(move || keeper.foresee(&wanted.address, wanted.size.unwrap_or_default(), &wanted.condition)).await?;
     }
     let stages = crew.nfr.ask(HandOutStages).await?;
     let mut intake = Intake::new(&crew, plan, &push, stages);

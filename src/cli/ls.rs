@@ -21,6 +21,9 @@ pub struct Ls {
     /// Also size, level, time and type.
     #[arg(short, long)]
     long: bool,
+    /// What you have seen so far, as --json of push, pull or rm told it; the list is not older.
+    #[arg(long, value_name = "TOKEN")]
+    session: Option<String>,
     /// One line of JSON a key.
     #[arg(long)]
     json: bool,
@@ -36,7 +39,7 @@ struct Line<'a> {
 impl Ls {
     pub(super) async fn run(&self, client: &Client) -> Result<()> {
         let target: Target = self.target.parse()?;
-        let mut lister = client.list_all(&target.collection, &target.prefix);
+        let mut lister = client.list_all(&target.collection, &target.prefix).in_session(self.session.clone());
         while let Some(item) = lister.next().await? {
             if self.json {
                 out::json(&Line { address: format!("{}/{}", target.collection, item.key), item: &item })?;

@@ -4,14 +4,17 @@
 //! composition root's work, so `main` runs them.
 
 mod admin;
+mod collection;
 mod config;
 mod files;
 mod ls;
+mod options;
 mod out;
 mod progress;
 mod pull;
 mod push;
 mod remote;
+mod remove;
 mod rm;
 mod serve;
 mod stat;
@@ -25,6 +28,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use admin::Admin;
+pub use collection::CollectionCommand;
 pub use config::ConfigCommand;
 pub use ls::Ls;
 pub use pull::Pull;
@@ -83,6 +87,9 @@ pub enum Command {
     /// Say who may use the containers of a site.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Say what is asked for the objects of a collection.
+    #[command(subcommand)]
+    Collection(CollectionCommand),
     /// Check and explain the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -115,6 +122,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Rm(rm) => rm.run(&remote.client()?).await,
         Command::Admin(admin) => admin.run(&remote.client()?).await,
         Command::Token(token) => token.run(&remote.client()?).await,
+        Command::Collection(collection) => collection.run(&remote.client()?).await,
         Command::Config(config) => config.run(),
         Command::Version(version) => version.run(),
     }

@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::files::{self, Landing};
 use super::target::Target;
 use super::{out, progress};
-use crate::client::{Client, Object};
+use crate::client::{Client, Object, ReadOptions};
 use crate::error::{Error, Result};
-use crate::model::{Address, ByteRange};
+use crate::model::{Address, ByteRange, Session, Version};
 
 /// `pull ADDRESS [DEST]`.
 #[derive(Debug, Args)]
@@ -18,18 +18,25 @@ use crate::model::{Address, ByteRange};
   meshstore pull meteo/2024/today.csv           into ./today.csv
   meshstore pull meteo/2024/today.csv - | head
   meshstore pull -r meteo/2024 results          all keys below meteo/2024/ into the folder results
-  meshstore pull --range 0-99 meteo/big.bin head.bin")]
+  meshstore pull --range 0-99 meteo/big.bin head.bin
+  meshstore pull --version 0193…-… meteo/today.csv old.csv    a version that has been replaced")]
 pub struct Pull {
     /// What to fetch: collection/key; with -r a collection or collection/folder.
     address: String,
     /// Where to: a file, `-` for stdout, with -r a folder. Default: the key's last part here.
     dest: Option<PathBuf>,
     /// Fetch all keys below the address into a folder.
-    #[arg(short, long, conflicts_with = "range")]
+    #[arg(short, long, conflicts_with_all = ["range", "version"])]
     recursive: bool,
     /// Only these bytes: first-last (both included), first-, or -count.
     #[arg(long, value_name = "RANGE", value_parser = range, allow_hyphen_values = true)]
     range: Option<ByteRange>,
+    /// This version, also after it was replaced or deleted, for as long as the collection keeps it.
+    #[arg(long, value_name = "VERSION")]
+    version: Option<Version>,
+    /// What you have seen so far, as --json told it; what comes is not older.
+    #[arg(long, value_name = "TOKEN")]
+    session: Option<String>,
     /// One line of JSON an object on stdout.
     #[arg(long)]
     json: bool,
@@ -49,6 +56,12 @@ struct Line<'a> {
 }
 
 impl Pull {
+    /// What to ask for. A program that reads JSON gets a session token even where it had none yet.
+    fn options(&self) -> ReadOptions {
+        let fresh = || self.json.then(|| Session::default().to_string());
+        ReadOptions { range: self.range, version: self.version, session: self.session.clone().or_else(fresh) }
+    }
+
     pub(super) async fn run(&self, client: &Client) -> Result<()> {
         let to_stdout = self.dest.as_deref().is_some_and(|dest| dest.as_os_str() == "-");
         if to_stdout && (self.json || self.recursive) {
@@ -63,12 +76,13 @@ impl Pull {
         if to_stdout {
             return self.to_stdout(client, &address).await;
         }
+        let mut options = self.options();
         match &self.dest {
-            Some(dest) => self.to_file(client, &address, dest).await,
+            Some(dest) => self.to_file(client, &address, &mut options, dest).await,
             // The key's last part is checked as any name from elsewhere is.
             None => {
                 let name = address.key().rsplit('/').next().unwrap_or_default();
-                self.to_file(client, &address, &files::inside(Path::new("."), name)?).await
+                self.to_file(client, &address, &mut options, &files::inside(Path::new("."), name)?).await
             }
         }
     }
@@ -77,12 +91,13 @@ impl Pull {
         let target: Target = self.address.parse()?;
         let dest = self.dest.as_deref().unwrap_or(Path::new("."));
         let folder = target.folder();
-        let mut lister = client.list_all(&target.collection, &folder);
+        let mut options = self.options();
+        let mut lister = client.list_all(&target.collection, &folder).in_session(options.session.clone());
         let mut found = false;
         while let Some(item) = lister.next().await? {
             let inside = item.key.strip_prefix(&folder).unwrap_or(&item.key);
             let place = files::inside(dest, inside)?;
-            self.to_file(client, &Address::new(&target.collection, &item.key)?, &place).await?;
+            self.to_file(client, &Address::new(&target.collection, &item.key)?, &mut options, &place).await?;
             found = true;
         }
         if found {
@@ -93,15 +108,15 @@ impl Pull {
     }
 
     async fn to_stdout(&self, client: &Client, address: &Address) -> Result<()> {
-        let mut pulled = client.pull(address, self.range).await?;
+        let mut pulled = client.pull_with(address, &self.options()).await?;
         while let Some(piece) = pulled.next().await {
             out::bytes(&piece?)?;
         }
         out::flush()
     }
 
-    async fn to_file(&self, client: &Client, address: &Address, place: &Path) -> Result<()> {
-        let mut pulled = client.pull(address, self.range).await?;
+    async fn to_file(&self, client: &Client, address: &Address, options: &mut ReadOptions, place: &Path) -> Result<()> {
+        let mut pulled = client.pull_with(address, options).await?;
         let mut landing = Landing::at(place)?;
         let bar = progress::bar(Some(pulled.range.end - pulled.range.start), address.as_str());
         while let Some(piece) = pulled.next().await {
@@ -114,6 +129,7 @@ impl Pull {
         if self.json {
             out::json(&Line { address: address.as_str(), path: place, object: &pulled.object })?;
         }
+        options.session = pulled.object.session.take().or_else(|| options.session.take());
         Ok(())
     }
 }

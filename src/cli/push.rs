@@ -8,11 +8,12 @@ use clap::Args;
 use futures_util::TryStreamExt;
 use serde::Serialize;
 
+use super::options::{condition, if_match, ttl};
 use super::target::Target;
 use super::{files, out, progress};
 use crate::client::{Client, PushOptions, Pushed, Upload};
 use crate::error::{Error, Result};
-use crate::model::{Address, Durability, NfrOverride};
+use crate::model::{Address, Condition, Durability, NfrOverride};
 
 /// `push SOURCE… ADDRESS`.
 #[derive(Debug, Args)]
@@ -20,7 +21,8 @@ use crate::model::{Address, Durability, NfrOverride};
   meshstore push today.csv meteo/2024/today.csv
   meshstore push a.csv b.csv meteo/2024/        below the folder, by their names
   meshstore push -r results meteo/results       the files of a folder
-  tar c . | meshstore push - backup/home.tar")]
+  tar c . | meshstore push - backup/home.tar
+  meshstore push --if-none-match --ttl 7d lock jobs/lock    only the first one wins")]
 pub struct Push {
     /// What to store: files, `-` for stdin, folders with -r.
     #[arg(required = true, value_name = "SOURCE")]
@@ -42,7 +44,19 @@ pub struct Push {
     /// Metadata that is kept with the object; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     meta: Vec<(String, String)>,
-    /// One line of JSON an object on stdout.
+    /// How long the object lives, such as 90s, 15m, 12h or 7d; the collection's policy may say less.
+    #[arg(long, value_name = "TIME", value_parser = ttl)]
+    ttl: Option<u64>,
+    /// Only if the object is this version now; * for any.
+    #[arg(long, value_name = "VERSION|*", value_parser = if_match, conflicts_with = "if_none_match")]
+    if_match: Option<Condition>,
+    /// Only if there is no object now.
+    #[arg(long)]
+    if_none_match: bool,
+    /// What you have seen so far, as --json told it; the answer adds to it.
+    #[arg(long, value_name = "TOKEN")]
+    session: Option<String>,
+    /// One line of JSON an object on stdout; the last line's session covers them all.
     #[arg(long)]
     json: bool,
 }
@@ -69,18 +83,22 @@ struct Line<'a> {
 
 impl Push {
     pub(super) async fn run(&self, client: &Client) -> Result<()> {
-        let options = PushOptions {
+        let mut options = PushOptions {
             durability: self.durability,
             nfr: self.nfr.clone(),
             content_type: self.content_type.clone(),
             meta: self.meta.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect(),
             content_digest: None,
+            condition: condition(self.if_match.as_ref(), self.if_none_match),
+            ttl_s: self.ttl,
+            session: self.session.clone(),
         };
         for (source, address) in self.plan()? {
             let upload = open(source.as_deref(), &address)?;
             let pushed = client.push(&address, upload, &options).await?;
             if self.json {
                 out::json(&Line { address: address.as_str(), pushed: &pushed })?;
+                options.session = pushed.session;
             } else {
                 out::line(&format!(
                     "{address}  {}  {}  {}",

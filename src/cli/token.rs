@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::out;
 use super::table::{self, Cell, Column};
 use crate::client::Client;
+use crate::control::time;
 use crate::error::{Error, Result};
 use crate::model::{Scope, TokenId};
 
@@ -40,7 +41,7 @@ pub struct Create {
     #[arg(long = "scope", value_name = "SCOPE", required = true)]
     scopes: Vec<Scope>,
     /// How long it counts, such as 90m, 12h or 30d; without it until it is revoked.
-    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    #[arg(long, value_name = "DURATION", value_parser = time)]
     expires: Option<u64>,
     /// All that is known of it as JSON.
     #[arg(long)]
@@ -108,31 +109,5 @@ impl List {
             return items.iter().try_for_each(out::json);
         }
         table::print(&COLUMNS, items)
-    }
-}
-
-/// Seconds of a whole number with a unit: s, m, h or d.
-fn seconds(text: &str) -> Result<u64> {
-    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
-    let named = units.into_iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
-    named
-        .filter(|(digits, _)| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
-        .and_then(|(digits, seconds)| digits.parse::<u64>().ok()?.checked_mul(seconds))
-        .filter(|seconds| *seconds > 0)
-        .ok_or_else(|| {
-            Error::invalid("a duration is a whole number with s, m, h or d").with("given", text.escape_default())
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!((seconds("90m").unwrap(), seconds("30d").unwrap(), seconds("1s").unwrap()), (5400, 2_592_000, 1));
-        for bad in ["", "d", "0d", "1", "1w", "-1d", "1.5h", "99999999999999999999d"] {
-            assert!(seconds(bad).is_err(), "{bad}");
-        }
     }
 }

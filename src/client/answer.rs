@@ -72,6 +72,9 @@ pub(super) async fn failure(answer: Response) -> Error {
 fn bare(status: StatusCode) -> String {
     match status {
         StatusCode::NOT_FOUND => "there is no such object".to_owned(),
+        // 425 has no name in the http crate.
+        early if early.as_u16() == 425 => "what the session has seen is not here yet; try again".to_owned(),
+        StatusCode::BAD_REQUEST => "the container does not take the request; a GET would say why".to_owned(),
         _ => format!("the container answered {status}"),
     }
 }

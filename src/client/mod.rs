@@ -5,20 +5,24 @@
 
 mod admin;
 mod answer;
+mod collections;
 mod object;
+mod options;
 mod pull;
 mod push;
 mod tls;
 mod transport;
 
-pub use object::{Item, ListPage, Object};
+pub use collections::Collection;
+pub use object::{Deleted, Item, ListPage, Object};
+pub use options::{DeleteOptions, ReadOptions};
 pub use pull::Pulled;
 pub use push::{PushOptions, Pushed, Upload};
 pub use transport::Client;
 
 use reqwest::Method;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::{Address, ByteRange, Name};
 
 impl Client {
@@ -29,20 +33,42 @@ impl Client {
 
     /// Reads an object or a range of it; the bytes follow as they are asked for.
     pub async fn pull(&self, address: &Address, range: Option<ByteRange>) -> Result<Pulled> {
-        pull::pull(self, address, range).await
+        self.pull_with(address, &ReadOptions { range, ..ReadOptions::default() }).await
+    }
+
+    /// The same, of a version or in a session.
+    pub async fn pull_with(&self, address: &Address, options: &ReadOptions) -> Result<Pulled> {
+        pull::pull(self, address, options).await
     }
 
     /// What is known of an object, without its bytes.
     pub async fn stat(&self, address: &Address) -> Result<Object> {
-        let request = self.request(Method::HEAD, &transport::object_path(address))?;
-        let answer = self.send(request).await.map_err(|error| about(error, address))?;
+        self.stat_with(address, &ReadOptions::default()).await
+    }
+
+    /// The same, of a version or in a session.
+    pub async fn stat_with(&self, address: &Address, options: &ReadOptions) -> Result<Object> {
+        let request = self.request(Method::HEAD, &transport::version_path(address, options.version))?;
+        let request = options::with_session(request, options.session.as_deref())?;
+        let answer = self.send(request).await.map_err(|error| match options.version {
+            Some(version) if error.kind() == Kind::NotFound => about(error, address).with("version", version),
+            _ => about(error, address),
+        })?;
         object::of_headers(answer.headers(), transport::length(&answer)).map_err(|error| about(error, address))
     }
 
     /// Deletes an object; deleting what is not there succeeds.
     pub async fn delete(&self, address: &Address) -> Result<()> {
+        self.delete_with(address, &DeleteOptions::default()).await.map(drop)
+    }
+
+    /// The same under a condition or in a session.
+    pub async fn delete_with(&self, address: &Address, options: &DeleteOptions) -> Result<Deleted> {
         let request = self.request(Method::DELETE, &transport::object_path(address))?;
-        self.send(request).await.map(drop).map_err(|error| about(error, address))
+        let request = options::with_session(request, options.session.as_deref())?;
+        let request = options::with_condition(request, &options.condition);
+        let answer = self.send(request).await.map_err(|error| about(error, address))?;
+        Ok(object::deleted(answer.headers()))
     }
 
     /// One page of a collection's keys in byte order; the container chooses its length when `limit` is `None`.
@@ -52,8 +78,10 @@ impl Client {
         prefix: &str,
         after: Option<&str>,
         limit: Option<usize>,
+        session: Option<&str>,
     ) -> Result<ListPage> {
         let request = self.request(Method::GET, &transport::list_path(collection, prefix, after, limit))?;
+        let request = options::with_session(request, session)?;
         let answer = self.send(request).await?;
         let bytes = answer::whole(answer).await?;
         serde_json::from_slice(&bytes).map_err(|error| answer::strange("its list cannot be read").because(error))
@@ -62,7 +90,8 @@ impl Client {
     /// All keys of a collection that start with `prefix`, asked for page by page.
     pub fn list_all(&self, collection: &Name, prefix: &str) -> Lister {
         let (client, collection, prefix) = (self.clone(), collection.clone(), prefix.to_owned());
-        Lister { client, collection, prefix, page: Vec::new().into_iter(), after: None, last: false }
+        let page = Vec::new().into_iter();
+        Lister { client, collection, prefix, session: None, page, after: None, last: false }
     }
 
     /// Whether a container answers at this URL.
@@ -84,12 +113,20 @@ pub struct Lister {
     client: Client,
     collection: Name,
     prefix: String,
+    session: Option<String>,
     page: std::vec::IntoIter<Item>,
     after: Option<String>,
     last: bool,
 }
 
 impl Lister {
+    /// Not older than what this session has seen.
+    #[must_use]
+    pub fn in_session(mut self, session: Option<String>) -> Self {
+        self.session = session;
+        self
+    }
+
     /// The next entry; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Item>> {
         loop {
@@ -99,7 +136,8 @@ impl Lister {
             if self.last {
                 return Ok(None);
             }
-            let page = self.client.list(&self.collection, &self.prefix, self.after.as_deref(), None).await?;
+            let (after, session) = (self.after.as_deref(), self.session.as_deref());
+            let page = self.client.list(&self.collection, &self.prefix, after, None, session).await?;
             // Keys come in order; a page that goes back would have us walk for ever.
             if page.next.is_some() && page.next <= self.after {
                 return Err(answer::strange("its list does not go on"));

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, LAST_MODIFIED};
+use reqwest::header::{CONTENT_TYPE, EXPIRES, HeaderMap, LAST_MODIFIED};
 use serde::{Deserialize, Serialize};
 
 use super::answer::strange;
+use super::options::session_of;
 use crate::error::Result;
 use crate::model::{Digest, Version};
 
@@ -29,8 +30,28 @@ pub struct Object {
     pub content_type: Option<String>,
     /// When it was pushed, as HTTP writes dates.
     pub modified: Option<String>,
+    /// When it ends by itself, if it does.
+    pub expires: Option<String>,
     /// The pusher's own metadata.
     pub meta: BTreeMap<String, String>,
+    /// What the session has seen now, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+}
+
+/// The acknowledgement of a delete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Deleted {
+    /// The version of the delete; `None` when there was nothing to delete.
+    pub version: Option<String>,
+    /// What the session has seen now.
+    pub session: Option<String>,
+}
+
+/// Reads the headers of the answer to a delete.
+pub(super) fn deleted(headers: &HeaderMap) -> Deleted {
+    let version = headers.get("mesh-version").and_then(|version| version.to_str().ok()).map(str::to_owned);
+    Deleted { version, session: session_of(headers) }
 }
 
 /// Reads the headers of an answer about one object. `size` is that of the whole object.
@@ -50,7 +71,9 @@ pub(super) fn of_headers(headers: &HeaderMap, size: Option<u64>) -> Result<Objec
         level: text("mesh-level"),
         content_type: text(CONTENT_TYPE.as_str()),
         modified: text(LAST_MODIFIED.as_str()),
+        expires: text(EXPIRES.as_str()),
         meta: meta.collect(),
+        session: session_of(headers),
     })
 }
 

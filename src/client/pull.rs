@@ -12,9 +12,9 @@ use reqwest::{Method, Response, StatusCode};
 use super::answer::strange;
 use super::object::{self, Object};
 use super::transport::root_cause;
-use super::{Client, about, transport};
+use super::{Client, ReadOptions, about, options, transport};
 use crate::error::{Error, Result};
-use crate::model::{Address, ByteRange, Digest, DigestKind};
+use crate::model::{Address, Digest, DigestKind};
 
 /// An object on its way here.
 pub struct Pulled {
@@ -30,9 +30,10 @@ pub struct Pulled {
     address: Address,
 }
 
-pub(super) async fn pull(client: &Client, address: &Address, range: Option<ByteRange>) -> Result<Pulled> {
-    let mut request = client.request(Method::GET, &transport::object_path(address))?;
-    if let Some(range) = range {
+pub(super) async fn pull(client: &Client, address: &Address, wanted: &ReadOptions) -> Result<Pulled> {
+    let request = client.request(Method::GET, &transport::version_path(address, wanted.version))?;
+    let mut request = options::with_session(request, wanted.session.as_deref())?;
+    if let Some(range) = wanted.range {
         request = request.header(RANGE, range.to_string());
     }
     let answer = client.send(request).await.map_err(|error| about(error, address))?;

@@ -12,9 +12,10 @@ use tokio::sync::oneshot;
 
 use super::answer::{self, strange};
 use super::object::as_text;
+use super::options::{session_of, with_condition, with_session};
 use super::{Client, about, transport};
 use crate::error::{Error, Result};
-use crate::model::{Address, Digest, Durability, NfrOverride, Version};
+use crate::model::{Address, Condition, Digest, Durability, NfrOverride, Version};
 
 /// How an object is to be kept; what is `None` comes from the collection's policy.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +30,12 @@ pub struct PushOptions {
     pub meta: BTreeMap<String, String>,
     /// Checked by the container before it acknowledges.
     pub content_digest: Option<Digest>,
+    /// What must hold for it.
+    pub condition: Condition,
+    /// How long the object lives, in seconds; the collection's policy may say less.
+    pub ttl_s: Option<u64>,
+    /// What the caller has seen; the answer adds the push to it.
+    pub session: Option<String>,
 }
 
 /// The acknowledgement of a push.
@@ -46,6 +53,9 @@ pub struct Pushed {
     pub size: u64,
     /// Whether the address held nothing before.
     pub created: bool,
+    /// What the session has seen now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
 }
 
 /// What is pushed.
@@ -109,6 +119,7 @@ pub(super) async fn push(client: &Client, address: &Address, body: Upload, optio
     }
     let answer = deliver(client, request.body(body.body), body.ended).await.map_err(|error| about(error, address))?;
     let created = answer.status() == StatusCode::CREATED;
+    let session = session_of(answer.headers());
     let bytes = answer::whole(answer).await?;
     let stored: Stored = serde_json::from_slice(&bytes)
         .map_err(|error| about(strange("its acknowledgement cannot be read").because(error), address))?;
@@ -118,6 +129,7 @@ pub(super) async fn push(client: &Client, address: &Address, body: Upload, optio
         digest: stored.digest,
         size: stored.size,
         created,
+        session,
     })
 }
 
@@ -147,7 +159,11 @@ async fn deliver(
     }
 }
 
-fn headers(mut request: RequestBuilder, options: &PushOptions) -> Result<RequestBuilder> {
+fn headers(request: RequestBuilder, options: &PushOptions) -> Result<RequestBuilder> {
+    let mut request = with_condition(with_session(request, options.session.as_deref())?, &options.condition);
+    if let Some(seconds) = options.ttl_s {
+        request = request.header("mesh-ttl-s", seconds);
+    }
     if let Some(durability) = options.durability {
         request = request.header("mesh-durability", durability.name());
     }

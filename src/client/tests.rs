@@ -6,8 +6,7 @@ use bytes::Bytes;
 
 use super::fake::{Fake, answer};
 use super::*;
-use crate::error::Kind;
-use crate::model::{Digest, DigestKind, Durability};
+use crate::model::{Condition, Digest, DigestKind, Durability};
 
 const VERSION: &str = "0000000000010000-00000000000000aa";
 
@@ -50,6 +49,9 @@ async fn a_push_carries_its_options() {
         content_type: Some("text/plain".into()),
         meta: [("owner".to_owned(), "ada".to_owned())].into(),
         content_digest: Some(digest("hello")),
+        condition: Condition::Absent,
+        ttl_s: Some(60),
+        session: Some("AQAA".into()),
     };
     let pushed = client.push(&address(), Upload::bytes("hello"), &options).await.unwrap();
     assert_eq!((pushed.size, pushed.created, pushed.digest), (5, true, digest("hello")));
@@ -63,6 +65,9 @@ async fn a_push_carries_its_options() {
     }
     for part in [
         "content-type: text/plain",
+        "if-none-match: *",
+        "mesh-ttl-s: 60",
+        "mesh-session: AQAA",
         "content-length: 5",
         "authorization: Bearer t0ken",
         &content_digest,
@@ -223,4 +228,50 @@ async fn a_list_that_goes_in_circles_ends() {
     let page = || answer("200 OK", "", r#"{"items":[],"next":"b"}"#);
     let (client, _fake) = client(vec![page(), page()]).await;
     assert!(client.list_all(&"c".parse().unwrap(), "").next().await.is_err());
+}
+
+#[tokio::test]
+async fn a_version_and_a_session_are_asked_for_and_told() {
+    let headers = format!("{}Mesh-Session: AQAB\r\n", object_headers("hello"));
+    let gone = answer("204 No Content", &format!("Mesh-Version: {VERSION}\r\nMesh-Session: AQAC\r\n"), "");
+    let (client, fake) = client(vec![answer("200 OK", &headers, "hello"), gone]).await;
+    let options = ReadOptions { version: VERSION.parse().ok(), session: Some("AQAA".into()), range: None };
+    let pulled = client.pull_with(&address(), &options).await.unwrap();
+    assert_eq!(pulled.object.session.as_deref(), Some("AQAB"));
+    let condition = Condition::OneOf(vec![VERSION.parse().unwrap(); 2]);
+    let options = DeleteOptions { condition, session: Some("AQAB".into()) };
+    let deleted = client.delete_with(&address(), &options).await.unwrap();
+    assert_eq!((deleted.version.as_deref(), deleted.session.as_deref()), (Some(VERSION), Some("AQAC")));
+    let asked = fake.asked().await;
+    assert!(asked[0].starts_with(&format!("GET /v1/objects/c/a%20b?version={VERSION} HTTP")), "{}", asked[0]);
+    assert!(asked[0].contains("mesh-session: AQAA"), "{}", asked[0]);
+    assert!(asked[1].contains(&format!("if-match: \"{VERSION}\", \"{VERSION}\"")), "{}", asked[1]);
+    assert!(asked[1].contains("mesh-session: AQAB"), "{}", asked[1]);
+    let bad = ReadOptions { session: Some("a\nb".into()), ..ReadOptions::default() };
+    assert_eq!(client.stat_with(&address(), &bad).await.unwrap_err().kind(), Kind::Invalid);
+}
+
+#[tokio::test]
+async fn a_collection_is_changed_on_the_revision_that_was_read() {
+    let shown = |revision: u64| {
+        let json = format!(
+            r#"{{"name":"c","policy":{{"ttl_s":5,"newer":true}},"revision":{revision},"created":"a","changed":"b","objects":1,"bytes":2}}"#
+        );
+        answer("200 OK", "", &json)
+    };
+    let stale = r#"{"kind":"precondition_failed","detail":"changed meanwhile"}"#;
+    let stale = answer("412 Precondition Failed", "Content-Type: application/problem+json\r\n", stale);
+    let (client, fake) = client(vec![shown(3), shown(4), stale, answer("204 No Content", "", "")]).await;
+    let name = "c".parse().unwrap();
+    let collection = client.collection(&name).await.unwrap();
+    let (changed, created) = client.put_collection(&name, &collection.policy, Some(collection.revision)).await.unwrap();
+    assert_eq!((changed.revision, created), (4, false));
+    let error = client.put_collection(&name, &collection.policy, Some(0)).await.unwrap_err();
+    assert_eq!((error.kind(), error.context("collection")), (Kind::PreconditionFailed, Some("c")));
+    client.remove_collection(&name, None).await.unwrap();
+    let asked = fake.asked().await;
+    assert!(asked[1].starts_with("PUT /v1/collections/c HTTP") && asked[1].contains("if-match: \"3\""), "{}", asked[1]);
+    assert!(asked[1].ends_with(r#"{"newer":true,"ttl_s":5}"#), "{}", asked[1]);
+    assert!(asked[2].contains("if-none-match: *"), "{}", asked[2]);
+    assert!(asked[3].starts_with("DELETE /v1/collections/c HTTP"), "{}", asked[3]);
 }

@@ -9,7 +9,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use super::{answer, tls};
 use crate::error::{Error, Result};
 use crate::limits::{CLIENT_CONNECT_TIMEOUT, CLIENT_SILENCE_TIMEOUT};
-use crate::model::{Address, Name};
+use crate::model::{Address, Name, Version};
 
 /// What stays as it is in a path segment or a query value: the unreserved characters of RFC 3986.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -137,6 +137,12 @@ fn escape(text: &str) -> String {
 pub(super) fn object_path(address: &Address) -> String {
     let key: Vec<String> = address.key().split('/').map(escape).collect();
     format!("/v1/objects/{}/{}", address.collection(), key.join("/"))
+}
+
+/// The path of an object, in one of its versions if that is named.
+pub(super) fn version_path(address: &Address, version: Option<Version>) -> String {
+    let path = object_path(address);
+    version.map_or_else(|| path.clone(), |version| format!("{path}?version={version}"))
 }
 
 pub(super) fn list_path(collection: &Name, prefix: &str, after: Option<&str>, limit: Option<usize>) -> String {

@@ -33,6 +33,8 @@ pub struct Collections {
     clock: Arc<dyn Clock>,
     /// `None` for one whose record is damaged: what it asks for is unknown, so nothing may be pushed to it.
     known: RwLock<HashMap<String, Option<Arc<Collection>>>>,
+    /// How many there may be.
+    most: usize,
     /// Held by the one who changes a policy.
     changing: Mutex<()>,
 }
@@ -43,12 +45,12 @@ impl Collections {
         let mut known = HashMap::new();
         for (name, record) in store.collections()? {
             if record.is_none() {
-                tracing::error!(collection = %name, "the policy of a collection is damaged; set it again to push to it");
+                tracing::error!(collection = %name, "the policy of a collection is damaged; create it again to push to it");
             }
             let collection = record.and_then(|record| Some(Arc::new(of_record(name.parse().ok()?, record))));
             known.insert(name, collection);
         }
-        Ok(Collections { store, clock, known: RwLock::new(known), changing: Mutex::default() })
+        Ok(Collections { store, clock, known: RwLock::new(known), most: COLLECTIONS_MAX, changing: Mutex::default() })
     }
 
     /// A collection, if there is one of this name.
@@ -57,7 +59,7 @@ impl Collections {
             None => Ok(None),
             Some(Some(collection)) => Ok(Some(Arc::clone(collection))),
             Some(None) => Err(Error::corrupt(
-                "the collection's policy is damaged; set it again with `meshstore collection set`, objects can still be pulled",
+                "the collection's policy is damaged; give it one again with `meshstore collection create`, objects can still be pulled",
             )
             .with("collection", name)),
         }
@@ -96,10 +98,6 @@ impl Collections {
         let _changing = self.change();
         let now = self.read().get(name.as_str()).cloned().flatten();
         check_revision(now.as_deref(), expected)?;
-        if now.is_none() && self.read().len() >= COLLECTIONS_MAX {
-            let why = "there are as many collections as a container takes; remove one, or use prefixes of keys";
-            return Err(Error::too_large(why).with("limit", COLLECTIONS_MAX));
-        }
         let created = now.is_none();
         Ok((self.write(name, policy, now.as_deref())?, created))
     }
@@ -124,6 +122,11 @@ impl Collections {
     }
 
     fn write(&self, name: &Name, policy: CollectionPolicy, old: Option<&Collection>) -> Result<Arc<Collection>> {
+        // One whose record is damaged has its place already.
+        if !self.read().contains_key(name.as_str()) && self.read().len() >= self.most {
+            let why = "there are as many collections as a container takes; remove one, or use prefixes of keys";
+            return Err(Error::too_large(why).with("collection", name).with("limit", self.most));
+        }
         let now_ms = self.clock.now_ms();
         let record = CollectionRecord {
             policy,
@@ -216,6 +219,21 @@ mod tests {
         assert_eq!(again.need(&name("meteo")).unwrap().policy, policy);
         assert_eq!(again.rules("meteo"), Some(Rules { retention_ms: 7000, quota: Quota::default() }));
         assert_eq!(again.rules("other"), None);
+    }
+
+    #[test]
+    fn no_more_collections_than_the_limit_are_made_not_even_by_a_push() {
+        let file = SimFs::new(0).create(Path::new("/store")).unwrap();
+        let all = Collections { most: 2, ..open(&file) };
+        all.ensure(&name("a")).unwrap();
+        all.put(&name("b"), CollectionPolicy::default(), None).unwrap();
+        assert_eq!(all.ensure(&name("c")).unwrap_err().kind(), Kind::TooLarge);
+        assert_eq!(all.put(&name("c"), CollectionPolicy::default(), None).unwrap_err().kind(), Kind::TooLarge);
+        // Those that are there can still be used and changed, and one that goes makes room.
+        all.ensure(&name("a")).unwrap();
+        all.put(&name("b"), CollectionPolicy::default(), Some(1)).unwrap();
+        assert!(all.remove(&name("a"), None, || Ok(true)).unwrap());
+        all.ensure(&name("c")).unwrap();
     }
 
     #[test]

@@ -186,6 +186,12 @@ fn misfits(policy: &CollectionPolicy) -> Vec<String> {
     faults
 }
 
+/// The seconds of a time as fields take it: a number of seconds, or one with a unit such as `7d`.
+pub fn time(text: &str) -> Result<u64> {
+    seconds(&json!(text), 1)
+        .map_err(|why| Error::invalid(format!("a time {why}; write seconds, or a time such as 90s, 15m, 12h or 7d")))
+}
+
 fn put<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
     *place = value?;
     Ok(())
@@ -311,7 +317,8 @@ fn nfr(policy: &mut CollectionPolicy, name: &str, value: &Value) -> Result<(), S
     if text.contains([';', '=']) {
         return Err(format!("cannot be {}", quoted(text)));
     }
-    let by: NfrOverride = format!("{name}={text}").parse().map_err(|error: Error| error.message().to_owned())?;
+    // What the field takes is told beside this, so the spec's own words are not needed.
+    let by: NfrOverride = format!("{name}={text}").parse().map_err(|_: Error| format!("cannot be {}", quoted(text)))?;
     policy.nfr = policy.nfr.overridden(by);
     Ok(())
 }

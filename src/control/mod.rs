@@ -6,5 +6,5 @@ mod form;
 mod tokens;
 
 pub use collections::{Collection, Collections};
-pub use form::{FIELDS, Field, from_json, to_json};
+pub use form::{FIELDS, Field, from_json, time, to_json};
 pub use tokens::{NewToken, Secret, Tokens};

@@ -34,20 +34,43 @@ impl Usage {
 }
 
 impl Quota {
-    /// Whether a collection may grow to `after`. What was over its quota before may still shrink.
-    pub fn check(&self, after: Usage) -> Result<()> {
-        let over = |what: &'static str, limit: u64, would: u64| {
-            Error::too_large(
-                "the collection's quota is reached; delete objects or raise it with `meshstore collection set`",
-            )
-            .with("quota", what)
-            .with("limit", limit)
-            .with("would_be", would)
-        };
-        match (self.bytes, self.objects) {
-            (Some(limit), _) if after.bytes > limit => Err(over("bytes", limit, after.bytes)),
-            (_, Some(limit)) if after.objects > limit => Err(over("objects", limit, after.objects)),
+    /// Whether a collection may go from `now` to `after`. What is over its quota already may still shrink.
+    pub fn check(&self, now: Usage, after: Usage) -> Result<()> {
+        let over = |what: &'static str, limit: Option<u64>, now: u64, after: u64| match limit {
+            Some(limit) if after > limit && after > now => {
+                let why =
+                    "the collection's quota is reached; delete objects or raise it with `meshstore collection set`";
+                Err(Error::too_large(why)
+                    .with("quota", what)
+                    .with("limit", limit)
+                    .with("used", now)
+                    .with("would_be", after))
+            }
             _ => Ok(()),
-        }
+        };
+        over("bytes", self.bytes, now.bytes, after.bytes)?;
+        over("objects", self.objects, now.objects, after.objects)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collection_grows_up_to_its_quota_and_may_always_shrink() {
+        let quota = Quota { bytes: Some(10), objects: Some(2) };
+        let check = |now: (u64, u64), after: (u64, u64)| {
+            let usage = |(objects, bytes)| Usage { objects, bytes };
+            quota.check(usage(now), usage(after)).map_err(|error| error.context("quota").map(str::to_owned))
+        };
+        assert_eq!(check((1, 5), (2, 10)), Ok(()));
+        assert_eq!(check((1, 5), (2, 11)), Err(Some("bytes".into())));
+        assert_eq!(check((2, 5), (3, 6)), Err(Some("objects".into())));
+        // The quota was lowered below what is there.
+        assert_eq!(check((5, 50), (5, 40)), Ok(()));
+        assert_eq!(check((5, 50), (5, 51)), Err(Some("bytes".into())));
+        assert_eq!(check((5, 50), (6, 50)), Err(Some("objects".into())));
+        assert!(Quota::default().check(Usage::default(), Usage { objects: u64::MAX, bytes: u64::MAX }).is_ok());
     }
 }

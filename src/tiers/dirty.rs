@@ -10,15 +10,23 @@ use crate::model::{Address, Manifest, Usage};
 #[derive(Default)]
 pub(super) struct DirtyBook {
     entries: BTreeMap<Address, Entry>,
-    collections: HashMap<String, Usage>,
+    collections: HashMap<String, Sums>,
     ends: BTreeSet<(u64, Address)>,
     bytes: u64,
 }
 
 struct Entry {
-    usage: Usage,
     size: u64,
+    /// What the books of durable objects count for its address.
+    base: Usage,
     expires_ms: Option<u64>,
+}
+
+/// What a collection's entries come to, and what the durable objects do that they stand before.
+#[derive(Default, PartialEq, Eq)]
+struct Sums {
+    shown: Usage,
+    hidden: Usage,
 }
 
 impl DirtyBook {
@@ -26,20 +34,33 @@ impl DirtyBook {
     /// for its address already.
     pub(super) fn add(&mut self, address: &Address, manifest: &Manifest, base: Usage) {
         self.remove(address);
-        let usage = Usage::of(manifest.size).minus(base);
-        let sum = self.collections.entry(address.collection().to_owned()).or_default();
-        *sum = sum.plus(usage);
+        let sums = self.collections.entry(address.collection().to_owned()).or_default();
+        sums.shown = sums.shown.plus(Usage::of(manifest.size));
+        sums.hidden = sums.hidden.plus(base);
         self.bytes += manifest.size;
         self.ends.extend(manifest.expires_ms.map(|end| (end, address.clone())));
-        let entry = Entry { usage, size: manifest.size, expires_ms: manifest.expires_ms };
+        let entry = Entry { size: manifest.size, base, expires_ms: manifest.expires_ms };
         self.entries.insert(address.clone(), entry);
+    }
+
+    /// Takes note that the durable object at an address counts for this much now.
+    pub(super) fn rebase(&mut self, address: &Address, base: Usage) {
+        let Some(entry) = self.entries.get_mut(address) else { return };
+        let old = std::mem::replace(&mut entry.base, base);
+        if let Some(sums) = self.collections.get_mut(address.collection()) {
+            sums.hidden = sums.hidden.minus(old).plus(base);
+        }
     }
 
     /// Takes note that it left, or is on disk now.
     pub(super) fn remove(&mut self, address: &Address) {
-        let Some(Entry { usage, size, expires_ms }) = self.entries.remove(address) else { return };
-        if let Some(sum) = self.collections.get_mut(address.collection()) {
-            *sum = sum.minus(usage);
+        let Some(Entry { size, base, expires_ms }) = self.entries.remove(address) else { return };
+        if let Some(sums) = self.collections.get_mut(address.collection()) {
+            sums.shown = sums.shown.minus(Usage::of(size));
+            sums.hidden = sums.hidden.minus(base);
+            if *sums == Sums::default() {
+                self.collections.remove(address.collection());
+            }
         }
         self.bytes = self.bytes.saturating_sub(size);
         if let Some(end) = expires_ms {
@@ -52,9 +73,9 @@ impl DirtyBook {
         Usage { objects: self.entries.len() as u64, bytes: self.bytes }
     }
 
-    /// What a collection holds in memory alone.
-    pub(super) fn of(&self, collection: &str) -> Usage {
-        self.collections.get(collection).copied().unwrap_or_default()
+    /// What a collection comes to that holds this much durably.
+    pub(super) fn on(&self, collection: &str, durable: Usage) -> Usage {
+        self.collections.get(collection).map_or(durable, |sums| durable.plus(sums.shown).minus(sums.hidden))
     }
 
     /// What was to end at or before `now_ms`.

@@ -192,6 +192,12 @@ impl MemoryTier {
         })
     }
 
+    /// Does something before anything can change at an address, if nothing has since the ticket.
+    pub fn if_unchanged<T>(&self, ticket: Ticket, address: &Address, work: impl FnOnce() -> T) -> Option<T> {
+        let _entry = self.index.entry(address.clone());
+        (self.guard(address).load(Ordering::Acquire) == ticket.0).then(work)
+    }
+
     fn place(
         &self,
         address: &Address,
@@ -304,9 +310,17 @@ impl MemoryTier {
         locked(&self.dirty).addresses()
     }
 
-    /// What a collection holds in memory alone.
-    pub fn dirty_of(&self, collection: &str) -> Usage {
-        locked(&self.dirty).of(collection)
+    /// What a collection comes to: what it holds durably, changed by what is in memory alone.
+    pub fn dirty_on(&self, collection: &str, durable: Usage) -> Usage {
+        locked(&self.dirty).on(collection, durable)
+    }
+
+    /// Takes note that the durable object at an address counts for this much now, should memory alone hold a
+    /// newer one. Whoever looked at the durable object before has to look again.
+    pub fn rebase(&self, address: &Address, base: Usage) {
+        let _entry = self.index.entry(address.clone());
+        self.guard(address).fetch_add(1, Ordering::AcqRel);
+        locked(&self.dirty).rebase(address, base);
     }
 
     /// Dirty entries that were to end at or before `now_ms`.

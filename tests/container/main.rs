@@ -4,6 +4,8 @@
 
 mod admin;
 mod cloud;
+mod collections;
+mod conditions;
 mod doors;
 mod durability;
 mod harness;

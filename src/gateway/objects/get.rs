@@ -101,6 +101,8 @@ async fn read(door: &Shared, head: &RequestHead, pull: Pull) -> Result<(HttpResp
         Err(error) => return Err(error.with("size", door.core.stat(stat).await?.manifest.size)),
     };
     let (pulled, ranged) = pull_range(door, pull, wanted).await?;
+    // It may have been replaced since it was looked at; what is sent must be what was asked for.
+    condition.check(Some(pulled.manifest.version))?;
     let size = pulled.range.end.saturating_sub(pulled.range.start);
     let range = ranged.then_some(pulled.range);
     let body = body::streamed(pulled.body, size, door.options.idle_timeout);

@@ -3,8 +3,8 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ACCEPT_RANGES, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH,
-    LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES, HeaderMap, HeaderName, HeaderValue,
+    IF_NONE_MATCH, LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
 };
 
 use crate::gateway::{date, headers, reply};
@@ -17,11 +17,14 @@ pub(super) const CONTENT_TYPE_DEFAULT: &str = "application/octet-stream";
 pub(super) fn describe(status: StatusCode, manifest: &Manifest, level: Level) -> HttpResponse {
     let mut response = HttpResponse::new(status);
     let out = response.headers_mut();
-    out.reserve(11 + manifest.meta.len());
+    out.reserve(12 + manifest.meta.len());
     reply::set(out, ETAG, reply::etag(manifest.version));
     reply::set(out, headers::MESH_VERSION.clone(), reply::version(manifest.version));
     reply::set(out, headers::MESH_DIGEST.clone(), reply::digest(&manifest.digest));
     reply::set(out, LAST_MODIFIED, date::imf(manifest.modified_ms));
+    if let Some(end) = manifest.expires_ms {
+        reply::set(out, EXPIRES, date::imf(end));
+    }
     out.insert(headers::MESH_DURABILITY.clone(), durability(manifest.durability));
     out.insert(headers::MESH_LEVEL.clone(), HeaderValue::from_static(level.name()));
     out.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));

@@ -6,12 +6,13 @@
 //! ([`Keeper::hold`]).
 
 mod change;
+mod decide;
 mod read;
 mod sweep;
 mod tally;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub use change::{Binding, Change, Draft, Job, Located, Outcome, Show};
 pub use sweep::Swept;
@@ -23,11 +24,8 @@ use super::rules::{Rulebook, Rules};
 use super::sequencer::Stamp;
 use super::{DiskTier, MemoryTier, Resident, Sequencer, locked};
 use crate::error::{Error, Result};
-use crate::limits::TOMBSTONE_MS;
+use crate::limits::{DECIDE_ATTEMPTS_MAX, TOMBSTONE_MS};
 use crate::model::{Address, Chunks, Condition, Durability, Head, Incarnation, Manifest, Tombstone, Usage, Version};
-
-/// Attempts to show an object in memory while others keep changing the same address.
-const HOLD_ATTEMPTS_MAX: usize = 64;
 
 /// Memory and disk of one container, and the order of changes over both.
 pub struct Keeper {
@@ -40,6 +38,8 @@ pub struct Keeper {
     seen: BTreeMap<Incarnation, u64>,
     /// Held while a group is committed, so that groups become visible one after the other.
     order: Mutex<()>,
+    /// Shared by those who show objects of class `ram`, held alone by who must see all of them.
+    showing: RwLock<()>,
 }
 
 impl Keeper {
@@ -52,7 +52,16 @@ impl Keeper {
     ) -> Result<Self> {
         let ledger = Ledger::new(disk.store().usages()?);
         let seen = disk.store().seen()?;
-        Ok(Keeper { memory, disk, sequencer, rulebook, ledger, seen, order: Mutex::default() })
+        Ok(Keeper {
+            memory,
+            disk,
+            sequencer,
+            rulebook,
+            ledger,
+            seen,
+            order: Mutex::default(),
+            showing: RwLock::default(),
+        })
     }
 
     /// Level 1.
@@ -67,7 +76,7 @@ impl Keeper {
 
     /// What a collection holds at the moment, on disk and in memory alone.
     pub fn usage_of(&self, collection: &str) -> Usage {
-        self.ledger.of(collection).plus(self.memory.dirty_of(collection))
+        self.memory.dirty_on(collection, self.ledger.of(collection))
     }
 
     /// What all collections hold durably.
@@ -85,13 +94,18 @@ impl Keeper {
         condition: &Condition,
     ) -> Result<(Arc<Manifest>, bool)> {
         let rules = self.rules(address)?;
-        for _ in 0..HOLD_ATTEMPTS_MAX {
+        let _order = Self::must_wait(condition, &rules).then(|| locked(&self.order));
+        let _showing = self.showing.read().unwrap_or_else(PoisonError::into_inner);
+        // Once more, now that the collection cannot be removed any more before the object shows.
+        self.rules(address)?;
+        for _ in 0..DECIDE_ATTEMPTS_MAX {
             self.ensure_ceiling(1)?;
             let ticket = self.memory.ticket(address);
             let known = self.known(self.disk.head(address)?.as_ref(), address);
             // Nothing can change between here and the moment it shows: the ticket sees to that.
             condition.check(known.live)?;
-            rules.quota.check(self.usage_of(address.collection()).minus(known.usage).plus(Usage::of(draft.size)))?;
+            let now = self.usage_of(address.collection());
+            rules.quota.check(now, known.after(now, draft.size))?;
             let stamp = || {
                 let stamp = self.sequencer.stamp()?;
                 Some(Arc::new(draft.clone().manifest(stamp, known.version, Durability::Ram, None)))
@@ -101,7 +115,7 @@ impl Keeper {
                 return Ok((manifest, known.live.is_none()));
             }
         }
-        Err(Error::busy("too many others change this object at the same time; try again").with("address", address))
+        Err(decide::crowded(address))
     }
 
     /// Commits a group of changes: durable when this returns, and memory shows them. The answers
@@ -121,9 +135,10 @@ impl Keeper {
         planned.into_iter().map(|(address, show, outcome)| self.settle(&committed, &address, show, outcome)).collect()
     }
 
-    /// Does something while no change is committed, such as removing an empty collection.
+    /// Does something while nothing is stored anywhere, such as removing an empty collection.
     pub fn while_still<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let _order = locked(&self.order);
+        let _showing = self.showing.write().unwrap_or_else(PoisonError::into_inner);
         work()
     }
 
@@ -155,15 +170,17 @@ impl Keeper {
     /// Decides one change: its version, what it replaces, whether it is void.
     fn plan(&self, plan: &mut Plan<'_>, tally: &mut Tally<'_>, address: &Address, change: Change) -> Result<Outcome> {
         let head = plan.head(address)?;
-        let known = self.known(head.as_ref(), address);
         let collection = address.collection();
         match change {
             Change::Store { draft, mut seal, frame, bind, condition } => {
-                condition.check(known.live)?;
                 let (rules, usage) = (self.rules(address)?, Usage::of(draft.size));
-                let now = tally.of(collection).plus(self.memory.dirty_of(collection));
-                rules.quota.check(now.minus(known.usage).plus(usage))?;
-                let stamp = self.stamp()?;
+                let durable = tally.of(collection);
+                let (known, stamp) = self.decide(head.as_ref(), address, |known| {
+                    condition.check(known.live)?;
+                    let now = self.memory.dirty_on(collection, durable);
+                    rules.quota.check(now, known.after(now, draft.size)).map(|()| true)
+                })?;
+                let stamp = stamp.ok_or_else(|| Error::internal("a push was decided without a stamp"))?;
                 seal.inline = frame.is_inline();
                 seal.key = bind(address, stamp.version, draft.size, &seal)?;
                 let manifest = draft.manifest(stamp, known.version, Durability::Disk, Some(seal));
@@ -172,9 +189,10 @@ impl Keeper {
                 Ok(Outcome::Stored { manifest: Arc::new(manifest), created: known.live.is_none() })
             }
             Change::Adopt { mut manifest, frame } => {
-                if head.is_some_and(|head| head.version() >= manifest.version) {
+                if head.as_ref().is_some_and(|head| head.version() >= manifest.version) {
                     return Ok(Outcome::Superseded);
                 }
+                let known = self.known(head.as_ref(), address);
                 if let Some(seal) = &mut manifest.seal {
                     seal.inline = frame.is_inline();
                 }
@@ -184,11 +202,10 @@ impl Keeper {
                 Ok(Outcome::Stored { manifest: Arc::new(*manifest), created: false })
             }
             Change::Delete { condition } => {
-                condition.check(known.live)?;
-                if known.live.is_none() {
-                    return Ok(Outcome::Deleted(None));
-                }
-                let stamp = self.stamp()?;
+                let (known, stamp) = self.decide(head.as_ref(), address, |known| {
+                    condition.check(known.live).map(|()| known.live.is_some())
+                })?;
+                let Some(stamp) = stamp else { return Ok(Outcome::Deleted(None)) };
                 let rules = self.rulebook.rules(collection).unwrap_or_default();
                 let keep = until(&rules, &known, stamp.now_ms);
                 self.bury(plan, tally, address, &known, stamp, keep)?;
@@ -239,6 +256,11 @@ impl Keeper {
             (Outcome::Deleted(Some(stamp)), _) => self.memory.supersede(address, stamp.version),
             (Outcome::Deleted(None) | Outcome::Superseded, _) => {}
         }
+        match &outcome {
+            Outcome::Stored { manifest, .. } => self.memory.rebase(address, Usage::of(manifest.size)),
+            Outcome::Deleted(Some(_)) => self.memory.rebase(address, Usage::default()),
+            Outcome::Deleted(None) | Outcome::Superseded => {}
+        }
         Ok(outcome)
     }
 
@@ -283,6 +305,11 @@ struct Known {
 }
 
 impl Known {
+    /// What a collection comes to once an object of this size is in the place of what is there now.
+    fn after(&self, now: Usage, size: u64) -> Usage {
+        now.minus(self.usage).plus(Usage::of(size))
+    }
+
     fn of(head: Option<&Head>, resident: Option<&Resident>, now_ms: u64) -> Self {
         let on_disk = head.and_then(Head::object);
         let in_memory = resident.map(|resident| &*resident.manifest);
@@ -297,3 +324,6 @@ impl Known {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

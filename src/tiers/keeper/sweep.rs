@@ -3,7 +3,7 @@
 use super::{Keeper, Known};
 use crate::error::Result;
 use crate::limits::SWEEP_MAX;
-use crate::model::{Address, Head, Version};
+use crate::model::{Address, Head, Usage, Version};
 use crate::store::Ending;
 use crate::tiers::disk::Plan;
 use crate::tiers::locked;
@@ -55,9 +55,9 @@ impl Keeper {
         ended.dedup();
         for address in ended {
             let head = plan.head(&address)?;
-            let known = self.known(head.as_ref(), &address);
-            if self.is_over(head.as_ref(), &known, &address, now_ms) {
-                let stamp = self.stamp()?;
+            let is_over = |known: &Known| Ok(self.is_over(head.as_ref(), known, &address, now_ms));
+            let (known, stamp) = self.decide(head.as_ref(), &address, is_over)?;
+            if let Some(stamp) = stamp {
                 self.bury(&mut plan, &mut tally, &address, &known, stamp, None)?;
                 swept.lives.push((address, stamp.version));
             }
@@ -65,6 +65,7 @@ impl Keeper {
         self.seal(plan, tally)?;
         for (address, version) in &swept.lives {
             self.memory.supersede(address, *version);
+            self.memory.rebase(address, Usage::default());
         }
         Ok(swept)
     }

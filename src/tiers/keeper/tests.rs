@@ -1,0 +1,196 @@
+//! Changes that meet: memory and disk at the same address, and many at the same quota.
+
+use std::path::Path;
+use std::sync::Barrier;
+use std::thread;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::Kind;
+use crate::model::{Clock, ContainerId, Digest, DigestKind, FrameId, ManualClock, NfrSpec, Quota, Seal, SeededRng};
+use crate::store::{Fs, SimFs, Store, StoreOptions};
+
+struct Bench {
+    keeper: Keeper,
+    clock: Arc<ManualClock>,
+}
+
+fn bench(rules: Rules) -> Bench {
+    let fs: Arc<dyn Fs> = Arc::new(SimFs::new(0));
+    let clock = Arc::new(ManualClock::at(1000));
+    let clock_dyn: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
+    let file = fs.create(Path::new("/store")).unwrap();
+    let store = Store::open(file, StoreOptions { cache_bytes: 1 << 20 }, &SeededRng::new(1)).unwrap();
+    let (disk, _) = DiskTier::open(fs, Path::new("/data"), Arc::new(store), Arc::clone(&clock_dyn)).unwrap();
+    let sequencer = Sequencer::resume(ContainerId(1), 0, Incarnation(1), clock_dyn);
+    let keeper = Keeper::open(MemoryTier::new(64 << 20), disk, sequencer, Arc::new(rules)).unwrap();
+    Bench { keeper, clock }
+}
+
+fn address(key: &str) -> Address {
+    format!("c/{key}").parse().unwrap()
+}
+
+fn draft(size: u64, ttl_ms: Option<u64>) -> Draft {
+    let digest = Digest { kind: DigestKind::Blake3, bytes: [0; 32] };
+    Draft { size, digest, content_type: None, meta: BTreeMap::new(), nfr: NfrSpec::default(), ttl_ms }
+}
+
+fn bytes(size: u64) -> Bytes {
+    Bytes::from(vec![7; size as usize])
+}
+
+impl Bench {
+    fn hold(&self, key: &str, size: u64, condition: Condition) -> Result<(Arc<Manifest>, bool)> {
+        self.hold_for(key, size, condition, None)
+    }
+
+    fn hold_for(&self, key: &str, size: u64, condition: Condition, ttl: Option<u64>) -> Result<(Arc<Manifest>, bool)> {
+        let room = self.keeper.memory().try_reserve(MemoryTier::cost(&address(key), size)).unwrap();
+        self.keeper.hold(&address(key), &draft(size, ttl), &Chunks::from(bytes(size)), room, &condition)
+    }
+
+    fn store(&self, key: &str, size: u64, condition: Condition) -> Result<Outcome> {
+        let frame = FrameId(frame_id(key, size));
+        let mut staging = self.keeper.disk().stage(frame);
+        staging.write(&bytes(size)).unwrap();
+        let frame_bytes = staging.finish().unwrap();
+        let seal = Seal { frame, bytes: size, footer: [0; 32], key: None, inline: false };
+        let bind: Binding = Box::new(|_, _, _, _| Ok(None));
+        let change = Change::Store { draft: draft(size, None), seal, frame: frame_bytes, bind, condition };
+        self.commit(key, change)
+    }
+
+    fn delete(&self, key: &str) -> Result<Outcome> {
+        self.commit(key, Change::Delete { condition: Condition::Always })
+    }
+
+    fn commit(&self, key: &str, change: Change) -> Result<Outcome> {
+        let job = Job { address: address(key), change, show: None };
+        self.keeper.commit(vec![job]).pop().unwrap()
+    }
+
+    fn used(&self) -> (u64, u64) {
+        let usage = self.keeper.usage_of("c");
+        (usage.objects, usage.bytes)
+    }
+}
+
+/// A frame's name that no other frame of a test has.
+fn frame_id(key: &str, size: u64) -> [u8; 16] {
+    static SERIAL: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let serial = SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let mut id = [key.len() as u8; 16];
+    id[..8].copy_from_slice(&serial.to_be_bytes());
+    id[8] = size as u8;
+    id
+}
+
+#[test]
+fn an_object_in_memory_counts_for_itself_and_not_for_the_one_it_hides() {
+    let bench = bench(Rules::default());
+    bench.store("k", 1000, Condition::Always).unwrap();
+    assert_eq!(bench.used(), (1, 1000));
+    bench.hold("k", 10, Condition::Always).unwrap();
+    assert_eq!(bench.used(), (1, 10));
+    bench.hold("k", 3000, Condition::Always).unwrap();
+    assert_eq!(bench.used(), (1, 3000));
+    bench.delete("k").unwrap();
+    assert_eq!(bench.used(), (0, 0));
+    bench.hold("new", 5, Condition::Always).unwrap();
+    assert_eq!(bench.used(), (1, 5));
+}
+
+#[test]
+fn a_quota_counts_what_memory_alone_holds() {
+    let quota = Quota { bytes: Some(100), objects: Some(3) };
+    let bench = bench(Rules { quota, ..Rules::default() });
+    bench.store("a", 90, Condition::Always).unwrap();
+    assert_eq!(bench.hold("b", 20, Condition::Always).unwrap_err().kind(), Kind::TooLarge);
+    bench.hold("a", 10, Condition::Always).unwrap();
+    bench.hold("b", 20, Condition::Always).unwrap();
+    bench.store("c", 70, Condition::Always).unwrap();
+    assert_eq!(bench.store("d", 0, Condition::Always).unwrap_err().context("quota"), Some("objects"));
+    assert_eq!(bench.keeper.foresee(&address("d"), 0, &Condition::Always).unwrap_err().kind(), Kind::TooLarge);
+    bench.delete("b").unwrap();
+    bench.keeper.foresee(&address("d"), 20, &Condition::Always).unwrap();
+    bench.store("d", 20, Condition::Always).unwrap();
+    assert_eq!(bench.used(), (3, 100));
+}
+
+/// Runs `work` on this many threads at once and says how often it succeeded.
+fn at_once(threads: usize, work: impl Fn(usize) -> bool + Sync) -> usize {
+    let barrier = Barrier::new(threads);
+    thread::scope(|scope| {
+        let (barrier, work) = (&barrier, &work);
+        let runs: Vec<_> = (0..threads)
+            .map(|index| {
+                scope.spawn(move || {
+                    barrier.wait();
+                    work(index)
+                })
+            })
+            .collect();
+        runs.into_iter().map(|run| run.join().unwrap()).filter(|won| *won).count()
+    })
+}
+
+#[test]
+fn of_many_who_want_to_be_first_one_is_whatever_their_class() {
+    let bench = bench(Rules::default());
+    for round in 0..100 {
+        let key = format!("first/{round}");
+        let won = at_once(8, |index| match index % 2 {
+            0 => bench.hold(&key, 9, Condition::Absent).is_ok(),
+            _ => bench.store(&key, 9, Condition::Absent).is_ok(),
+        });
+        assert_eq!(won, 1, "round {round}");
+    }
+}
+
+#[test]
+fn a_conditional_push_never_replaces_what_it_did_not_see() {
+    let bench = bench(Rules::default());
+    for round in 0..200 {
+        let key = format!("seen/{round}");
+        // Whoever is last must have replaced the other: the unconditional one may, the other one may not.
+        at_once(2, |index| match index {
+            0 => bench.hold(&key, 1, Condition::Always).is_ok(),
+            _ => bench.store(&key, 2, Condition::Absent).is_ok(),
+        });
+        let held = bench.keeper.memory().peek(&address(&key)).map(|resident| resident.manifest.size);
+        assert_eq!(held, Some(1), "round {round}: the unconditional push must be there");
+    }
+}
+
+#[test]
+fn pushes_at_the_same_time_never_exceed_a_quota_whatever_their_class() {
+    let quota = Quota { bytes: Some(100), objects: None };
+    let bench = bench(Rules { quota, ..Rules::default() });
+    for round in 0..30 {
+        let won = at_once(8, |index| match index % 2 {
+            0 => bench.hold(&format!("{round}/{index}"), 40, Condition::Always).is_ok(),
+            _ => bench.store(&format!("{round}/{index}"), 40, Condition::Always).is_ok(),
+        });
+        assert_eq!((won, bench.used()), (2, (2, 80)), "round {round}");
+        (0..8).for_each(|index| drop(bench.delete(&format!("{round}/{index}")).unwrap()));
+        assert_eq!(bench.used(), (0, 0), "round {round}");
+    }
+}
+
+#[test]
+fn a_sweep_never_takes_what_came_after_the_object_that_ended() {
+    let bench = bench(Rules::default());
+    for round in 0..200 {
+        let key = format!("ends/{round}");
+        bench.hold_for(&key, 1, Condition::Always, Some(5)).unwrap();
+        bench.clock.advance(10);
+        at_once(2, |index| match index {
+            0 => bench.hold(&key, 2, Condition::Always).is_ok(),
+            _ => bench.keeper.sweep().is_ok(),
+        });
+        let found = bench.keeper.find(&address(&key), None).unwrap();
+        assert_eq!(found.map(|found| found.manifest().size), Some(2), "round {round}");
+    }
+}

@@ -129,6 +129,12 @@ pub const SESSION_POLL: Duration = Duration::from_millis(20);
 /// Longest policy that a door reads.
 pub const POLICY_BYTES_MAX: usize = 64 << 10;
 
+/// Lines of the audit that are kept in memory; the log has them all.
+pub const AUDIT_LINES_MAX: usize = 1000;
+
+/// Characters of a path that a line of the audit repeats.
+pub const AUDIT_PATH_CHARS_MAX: usize = 300;
+
 /// How often the files of the door's certificate are looked at.
 pub const TLS_LOOK_PERIOD: Duration = Duration::from_secs(1);
 

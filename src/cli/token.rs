@@ -104,7 +104,7 @@ const COLUMNS: [Column; 5] = [
 impl List {
     async fn run(&self, client: &Client) -> Result<()> {
         let told = client.admin("tokens").await?;
-        let items = told.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let items = told.get("tokens").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         if self.json {
             return items.iter().try_for_each(out::json);
         }

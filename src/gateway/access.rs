@@ -98,6 +98,11 @@ pub(super) fn is_open(path: &str) -> bool {
     matches!(need(&Method::GET, path), Ok(Need::Nothing))
 }
 
+/// Whether the request is one that administers: a change that needs the permission to.
+pub(super) fn administers(method: &Method, path: &str) -> bool {
+    !reads(method) && matches!(need(method, path), Ok(Need::Scope(Admin, _)))
+}
+
 fn need<'a>(method: &Method, path: &'a str) -> Result<Need<'a>> {
     let below = |prefix: &str| path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let Some((rule, rest)) = RULES.iter().find_map(|(prefix, rule)| Some((rule, below(prefix)?))) else {

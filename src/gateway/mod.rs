@@ -6,6 +6,7 @@
 
 mod access;
 pub mod admin;
+mod audit;
 mod authority;
 mod collections;
 mod core;

@@ -16,9 +16,9 @@ use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
 use super::rate::Who;
 use super::server::Shared;
-use super::{access, admin, collections, health, problem};
+use super::{access, admin, audit, collections, health, problem};
 use crate::error::{Error, Result};
-use crate::model::{Address, Name};
+use crate::model::{Address, Name, TokenRecord};
 
 type Answer = Result<ServiceResponse, actix_web::Error>;
 
@@ -39,16 +39,22 @@ enum Work {
 /// Answers a request, without waiting where that is possible.
 pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
     let (request, payload) = request.into_parts();
-    let planned = match admit(door, &request) {
-        Ok(()) => plan(door, &request),
+    let admitted = admit(door, &request);
+    let begun = audit::begin(&request, &admitted);
+    let planned = match admitted {
+        Ok(_) => plan(door, &request),
         Err(error) => Err(problem::of(&error, None)),
     };
     match planned {
-        Err(response) => Either::Left(ready(Ok(ServiceResponse::new(request, response)))),
+        Err(response) => {
+            door.audit.end(begun, &response);
+            Either::Left(ready(Ok(ServiceResponse::new(request, response))))
+        }
         Ok(work) => {
             let door = Arc::clone(door);
             Either::Right(Box::pin(async move {
                 let response = perform(&door, &request, payload, work).await;
+                door.audit.end(begun, &response);
                 Ok(ServiceResponse::new(request, response))
             }))
         }
@@ -56,7 +62,7 @@ pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
 }
 
 /// Whether the request may be looked at: by where it comes from, then by whose it is.
-fn admit(door: &Shared, request: &HttpRequest) -> Result<()> {
+fn admit(door: &Shared, request: &HttpRequest) -> Result<Option<Arc<TokenRecord>>> {
     let head = request.head();
     door.guard.check(head)?;
     let path = head.uri.path();
@@ -68,7 +74,7 @@ fn admit(door: &Shared, request: &HttpRequest) -> Result<()> {
             _ => Who::Peer(head.peer_addr.map(|addr| addr.ip())),
         })?;
     }
-    whose.map(drop)
+    whose
 }
 
 /// The work a request asks for, or (as `Err`) the answer that is known already.

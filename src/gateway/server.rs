@@ -16,6 +16,7 @@ use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
 use super::admin::Admin;
+use super::audit::Audit;
 use super::authority::Authority;
 use super::core::Core;
 use super::guard::Guard;
@@ -81,6 +82,7 @@ pub(super) struct Shared {
     pub(super) options: GatewayOptions,
     pub(super) guard: Guard,
     pub(super) rate: Rate,
+    pub(super) audit: Audit,
 }
 
 /// An open door. Dropping it shuts it at once.
@@ -102,7 +104,8 @@ pub async fn serve(
     let workers = options.workers.max(1);
     let guard = Guard::of(options.addr);
     let rate = Rate::per_second(options.requests_per_s);
-    let shared = Arc::new(Shared { core, admin, authority, guard, rate, options: options.clone() });
+    let shared =
+        Arc::new(Shared { core, admin, authority, guard, rate, audit: Audit::default(), options: options.clone() });
     let factory = move || {
         let shared = Arc::clone(&shared);
         App::new().default_service(fn_service(move |request: ServiceRequest| route::answer(&shared, request)))

@@ -225,3 +225,89 @@ fn beyond_loopback_there_are_tokens_and_plain_text_only_by_name() {
     assert_eq!(near.request("GET", &object("c"), &[("Authorization", &bearer)], b"").unwrap().status, 200);
     assert!(Path::new(&process.data().join("root.token")).exists());
 }
+
+#[test]
+fn each_administrative_action_leaves_a_line_that_says_who_did_what() {
+    let process = closed();
+    let root = root_token(&process);
+    let made = create(&process, &root, &json!({"subject": "ada", "scopes": ["read:meteo"]})).expect(201).json();
+    let (id, token) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
+    with(&process, token, "PUT", "/v1/collections/meteo", b"{}").expect_problem(403, "forbidden");
+    with(&process, &root, "PUT", "/v1/collections/meteo", b"{}").expect(201);
+    with(&process, "ms1_no", "POST", "/v1/admin/drain", b"").expect_problem(401, "unauthorised");
+    // A whole token where its id is meant.
+    with(&process, &root, "DELETE", &format!("/v1/admin/tokens/{token}"), b"").expect_problem(400, "invalid");
+    with(&process, &root, "DELETE", &format!("/v1/admin/tokens/{id}"), b"").expect(204);
+    // Reading and storing are no administration.
+    with(&process, &root, "PUT", &object("meteo/k"), b"x").expect(201);
+    let lines = with(&process, &root, "GET", "/v1/admin/audit", b"").expect(200).json();
+    let lines: Vec<String> = lines["audit"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            let text = |name: &str| line[name].as_str().unwrap_or("-").to_owned();
+            format!("{} {} {} {} {}", text("subject"), text("action"), text("on"), line["status"], text("note"))
+        })
+        .collect();
+    let expected = [
+        format!("root DELETE /v1/admin/tokens/{id} 204 -"),
+        "root DELETE /v1/admin/tokens/ms1_… 400 -".to_owned(),
+        "- POST /v1/admin/drain 401 -".to_owned(),
+        "root PUT /v1/collections/meteo 201 -".to_owned(),
+        "- PUT /v1/collections/meteo 403 -".to_owned(),
+        format!("root POST /v1/admin/tokens 201 token {id} for ada: read:meteo"),
+    ];
+    assert_eq!(lines, expected);
+    // In the log as well, though it is told to be quiet.
+    let said = process.said();
+    assert_eq!(
+        said.lines().filter(|line| line.contains("audit") && line.contains("administered")).count(),
+        6,
+        "{said}"
+    );
+    let shown = printed(&cli(&process, &[("MESHSTORE_TOKEN", &root)], &["admin", "audit"]));
+    assert!(shown.contains("read:meteo") && !shown.contains(&token[21..]), "{shown}");
+}
+
+#[test]
+fn no_secret_is_in_a_log_an_answer_a_command_line_or_the_configuration() {
+    let mut process = Process::start(&["--set", "auth.required=true", "--set", "log.level=trace"]);
+    let root = root_token(&process);
+    let made = create(&process, &root, &json!({"subject": "ada", "scopes": ["read"]})).expect(201).json();
+    let token = made["token"].as_str().unwrap();
+    let keyring = fs::read_to_string(process.data().join("keys.toml")).unwrap();
+    let key = keyring.lines().find_map(|line| line.strip_prefix("secret = \"")).unwrap().trim_end_matches('"');
+    assert_eq!(key.len(), 64);
+    with(&process, &root, "PUT", &object("c/k"), &[7; 100_000]).expect(201);
+
+    let mut seen = Vec::new();
+    // Wherever a token is put by mistake, it is not repeated to others.
+    let broken = format!("{}0", &token[..token.len() - 1]);
+    for (sent, method, path) in [
+        (token, "GET", object("c/k")),
+        (token, "PUT", object("c/k")),
+        (&broken, "GET", object("c/k")),
+        (&root, "GET", "/v1/admin/tokens".to_owned()),
+        (&root, "GET", "/v1/admin/config".to_owned()),
+        (&root, "GET", "/v1/admin/audit".to_owned()),
+    ] {
+        seen.push(with(&process, sent, method, &path, b"x").text());
+    }
+    with(&process, &root, "DELETE", &format!("/v1/admin/tokens/{token}"), b"").expect(400);
+    for args in [&["token", "ls"][..], &["config", "show"], &["admin", "config"], &["token", "revoke", token]] {
+        let output = cli(&process, &[("MESHSTORE_TOKEN", &root)], args);
+        seen.extend([output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
+    }
+    for file in ["cmdline", "environ"] {
+        let bytes = fs::read(format!("/proc/{}/{file}", process.pid())).unwrap();
+        seen.push(String::from_utf8_lossy(&bytes).into_owned());
+    }
+    process.terminate();
+    seen.push(process.said());
+    assert!(seen.iter().any(|text| text.contains("administered")));
+    for (name, secret) in [("root token", &root[21..]), ("token", &token[21..]), ("key", key)] {
+        let found = seen.iter().find(|text| text.contains(&secret[..secret.len() - 1]));
+        assert!(found.is_none(), "the {name} shows in {found:?}");
+    }
+}

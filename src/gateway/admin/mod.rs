@@ -33,7 +33,7 @@ pub use tiers::TierReport;
 use std::time::Duration;
 
 use super::server::Shared;
-use super::{date, path, problem, reply};
+use super::{audit, date, path, problem, reply};
 use crate::error::{Error, Result};
 use crate::model::{Level, TokenId};
 
@@ -75,6 +75,7 @@ pub(super) enum Task {
     Config,
     Evict,
     Drain,
+    Audit,
     Tokens,
     MakeToken,
     Token(TokenId),
@@ -95,6 +96,7 @@ pub(super) fn plan(method: &Method, rest: &str) -> Result<Task, HttpResponse> {
         "queues" => Task::Queues,
         "containers" => Task::Containers,
         "config" => Task::Config,
+        "audit" => Task::Audit,
         "evict" => Task::Evict,
         "drain" => Task::Drain,
         "tokens" if *method == Method::POST => Task::MakeToken,
@@ -110,7 +112,7 @@ pub(super) fn plan(method: &Method, rest: &str) -> Result<Task, HttpResponse> {
                 return Err(refuse(Error::unimplemented(why).with("path", rest.escape_default())));
             }
             None => {
-                let why = "no such path; the admin door has tiers, tiers/{level}/objects, actors, queues, containers, config, tokens, tokens/{id}, evict and drain";
+                let why = "no such path; the admin door has tiers, tiers/{level}/objects, actors, queues, containers, config, audit, tokens, tokens/{id}, evict and drain";
                 return Err(refuse(Error::not_found(why).with("path", rest.escape_default())));
             }
         },
@@ -142,6 +144,7 @@ pub(super) async fn perform(door: &Shared, head: &RequestHead, payload: Payload,
         Task::Config => config::show(&admin.config()),
         Task::Evict => evict::evict(door, head, payload).await?,
         Task::Drain => drain::drain(door, head, payload).await?,
+        Task::Audit => audit::show(door),
         Task::Tokens => tokens::list(door),
         Task::MakeToken => tokens::make(door, head, payload).await?,
         Task::Token(id) => tokens::show(door, id)?,

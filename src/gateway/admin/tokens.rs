@@ -5,9 +5,10 @@ use actix_web::dev::{Payload, RequestHead};
 use actix_web::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::body;
+use super::{body, listing};
 use crate::control::NewToken;
 use crate::error::{Error, Result};
+use crate::gateway::audit::Note;
 use crate::gateway::deadline::within;
 use crate::gateway::server::Shared;
 use crate::gateway::{date, headers, reply};
@@ -39,15 +40,10 @@ struct Item<'a> {
     revoked: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Page<'a> {
-    items: Vec<Item<'a>>,
-}
-
 pub(super) fn list(door: &Shared) -> HttpResponse {
     let known = door.authority.tokens();
-    let items = known.iter().map(|(record, live)| item(record, *live, None)).collect();
-    reply::json(StatusCode::OK, &Page { items })
+    let items: Vec<Item<'_>> = known.iter().map(|(record, live)| item(record, *live, None)).collect();
+    listing("tokens", &items)
 }
 
 pub(super) fn show(door: &Shared, id: TokenId) -> Result<HttpResponse> {
@@ -64,7 +60,11 @@ pub(super) async fn make(door: &Shared, head: &RequestHead, payload: Payload) ->
     let expires_in_ms = wanted.expires_in_s.map(|seconds| seconds.saturating_mul(1000));
     let new = NewToken { subject: wanted.subject, groups: wanted.groups, scopes, expires_in_ms };
     let (record, secret) = within(deadline, door.authority.create_token(new)).await?;
-    Ok(reply::json(StatusCode::CREATED, &item(&record, true, Some(secret.expose()))))
+    let item = item(&record, true, Some(secret.expose()));
+    let note = format!("token {} for {}: {}", item.id, item.subject.escape_default(), item.scopes.join(","));
+    let mut response = reply::json(StatusCode::CREATED, &item);
+    response.extensions_mut().insert(Note(note));
+    Ok(response)
 }
 
 pub(super) async fn revoke(door: &Shared, head: &RequestHead, id: TokenId) -> Result<HttpResponse> {

@@ -11,10 +11,9 @@ pub(super) fn prepare(builder: ClientBuilder, https: bool, ca: Option<&[u8]>) ->
     let _ = engine::default_provider().install_default();
     Ok(match (ca, https) {
         (Some(pem), _) => {
-            let bad = || Error::invalid("the authority's file holds no certificate in PEM; name the file with --ca");
-            let certificates = Certificate::from_pem_bundle(pem).map_err(|_| bad())?;
+            let certificates = Certificate::from_pem_bundle(pem).map_err(|_| no_certificate())?;
             if certificates.is_empty() {
-                return Err(bad());
+                return Err(no_certificate());
             }
             builder.tls_certs_only(certificates)
         }
@@ -24,18 +23,21 @@ pub(super) fn prepare(builder: ClientBuilder, https: bool, ca: Option<&[u8]>) ->
     })
 }
 
-/// Whether TLS failed, and not the connection beneath.
-pub(super) fn is_distrust(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let certificate = |error: &rustls::Error| matches!(error, rustls::Error::InvalidCertificate(_));
-        if inner.and_then(|inner| inner.downcast_ref()).is_some_and(certificate)
-            || error.downcast_ref().is_some_and(certificate)
-        {
-            return true;
-        }
-        cause = error.source();
+/// Whether the certificate was refused, and not the connection beneath it.
+pub(super) fn is_distrust(error: &(dyn std::error::Error + 'static)) -> bool {
+    if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
+        return true;
     }
-    false
+    // What an I/O error wraps is not its source, but takes its place.
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    wrapped.is_some_and(|wrapped| is_distrust(wrapped)) || error.source().is_some_and(is_distrust)
+}
+
+/// What it means when the client cannot be set up: a bad authority's file shows here at the latest.
+pub(super) fn not_set_up(error: reqwest::Error, ca: Option<&[u8]>) -> Error {
+    if ca.is_some() { no_certificate() } else { Error::internal("cannot set up the HTTP client").because(error) }
+}
+
+fn no_certificate() -> Error {
+    Error::invalid("the authority's file holds no certificate in PEM; name the file with --ca")
 }

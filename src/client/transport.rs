@@ -50,7 +50,7 @@ impl Client {
             .tcp_keepalive(CLIENT_SILENCE_TIMEOUT)
             .user_agent(concat!("meshstore/", env!("CARGO_PKG_VERSION")));
         let http = tls::prepare(builder, base.starts_with("https:"), ca)?.build();
-        let http = http.map_err(|error| Error::internal("cannot set up the HTTP client").because(error))?;
+        let http = http.map_err(|error| tls::not_set_up(error, ca))?;
         Ok(Client { http, base, token, silence: CLIENT_SILENCE_TIMEOUT })
     }
 

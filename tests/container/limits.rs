@@ -127,34 +127,6 @@ fn who_is_slow_or_silent_is_cut_off() {
     process.get("c/k").expect_problem(404, "not_found");
 }
 
-fn sockets(process: &Process) -> usize {
-    let all = fs::read_dir(format!("/proc/{}/fd", process.pid())).unwrap();
-    let links = all.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
-    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
-}
-
-#[test]
-fn a_reader_that_takes_nothing_is_cut_off_and_frees_its_place() {
-    let process = Process::start(&["--set", "http.stall_timeout_ms=500"]);
-    let before = sockets(&process);
-    process.put("c/large", &body_of("c/large", 1, 40_000_000)).expect(201);
-    let mut reader = process.connect();
-    reader.begin("GET", &object("c/large"), &[], 0).unwrap();
-    reader.answer().unwrap().expect(200);
-    assert!(sockets(&process) > before);
-    let deadline = Instant::now() + PATIENCE;
-    while sockets(&process) > before {
-        assert!(Instant::now() < deadline, "the connection is still held");
-        thread::yield_now();
-    }
-    // What was on its way may still be read, but never all of it.
-    let (mut piece, mut got) = (vec![0; 100_000], 0);
-    while reader.read_exact(&mut piece).is_ok() {
-        got += piece.len();
-    }
-    assert!(got < 40_000_000);
-}
-
 #[test]
 fn a_small_budget_holds_whatever_is_uploaded_at_once() {
     const UPLOADS: usize = 40;

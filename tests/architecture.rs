@@ -40,7 +40,7 @@ const FENCES: [(&str, &[&str]); 29] = [
     ("object_store::", &["src/tiers/cloud/"]),
     ("wasmtime::", &["src/functions/runtime/wasm.rs"]),
     ("redb::", &["src/store/db.rs", "src/store/backend.rs"]),
-    ("aws_lc_rs::", &["src/nfr/engine.rs"]),
+    ("aws_lc_rs::", &["src/nfr/engine.rs", "src/gateway/tls.rs", "src/client/tls.rs"]),
     ("zstd::", &["src/nfr/compress.rs"]),
     ("lz4_flex::", &["src/nfr/compress.rs"]),
     (

@@ -18,4 +18,5 @@ want() {
 }
 
 want cc gcc
+want openssl openssl
 want strace strace

@@ -247,3 +247,39 @@ pub const BATCH_WINDOW_BYTES: u64 = 1 << 20;
 
 /// Batches at work at the same time; each holds a window and one part.
 pub const BATCHES_MAX: usize = 16;
+
+/// Lines of the audit that are kept in memory; the log has them all.
+pub const AUDIT_LINES_MAX: usize = 1000;
+
+/// Characters of a path that a line of the audit repeats.
+pub const AUDIT_PATH_CHARS_MAX: usize = 300;
+
+/// How often the files of the door's certificate are looked at.
+pub const TLS_LOOK_PERIOD: Duration = Duration::from_secs(1);
+
+/// Bearers and addresses whose requests are counted apart; beyond that strangers are counted together.
+pub const RATE_BUCKETS_MAX: usize = 10_000;
+
+/// Connections that may wait for a place at the door.
+pub const LISTEN_QUEUE_MAX: u32 = 1024;
+
+/// Headers of one request. The web server's own bound; a test keeps this number true.
+pub const HEADERS_MAX: usize = 96;
+
+/// Bytes of one request's head. The web server's own bound; a test keeps this number true.
+pub const HEAD_BYTES_MAX: usize = 128 << 10;
+
+/// Longest subject or group of a token.
+pub const SUBJECT_BYTES_MAX: usize = 128;
+
+/// Groups that one token may name.
+pub const TOKEN_GROUPS_MAX: usize = 32;
+
+/// Scopes that one token may have.
+pub const TOKEN_SCOPES_MAX: usize = 64;
+
+/// Tokens that are kept, those that ended lately among them.
+pub const TOKENS_MAX: usize = 10_000;
+
+/// How long a token that ended is still listed, so that an audit line can be matched to it.
+pub const TOKEN_MEMORY_MS: u64 = 30 * 24 * 3_600_000;

@@ -34,17 +34,20 @@ const LAYERS: [(&str, u8); 21] = [
 const SIDEWAYS: [(&str, &str); 1] = [("tiers", "store")];
 
 /// Third-party names and the only places that may know them.
-const FENCES: [(&str, &[&str]); 31] = [
+const FENCES: [(&str, &[&str]); 32] = [
     ("actix::", &["src/actors/runtime.rs"]),
     ("actix_web::", &["src/gateway/"]),
     ("async_nats::", &["src/bus/nats.rs"]),
     ("object_store::", &["src/tiers/cloud/"]),
     ("wasmtime::", &["src/functions/runtime/wasm.rs"]),
     ("redb::", &["src/store/db.rs", "src/store/backend.rs"]),
-    ("aws_lc_rs::", &["src/nfr/engine.rs"]),
+    ("aws_lc_rs::", &["src/nfr/engine.rs", "src/gateway/tls.rs", "src/client/tls.rs"]),
     ("zstd::", &["src/nfr/compress.rs"]),
     ("lz4_flex::", &["src/nfr/compress.rs"]),
-    ("blake3::", &["src/nfr/", "src/client/pull.rs", "src/store/sim_disk.rs", "src/tiers/cloud/"]),
+    (
+        "blake3::",
+        &["src/nfr/", "src/control/tokens.rs", "src/client/pull.rs", "src/store/sim_disk.rs", "src/tiers/cloud/"],
+    ),
     ("crc32fast::", &["src/nfr/frame.rs", "src/store/records.rs"]),
     ("twox_hash::", &["src/store/salvage/pages.rs"]),
     ("postcard::", &["src/store/records.rs"]),
@@ -52,6 +55,7 @@ const FENCES: [(&str, &[&str]); 31] = [
     ("crossbeam_queue::", &["src/tiers/memory.rs"]),
     ("rayon::", &["src/actors/cpu.rs"]),
     ("reqwest::", &["src/client/"]),
+    ("rustls::", &["src/gateway/tls.rs", "src/client/tls.rs"]),
     ("percent_encoding::", &["src/client/"]),
     ("clap::", &["src/cli/"]),
     ("clap_complete::", &["src/cli/generate.rs"]),
@@ -64,7 +68,14 @@ const FENCES: [(&str, &[&str]); 31] = [
     ("SystemTime::now", &["src/model/time.rs"]),
     (
         "Instant::now",
-        &["src/model/time.rs", "src/actors/runtime.rs", "src/node/demo/", "src/node/serve.rs", "src/cli/"],
+        &[
+            "src/model/time.rs",
+            "src/actors/runtime.rs",
+            "src/gateway/rate.rs",
+            "src/node/demo/",
+            "src/node/serve.rs",
+            "src/cli/",
+        ],
     ),
     ("std::fs", &["src/store/real.rs", "src/node/", "src/cli/"]),
     ("tokio::fs", &[]),

@@ -33,6 +33,8 @@ enum Task {
     Actors,
     /// What waits, and the limits it waits at.
     Queues,
+    /// Who administered what lately.
+    Audit,
     /// What this container is.
     Containers,
     /// Every key of the configuration in effect, and where it was said.
@@ -117,6 +119,15 @@ const QUEUES: [Column; 4] = [
     ("BOUND", "bound", Cell::Number),
     ("UNIT", "unit", Cell::Text),
 ];
+const AUDIT: [Column; 7] = [
+    ("AT", "at", Cell::Text),
+    ("SUBJECT", "subject", Cell::Text),
+    ("PEER", "peer", Cell::Text),
+    ("ACTION", "action", Cell::Text),
+    ("ON", "on", Cell::Text),
+    ("STATUS", "status", Cell::Number),
+    ("NOTE", "note", Cell::Text),
+];
 const CONTAINERS: [Column; 8] = [
     ("CONTAINER", "name", Cell::Text),
     ("SITE", "site", Cell::Text),
@@ -159,6 +170,7 @@ impl Admin {
             Task::Tiers => self.list(client, "tiers", &TIERS).await,
             Task::Actors => self.list(client, "actors", &ACTORS).await,
             Task::Queues => self.list(client, "queues", &QUEUES).await,
+            Task::Audit => self.list(client, "audit", &AUDIT).await,
             Task::Containers => self.list(client, "containers", &CONTAINERS).await,
             Task::Config => self.list(client, "config", &CONFIG).await,
             Task::Objects(objects) => self.objects(client, objects).await,

@@ -16,17 +16,19 @@ mod out;
 mod progress;
 mod pull;
 mod push;
+mod remote;
 mod remove;
 mod rm;
 mod serve;
 mod stat;
 mod table;
 mod target;
+mod token;
 mod version;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 pub use admin::Admin;
 pub use collection::CollectionCommand;
@@ -37,12 +39,13 @@ pub use ls::Ls;
 pub use metrics::MetricsCommand;
 pub use pull::Pull;
 pub use push::Push;
+pub use remote::Remote;
 pub use rm::Rm;
 pub use serve::{Demo, Serve};
 pub use stat::Stat;
+pub use token::TokenCommand;
 pub use version::Version;
 
-use crate::client::Client;
 use crate::error::{Error, Kind, Result};
 
 /// The exit code of the first kind; 1 and 2 are taken by shells and by wrong usage.
@@ -50,9 +53,6 @@ const EXIT_CODE_BASE: u8 = 10;
 
 /// Where a container is that was started without a word about it.
 const REMOTE_URL_DEFAULT: &str = "http://127.0.0.1:7700";
-
-/// Variable of the token; never a flag, which every user of the host could read.
-const TOKEN_VARIABLE: &str = "MESHSTORE_TOKEN";
 
 /// A shared, fast, private place for data at the edge, in the fog and in the cloud.
 #[derive(Debug, Parser)]
@@ -72,26 +72,7 @@ const EXAMPLES: &str = "Examples:
   meshstore pull meteo/today.csv -
   meshstore ls meteo -l
 
-MESHSTORE_TOKEN holds the token, where one is needed. On failure the exit code names the kind of error.";
-
-/// Where the container is.
-#[derive(Clone, Debug, Args)]
-pub struct Remote {
-    /// URL of the container.
-    #[arg(long, global = true, env = "MESHSTORE_URL", default_value = REMOTE_URL_DEFAULT, value_name = "URL")]
-    pub url: String,
-}
-
-impl Remote {
-    fn client(&self) -> Result<Client> {
-        let token = match std::env::var(TOKEN_VARIABLE) {
-            Ok(token) => Some(token).filter(|token| !token.is_empty()),
-            Err(std::env::VarError::NotPresent) => None,
-            Err(std::env::VarError::NotUnicode(_)) => return Err(Error::invalid("MESHSTORE_TOKEN is not text")),
-        };
-        Client::new(&self.url, token)
-    }
-}
+MESHSTORE_TOKEN holds the token, or --token-file names its file, where one is needed. On failure the exit code names the kind of error.";
 
 /// Every command.
 #[derive(Debug, Subcommand)]
@@ -112,6 +93,9 @@ pub enum Command {
     Rm(Rm),
     /// Look inside a container, and ask an operator's work of it.
     Admin(Admin),
+    /// Say who may use the containers of a site.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Say what is asked for the objects of a collection.
     #[command(subcommand)]
     Collection(CollectionCommand),
@@ -155,6 +139,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Stat(stat) => stat.run(&remote.client()?).await,
         Command::Rm(rm) => rm.run(&remote.client()?).await,
         Command::Admin(admin) => admin.run(&remote.client()?).await,
+        Command::Token(token) => token.run(&remote.client()?).await,
         Command::Collection(collection) => collection.run(&remote.client()?).await,
         Command::Config(config) => config.run(),
         Command::Metrics(metrics) => metrics.run(),

@@ -48,6 +48,10 @@ fn show(item: &Value, path: &str, cell: Cell) -> String {
         }
         (Some(Value::String(text)), _) => out::plain(text).replace(['\n', '\t'], " "),
         (Some(Value::Bool(truth)), _) => if *truth { "yes" } else { "no" }.to_owned(),
+        (Some(Value::Array(values)), _) => {
+            let words = values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+            out::plain(&words.collect::<Vec<_>>().join(","))
+        }
         (Some(value), _) => value.to_string(),
     }
 }
@@ -60,11 +64,12 @@ mod tests {
 
     #[test]
     fn cells_are_shown_for_people() {
-        let item = json!({"a": {"b": "x\ny\u{1b}"}, "n": 7, "size": 2048, "part": 0.5, "none": null, "yes": true});
+        let item = json!({"a": {"b": "x\ny\u{1b}"}, "n": 7, "size": 2048, "part": 0.5, "none": null, "yes": true, "l": ["a", 1]});
         let shown = |path, cell| show(&item, path, cell);
         assert_eq!(shown("a.b", Cell::Text), "x y\u{fffd}");
         assert_eq!((shown("n", Cell::Number), shown("size", Cell::Bytes)), ("7".into(), "2.00 KiB".into()));
         assert_eq!((shown("part", Cell::Percent), shown("none", Cell::Percent)), ("50.0 %".into(), "-".into()));
+        assert_eq!(shown("l", Cell::Text), "a,1");
         assert_eq!((shown("yes", Cell::Text), shown("a.c", Cell::Text)), ("yes".into(), "-".into()));
     }
 }

@@ -27,6 +27,11 @@ impl Client {
         let request = request.header(CONTENT_TYPE, "application/json").body(asked.to_string());
         decode(self.send(request).await?).await
     }
+
+    /// What `DELETE /v1/admin/{path}` ends.
+    pub async fn admin_end(&self, path: &str) -> Result<()> {
+        self.send(self.request(Method::DELETE, &format!("/v1/admin/{path}"))?).await.map(drop)
+    }
 }
 
 async fn decode(answer: reqwest::Response) -> Result<Value> {

@@ -12,6 +12,7 @@ mod object;
 mod options;
 mod pull;
 mod push;
+mod tls;
 mod transport;
 
 pub use batch::BatchPush;

@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response};
 
-use super::answer;
+use super::{answer, tls};
 use crate::error::{Error, Result};
 use crate::limits::{CLIENT_CONNECT_TIMEOUT, CLIENT_SILENCE_TIMEOUT};
 use crate::model::{Address, Name, Version};
@@ -26,6 +26,11 @@ pub struct Client {
 impl Client {
     /// A client of the container at `url`, such as `http://127.0.0.1:7700`.
     pub fn new(url: &str, token: Option<String>) -> Result<Client> {
+        Client::trusting(url, token, None)
+    }
+
+    /// The same, for `https://`, with the certificates (in PEM) of the only authority to trust.
+    pub fn trusting(url: &str, token: Option<String>, ca: Option<&[u8]>) -> Result<Client> {
         let base = check_url(url)?;
         let token = token
             .map(|token| {
@@ -36,16 +41,16 @@ impl Client {
                 Ok::<_, Error>(value)
             })
             .transpose()?;
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             // A proxy meant for the web must not get between a host and its own container.
             .no_proxy()
             // A redirect would carry bodies and tokens to where nobody sent them.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CLIENT_CONNECT_TIMEOUT)
             .tcp_keepalive(CLIENT_SILENCE_TIMEOUT)
-            .user_agent(concat!("meshstore/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Error::internal("cannot set up the HTTP client").because(error))?;
+            .user_agent(concat!("meshstore/", env!("CARGO_PKG_VERSION")));
+        let http = tls::prepare(builder, base.starts_with("https:"), ca)?.build();
+        let http = http.map_err(|error| tls::not_set_up(error, ca))?;
         Ok(Client { http, base, token, silence: CLIENT_SILENCE_TIMEOUT })
     }
 
@@ -75,6 +80,11 @@ impl Client {
         match outcome {
             Ok(answer) if answer.status().is_success() => Ok(answer),
             Ok(answer) => Err(answer::failure(answer).await),
+            Err(error) if tls::is_distrust(&error) => Err(Error::unavailable(format!(
+                "the certificate of the container at {} is not trusted; name its authority's file with --ca",
+                self.base
+            ))
+            .because(root_cause(&error))),
             Err(error) if error.is_connect() => Err(Error::unavailable(format!(
                 "no container answers at {}; start one with `meshstore serve` or name another with --url",
                 self.base
@@ -99,8 +109,7 @@ fn check_url(url: &str) -> Result<String> {
     let bad = |why: &str| Error::invalid(why).with("url", url.escape_default());
     let parsed = reqwest::Url::parse(url).map_err(|_| bad("a container's URL looks like http://127.0.0.1:7700"))?;
     match parsed.scheme() {
-        "http" => {}
-        "https" => return Err(Error::unimplemented("https is not built yet; use http on this host").with("url", url)),
+        "http" | "https" => {}
         _ => return Err(bad("a container's URL looks like http://127.0.0.1:7700")),
     }
     if !parsed.username().is_empty() || parsed.password().is_some() {
@@ -164,9 +173,13 @@ mod tests {
     use crate::error::Kind;
 
     #[test]
-    fn urls_of_containers_are_plain_http() {
+    fn urls_of_containers_are_http() {
         assert_eq!(Client::new("http://127.0.0.1:7700/", None).unwrap().url(), "http://127.0.0.1:7700");
-        assert_eq!(Client::new("https://h", None).unwrap_err().kind(), Kind::Unimplemented);
+        assert!(Client::new("https://h", None).is_ok());
+        for bad in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            let refused = Client::trusting("https://h", None, Some(bad.as_bytes())).unwrap_err();
+            assert_eq!(refused.kind(), Kind::Invalid, "{bad}");
+        }
         for bad in ["", "127.0.0.1:7700", "ftp://h", "http://u:p@h", "http://h/?q", "http://h/#f"] {
             assert_eq!(Client::new(bad, None).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }

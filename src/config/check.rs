@@ -14,6 +14,7 @@ const BUDGET_BYTES_MIN: u64 = 2 * (BODY_WINDOW_CHUNKS * CHUNK_BYTES) as u64;
 
 /// Adds what does not fit together to `faults`. Keys that are faulty already hold their defaults here.
 pub(super) fn check(config: &Config, given: &Given, faults: &mut Vec<Fault>) {
+    check_door(config, given, faults);
     let mut fault = |key: &'static str, error: Error| faults.push(Fault::new(key, given.origin(key), error));
     let (memory, store, data) = (&config.memory, &config.store, config.data.dir.as_path());
     if memory.budget_bytes < BUDGET_BYTES_MIN {
@@ -43,5 +44,28 @@ pub(super) fn check(config: &Config, given: &Given, faults: &mut Vec<Fault>) {
             "data.dir",
             Error::invalid("there is no home folder to keep data in; name a folder with --data or data.dir"),
         );
+    }
+}
+
+/// Who listens beyond loopback is reached by strangers.
+fn check_door(config: &Config, given: &Given, faults: &mut Vec<Fault>) {
+    let mut fault = |key: &'static str, error: Error| faults.push(Fault::new(key, given.origin(key), error));
+    let http = &config.http;
+    let beyond = !http.addr.ip().is_loopback();
+    match (&config.tls.cert, &config.tls.key) {
+        (Some(_), None) => fault("tls.key", Error::invalid("a certificate needs its key; name the key's file")),
+        (None, Some(_)) => {
+            fault("tls.cert", Error::invalid("a key needs its certificate; name the certificate's file"));
+        }
+        (None, None) if beyond && !http.plaintext => {
+            let why = "beyond loopback without TLS all who share the network can read along; name tls.cert and \
+                       tls.key, or allow it with http.plaintext = true";
+            fault("http.addr", Error::invalid(why).with("value", http.addr));
+        }
+        _ => {}
+    }
+    if beyond && !config.auth.required {
+        let why = "beyond loopback tokens are required; leave this out, or bind to 127.0.0.1 or ::1";
+        fault("auth.required", Error::invalid(why).with("http.addr", http.addr));
     }
 }

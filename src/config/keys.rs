@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Host;
+use super::budget;
 use super::declare::{Key, Reader, settings};
 use super::shape::{
-    BUS, CLOUD, COLLECTOR, EVICTION, FORMAT, LEVEL, LOOPBACK, MILLIS, NAME, PATH, REST, SHARE, SIZE, SIZE_OR_AUTO,
-    count,
+    ADDR, BUS, CLOUD, COLLECTOR, EVICTION, FORMAT, LEVEL, MILLIS, NAME, OPTIONAL_PATH, PATH, REST, SHARE, SIZE,
+    SIZE_OR_AUTO, TRUTH, count,
 };
 use crate::limits::{PINNED_PERCENT_DEFAULT, PINNED_PERCENT_MAX};
 use crate::model::{CloudUrl, EvictionKind, Name};
@@ -56,13 +57,40 @@ settings! { host;
     /// The HTTP door.
     http: HttpConfig {
         /// Address it listens at; port 0 takes a free one.
-        addr: SocketAddr = LOOPBACK, "127.0.0.1:7700";
+        addr: SocketAddr = ADDR, "127.0.0.1:7700";
+        /// Whether to listen beyond loopback without TLS, where all who share the network can read along.
+        plaintext: bool = TRUTH, "false";
         /// Threads that serve HTTP.
         workers: usize = count::<1, 256>("a number from 1 to 256"), "the number of cores, at most 4" => host.cores.clamp(1, 4);
+        /// How long the head of a connection's first request may take to arrive, and before it the
+        /// handshake of TLS, in milliseconds.
+        head_timeout_ms: u64 = MILLIS, "10000";
+        /// The longest pause inside a body, in either direction, in milliseconds: who sends or takes
+        /// nothing for so long is cut off.
+        stall_timeout_ms: u64 = MILLIS, "30000";
         /// How long a connection may idle between two requests, in milliseconds.
         idle_timeout_ms: u64 = MILLIS, "75000";
         /// How long a reader of events hears nothing before a comment is sent, in milliseconds.
         events_keep_alive_ms: u64 = MILLIS, "15000";
+    }
+
+    /// Encryption of what goes through the door. Both files are read again on SIGHUP and when they change;
+    /// connections that are open stay open.
+    tls: TlsConfig {
+        /// Certificate chain in PEM, the container's own first. With it the door speaks TLS only.
+        cert: Option<PathBuf> = OPTIONAL_PATH, "none" => None;
+        /// Private key of the certificate in PEM, readable by its owner only.
+        key: Option<PathBuf> = OPTIONAL_PATH, "none" => None;
+    }
+
+    /// Who may use the container.
+    auth: AuthConfig {
+        /// Whether each request needs a token. Beyond loopback always. A token that is sent is
+        /// checked in any case.
+        required: bool = TRUTH, "true beyond loopback, false on it" => !http.addr.ip().is_loopback();
+        /// File of the first token, which may do everything; readable by its owner only. Made at the first
+        /// start at which tokens are required; if it is removed, the next start makes another and ends this one.
+        root_token_file: PathBuf = PATH, "root.token in data.dir" => data.dir.join("root.token");
     }
 
     /// Level 1: plain bytes in memory.
@@ -115,6 +143,12 @@ settings! { host;
 
     /// What one container takes on; beyond a limit the answer is `busy` or `too_large`.
     limits: LimitsConfig {
+        /// Connections in all; further ones wait until one of these ends. Each may hold a piece of a body that
+        /// waits for its turn, so their number is part of the memory budget.
+        connections_max: usize = count::<1, 1_000_000>("a number from 1 to 1000000"), "as many as memory.budget_bytes has room for, 8 to 4096" => budget::connections(memory.budget_bytes, memory.level1_bytes, store.cache_bytes);
+        /// Requests a second from one bearer of a token, or without a token from one address; 0 for no
+        /// limit. Beyond it the answer is `busy` and says when to come back.
+        requests_per_s: usize = count::<0, 1_000_000_000>("a number from 0 to 1000000000"), "1000 beyond loopback, 0 on it" => if http.addr.ip().is_loopback() { 0 } else { 1000 };
         /// Requests in flight at once.
         requests_max: usize = count::<1, 1_000_000>("a number from 1 to 1000000"), "1024";
         /// Plain bytes of the largest object.

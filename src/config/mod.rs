@@ -4,6 +4,7 @@
 //! Keys are declared in `keys.rs` and nowhere else; structs, loader and reference come from there.
 //! Nothing here reads files or the process environment: the caller hands over a [`Sources`].
 
+mod budget;
 mod check;
 mod declare;
 mod fault;
@@ -16,11 +17,13 @@ mod shape;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use budget::in_flight_bytes;
 pub use declare::Key;
 pub use fault::{Fault, Origin};
 pub use keys::{
-    BusConfig, BusMode, CloudConfig, Config, ContainerConfig, DataConfig, HttpConfig, KEYS, KeysConfig, LimitsConfig,
-    LogConfig, MemoryConfig, NfrConfig, SECTIONS, ScrubConfig, SiteConfig, StoreConfig, TelemetryConfig,
+    AuthConfig, BusConfig, BusMode, CloudConfig, Config, ContainerConfig, DataConfig, HttpConfig, KEYS, KeysConfig,
+    LimitsConfig, LogConfig, MemoryConfig, NfrConfig, SECTIONS, ScrubConfig, SiteConfig, StoreConfig, TelemetryConfig,
+    TlsConfig,
 };
 pub use reference::{reference, reference_markdown};
 

@@ -58,17 +58,24 @@ fn show_cloud(cloud: &Option<CloudUrl>) -> String {
     }
 }
 
-pub(super) const LOOPBACK: Shape<SocketAddr> =
-    Shape { takes: "an IP address and a port", read: read_loopback, show: SocketAddr::to_string };
+pub(super) const ADDR: Shape<SocketAddr> =
+    Shape { takes: "an IP address and a port", read: read_addr, show: SocketAddr::to_string };
 
-fn read_loopback(text: &str) -> Result<SocketAddr> {
-    let addr: SocketAddr =
-        text.parse().map_err(|_| bad("an address is IP:PORT, such as 127.0.0.1:7700 or [::1]:7700", text))?;
-    if !addr.ip().is_loopback() {
-        let why = "binding beyond loopback needs tokens, which are not built yet; bind to 127.0.0.1 or ::1";
-        return Err(bad(why, text));
-    }
-    Ok(addr)
+fn read_addr(text: &str) -> Result<SocketAddr> {
+    text.parse().map_err(|_| bad("an address is IP:PORT, such as 127.0.0.1:7700 or [::1]:7700", text))
+}
+
+/// A path, or nothing where the text is empty.
+pub(super) const OPTIONAL_PATH: Shape<Option<PathBuf>> = Shape {
+    takes: "a path",
+    read: |text| if text.is_empty() { Ok(None) } else { read_path(text).map(Some) },
+    show: |path| path.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
+};
+
+pub(super) const TRUTH: Shape<bool> = Shape { takes: "true or false", read: read_truth, show: bool::to_string };
+
+fn read_truth(text: &str) -> Result<bool> {
+    text.parse().map_err(|_| bad("this is true or false", text))
 }
 
 pub(super) const fn count<const MIN: usize, const MAX: usize>(takes: &'static str) -> Shape<usize> {
@@ -278,14 +285,15 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_is_bound() {
-        for good in ["127.0.0.1:0", "127.9.9.9:80", "[::1]:7700"] {
-            assert!(read_loopback(good).is_ok(), "{good}");
+    fn addresses_are_numbers() {
+        for good in ["127.0.0.1:0", "0.0.0.0:80", "[::1]:7700"] {
+            assert!(read_addr(good).is_ok(), "{good}");
         }
-        for bad in ["0.0.0.0:7700", "[::]:7700", "192.168.1.2:80", "[::ffff:127.0.0.1]:1", "localhost:7700", "7700", ""]
-        {
-            assert_eq!(read_loopback(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
+        for bad in ["localhost:7700", "7700", "127.0.0.1", "::1:80", ""] {
+            assert_eq!(read_addr(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
+        assert!(read_truth("yes").is_err() && read_truth("true").unwrap());
+        assert_eq!((OPTIONAL_PATH.show)(&(OPTIONAL_PATH.read)("").unwrap()), "");
     }
 
     #[test]

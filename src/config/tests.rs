@@ -63,7 +63,7 @@ fn derived_defaults_follow_what_was_given() {
 
 #[test]
 fn every_fault_is_reported_with_key_and_place() {
-    let file = "[http]\naddr = \"0.0.0.0:80\"\nport = 3\n\n[memory]\nlevel1_bytes = \"2GiB\"\neviction = [1]\n[sight]\nname='x'\n";
+    let file = "[http]\naddr = \"0.0.0.0:http\"\nport = 3\n\n[memory]\nlevel1_bytes = \"2GiB\"\neviction = [1]\n[sight]\nname='x'\n";
     let env = [("MESHSTORE__LIMITS__REQUESTS_MAX", "none"), ("MESHSTORE__NO__SUCH", "1")];
     let found = faults(file, &env, &[("bus.mode", "nats://hub:4222"), ("site.nam", "x")]);
     let expected = [
@@ -85,7 +85,7 @@ fn every_fault_is_reported_with_key_and_place() {
         );
     }
     let beyond = found.iter().find(|fault| fault.starts_with("http.addr")).unwrap();
-    assert!(beyond.contains("bind to 127.0.0.1 or ::1"), "{beyond}");
+    assert!(beyond.contains("an address is IP:PORT"), "{beyond}");
 }
 
 #[test]
@@ -106,6 +106,22 @@ fn a_broken_file_names_its_lines() {
 fn budgets_must_fit() {
     assert!(faults("[memory]\nbudget_bytes = 1000", &[], &[])[0].starts_with("memory.budget_bytes"));
     assert!(faults("[store]\ncache_bytes = '300MiB'", &[], &[])[0].starts_with("store.cache_bytes"));
+}
+
+#[test]
+fn beyond_loopback_there_are_tokens_and_tls_or_a_word_that_allows_plain_text() {
+    let open = "[http]\naddr = '0.0.0.0:80'\n";
+    let found = faults(&format!("{open}[auth]\nrequired = false"), &[], &[]);
+    assert!(found[0].starts_with("http.addr") && found[0].contains("http.plaintext"), "{found:?}");
+    assert!(found[1].starts_with("auth.required"), "{found:?}");
+    let config = from(&format!("{open}plaintext = true"), &[], &[]).unwrap();
+    assert!(config.auth.required);
+    let config = from(&format!("{open}[tls]\ncert = 'c'\nkey = 'k'"), &[], &[]).unwrap();
+    assert!(config.auth.required && config.tls.cert == Some("c".into()) && config.limits.requests_per_s == 1000);
+    assert!(faults("[tls]\ncert = 'c'", &[], &[])[0].starts_with("tls.key"));
+    assert!(faults("[tls]\nkey = 'k'", &[], &[])[0].starts_with("tls.cert"));
+    let config = from("", &[], &[]).unwrap();
+    assert!(!config.auth.required && config.limits.requests_per_s == 0 && config.tls.cert.is_none());
 }
 
 #[test]

@@ -1,7 +1,10 @@
-//! The control plane: what is to hold, decided here and carried out by the actors.
+//! The control plane: what is to hold, decided here by plain structs that get a clock and a source of
+//! randomness, and carried out on higher layers.
 
 mod collections;
 mod form;
+mod tokens;
 
 pub use collections::{Collection, Collections};
 pub use form::{FIELDS, Field, from_json, time, to_json};
+pub use tokens::{NewToken, Secret, Tokens};

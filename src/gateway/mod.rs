@@ -4,8 +4,11 @@
 //! is the [`Core`]'s part. Only `node/` builds the door. It parses paths, checks who may ask, bounds
 //! heads, bodies and waits, and maps every error by one `match` in `problem.rs`.
 
+mod access;
 pub mod admin;
 mod api;
+mod audit;
+mod authority;
 mod batch;
 mod collections;
 mod core;
@@ -20,12 +23,16 @@ mod metrics;
 mod objects;
 mod path;
 mod problem;
+mod rate;
 mod reply;
 mod route;
 mod server;
+mod tls;
 mod transfers;
 mod visit;
 
 pub use self::core::Core;
 pub use admin::Admin;
+pub use authority::Authority;
 pub use server::{Door, GatewayOptions, serve};
+pub use tls::Tls;

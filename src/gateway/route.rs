@@ -15,11 +15,12 @@ use tracing::Instrument;
 
 use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
+use super::rate::Who;
 use super::server::Shared;
 use super::visit::{Visit, Waiting};
-use super::{admin, api, batch, collections, events, health, metrics, problem, transfers};
+use super::{access, admin, api, audit, batch, collections, events, health, metrics, problem, transfers};
 use crate::error::{Error, Result};
-use crate::model::{Address, Name};
+use crate::model::{Address, Name, TokenRecord};
 
 type Answer = Result<ServiceResponse, actix_web::Error>;
 
@@ -47,12 +48,15 @@ pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
     let (request, payload) = request.into_parts();
     let target = path::target(request.uri().path());
     let visit = Visit::begin(&door.telemetry, request.head(), &target);
-    let planned = match door.guard.check(request.head()) {
-        Ok(()) => plan(door, request.head(), target),
+    let admitted = admit(door, request.head());
+    let begun = audit::begin(&request, &admitted);
+    let planned = match admitted {
+        Ok(_) => plan(door, request.head(), target),
         Err(error) => Err(problem::of(&error, None)),
     };
     match planned {
         Err(mut response) => {
+            door.audit.end(begun, &response);
             visit.answered(&door.telemetry, &mut response);
             Either::Left(ready(Ok(ServiceResponse::new(request, response))))
         }
@@ -61,6 +65,7 @@ pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
             let visit = Waiting::new(visit, &door.telemetry);
             Either::Right(Box::pin(async move {
                 let mut response = perform(&door, request.head(), payload, work).instrument(span).await;
+                door.audit.end(begun, &response);
                 visit.answered(&mut response);
                 Ok(ServiceResponse::new(request, response))
             }))
@@ -76,14 +81,34 @@ pub(super) async fn answer_part(door: &Arc<Shared>, head: &RequestHead, payload:
         let error = Error::invalid("a part of a batch asks for /v1/objects/… and nothing else");
         return problem::of(&error.with("path", head.uri.path().escape_default()), None);
     }
-    let planned = match door.guard.check(head) {
-        Ok(()) => plan(door, head, target),
+    let planned = match allow(door, head) {
+        Ok(_) => plan(door, head, target),
         Err(error) => Err(problem::of(&error, None)),
     };
     match planned {
         Ok(work) => perform(door, head, payload, work).await,
         Err(response) => response,
     }
+}
+
+/// Whether the request may be looked at: by where it comes from, then by whose it is.
+fn allow(door: &Shared, head: &RequestHead) -> Result<Option<Arc<TokenRecord>>> {
+    door.guard.check(head)?;
+    access::check(&*door.authority, &head.headers, &head.method, head.uri.path())
+}
+
+/// The same, and it counts for the rate.
+fn admit(door: &Shared, head: &RequestHead) -> Result<Option<Arc<TokenRecord>>> {
+    let path = head.uri.path();
+    let whose = allow(door, head);
+    if !access::is_open(path) {
+        // A refused token counts against the address that sent it, so nobody tries many.
+        door.rate.take(match &whose {
+            Ok(Some(record)) => Who::Token(record.id),
+            _ => Who::Peer(head.peer_addr.map(|addr| addr.ip())),
+        })?;
+    }
+    whose
 }
 
 /// The work a request asks for, or (as `Err`) the answer that is known already.

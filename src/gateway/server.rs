@@ -1,24 +1,32 @@
 //! The listening socket, its workers and their limits; start and stop.
 //!
-//! The head of a request has fixed limits of actix-web's own: 96 headers and 128 KiB. Beyond these,
-//! and for what is no HTTP at all, it answers a bare 400, 408 or 431 and closes the connection.
+//! The head of a request has fixed limits of actix-web's own, [`crate::limits::HEADERS_MAX`] and
+//! [`crate::limits::HEAD_BYTES_MAX`]. Beyond these, and for what is no HTTP at all, it answers a bare 400, 408 or 431 and closes the connection.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{ServerHandle, ServiceRequest, fn_service};
 use actix_web::http::KeepAlive;
 use actix_web::{App, HttpServer};
+use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::admin::Admin;
+use super::audit::Audit;
+use super::authority::Authority;
 use super::core::Core;
 use super::guard::Guard;
+use super::rate::Rate;
 use super::route;
+use super::tls::Tls;
 use crate::error::{Error, Result};
-use crate::limits::{BATCHES_MAX, REQUEST_DEADLINE_DEFAULT};
+use crate::limits::{BATCHES_MAX, LISTEN_QUEUE_MAX, REQUEST_DEADLINE_DEFAULT};
+use crate::sys;
 use crate::telemetry::Telemetry;
 
 /// A stop that outlasts its grace is forced by [`Door::stop`]; the server's own limit is never met.
@@ -29,11 +37,15 @@ const SHUTDOWN_SECONDS_MAX: u64 = 24 * 3600;
 pub struct GatewayOptions {
     /// Where to listen; port 0 takes a free one.
     pub addr: SocketAddr,
+    /// The certificate, where the door speaks TLS.
+    pub tls: Option<Arc<Tls>>,
     /// Threads that serve connections.
     pub workers: usize,
     /// Connections in all; further ones wait in the listen queue.
     pub connections_max: usize,
-    /// How long the first head of a connection may take to arrive.
+    /// Requests a second from one bearer or address; 0 for no limit.
+    pub requests_per_s: u64,
+    /// How long the first head of a connection may take to arrive, and a handshake before it.
     pub head_timeout: Duration,
     /// How long a connection may rest between two requests.
     pub keep_alive: Duration,
@@ -53,6 +65,8 @@ impl GatewayOptions {
     pub fn at(addr: SocketAddr) -> Self {
         GatewayOptions {
             addr,
+            tls: None,
+            requests_per_s: 0,
             workers: 2,
             connections_max: 4096,
             head_timeout: Duration::from_secs(10),
@@ -69,8 +83,11 @@ impl GatewayOptions {
 pub(super) struct Shared {
     pub(super) core: Arc<dyn Core>,
     pub(super) admin: Arc<dyn Admin>,
+    pub(super) authority: Arc<dyn Authority>,
     pub(super) options: GatewayOptions,
     pub(super) guard: Guard,
+    pub(super) rate: Rate,
+    pub(super) audit: Audit,
     pub(super) telemetry: Arc<Telemetry>,
     /// Places of batches: each holds bodies beyond what pushes have permits for.
     pub(super) batches: Semaphore,
@@ -97,6 +114,7 @@ impl Drop for OpenConnection {
 #[derive(Debug)]
 pub struct Door {
     addr: SocketAddr,
+    scheme: &'static str,
     server: ServerHandle,
     task: JoinHandle<()>,
 }
@@ -105,6 +123,7 @@ pub struct Door {
 pub async fn serve(
     core: Arc<dyn Core>,
     admin: Arc<dyn Admin>,
+    authority: Arc<dyn Authority>,
     telemetry: Arc<Telemetry>,
     options: GatewayOptions,
 ) -> Result<Door> {
@@ -112,7 +131,10 @@ pub async fn serve(
     let shared = Arc::new(Shared {
         core,
         admin,
+        authority,
         guard: Guard::of(options.addr),
+        rate: Rate::per_second(options.requests_per_s),
+        audit: Audit::default(),
         batches: Semaphore::new(BATCHES_MAX),
         options: options.clone(),
         telemetry,
@@ -132,10 +154,16 @@ pub async fn serve(
         .shutdown_timeout(SHUTDOWN_SECONDS_MAX)
         .tcp_nodelay(true)
         .disable_signals()
-        .bind(options.addr)
-        .map_err(|error| {
-            Error::unavailable("cannot listen here; choose another address").with("addr", options.addr).because(error)
-        })?;
+        .tls_handshake_timeout(options.head_timeout);
+    let cannot = |error| {
+        Error::unavailable("cannot listen here; choose another address").with("addr", options.addr).because(error)
+    };
+    let socket = listen(&options).map_err(cannot)?;
+    let (server, scheme) = match &options.tls {
+        Some(tls) => (server.listen_rustls_0_23(socket, tls.config()?), "https"),
+        None => (server.listen(socket), "http"),
+    };
+    let server = server.map_err(cannot)?;
     let addr = server.addrs().first().copied().ok_or_else(|| Error::internal("the server listens nowhere"))?;
     let running = server.run();
     let server = running.handle();
@@ -144,13 +172,29 @@ pub async fn serve(
             tracing::error!(%addr, %error, "the http door broke");
         }
     });
-    Ok(Door { addr, server, task })
+    Ok(Door { addr, scheme, server, task })
+}
+
+/// A socket whose connections end when their peers take nothing for long: a writer that waits for such
+/// a peer is not woken by any timer of its own.
+fn listen(options: &GatewayOptions) -> io::Result<TcpListener> {
+    let socket = if options.addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(options.addr)?;
+    let listener = socket.listen(LISTEN_QUEUE_MAX)?.into_std()?;
+    sys::end_when_stalled(listener.as_fd(), options.idle_timeout)?;
+    Ok(listener)
 }
 
 impl Door {
     /// Where it listens, with the port it got.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where it is asked.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.addr)
     }
 
     /// Shuts the door: takes no new connections, lets requests finish for `grace`, then cuts them.

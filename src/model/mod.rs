@@ -13,6 +13,7 @@ mod random;
 mod range;
 mod session;
 mod time;
+mod token;
 mod usage;
 mod version;
 
@@ -29,5 +30,6 @@ pub use random::{Rng, SeededRng};
 pub use range::ByteRange;
 pub use session::Session;
 pub use time::{Clock, ManualClock, SystemClock, SystemTimer, Timer};
+pub use token::{Permission, Scope, TokenId, TokenRecord, check_bearer};
 pub use usage::{Holding, Shift, Usage};
 pub use version::{ContainerId, Version, VersionClock};

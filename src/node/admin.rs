@@ -1,6 +1,5 @@
 //! The container as its admin door shows it.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -27,7 +26,7 @@ pub struct Overseer {
     started_ms: u64,
     recovery: RecoveryReport,
     scrub_bytes_per_s: u64,
-    http: OnceLock<SocketAddr>,
+    http: OnceLock<String>,
 }
 
 impl Overseer {
@@ -56,9 +55,9 @@ impl Overseer {
     }
 
     /// Takes note of where the HTTP door is.
-    pub fn opened(&self, addr: SocketAddr) {
+    pub fn opened(&self, url: String) {
         // A second door would be another process' matter.
-        let _ = self.http.set(addr);
+        let _ = self.http.set(url);
     }
 }
 
@@ -115,7 +114,7 @@ impl Admin for Overseer {
             clock_ms: SystemClock.now_ms(),
             pid: std::process::id(),
             ready: self.handle.ready(),
-            http: self.http.get().map(|addr| format!("http://{addr}")),
+            http: self.http.get().cloned(),
             recovery: self.recovery,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::actors::{Actors, Bounds, CrewOptions, EvictionOptions, Handle, ScrubOptions};
 use crate::client::HttpCollector;
-use crate::config::{CloudConfig, Config};
+use crate::config::{CloudConfig, Config, in_flight_bytes};
 use crate::control::Collections;
 use crate::error::{Error, Result};
 use crate::model::{Clock, Incarnation, Rng, SystemClock, SystemTimer};
@@ -17,6 +17,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::otlp::{Export, Resource};
 use crate::tiers::{CloudParts, CloudTier, DiskTier, Keeper, MemoryTier, Recovery, Sequencer};
 
+use super::authority::SiteTokens;
 use super::keys;
 
 const LOCK_FILE: &str = "lock";
@@ -65,6 +66,7 @@ pub struct Sizes {
 /// A running container without its doors.
 pub struct Container {
     actors: Actors,
+    tokens: SiteTokens,
     recovery: Recovery,
     export: Option<Export>,
     /// Last, so that nobody else opens the folder before all else is gone.
@@ -87,12 +89,18 @@ impl Container {
         let cloud = open_cloud(&config.cloud)?;
         let recovery = parts.recovery;
         let actors = start_actors(config, parts.keeper, parts.collections, keyring, cloud, telemetry)?;
-        Ok(Container { actors, recovery, export, _lock: lock })
+        let tokens = SiteTokens::open(config, Arc::clone(actors.handle().keeper()))?;
+        Ok(Container { actors, tokens, recovery, export, _lock: lock })
     }
 
     /// What doors hold.
     pub fn handle(&self) -> &Handle {
         self.actors.handle()
+    }
+
+    /// Who may use it.
+    pub fn tokens(&self) -> &SiteTokens {
+        &self.tokens
     }
 
     /// What the last life left behind.
@@ -169,21 +177,16 @@ fn start_actors(
         scrub: ScrubOptions { bytes_per_s: config.scrub.bytes_per_s, every: config.scrub.every },
         bounds: Bounds {
             requests_max: config.limits.requests_max,
-            // What level 1 and the store's cache leave, less a reserve for everything else.
-            body_bytes_max: in_flight(config),
+            body_bytes_max: in_flight_bytes(
+                config.memory.budget_bytes,
+                config.memory.level1_bytes,
+                config.store.cache_bytes,
+            ),
         },
         telemetry,
     };
     let main = tokio::runtime::Handle::current();
     Actors::start(main, Arc::new(keeper), collections, keyring, cloud, Arc::new(SystemRng), options)
-}
-
-/// An eighth of the budget, or less where level 1 and the cache leave less: what the allocator keeps of
-/// freed chunks needs room as well.
-fn in_flight(config: &Config) -> u64 {
-    let memory = &config.memory;
-    let left = memory.budget_bytes.saturating_sub(memory.level1_bytes + config.store.cache_bytes);
-    (memory.budget_bytes / 8).min(left / 2).max(1 << 20)
 }
 
 fn lock(path: &Path) -> Result<LockGuard> {

@@ -1,14 +1,17 @@
 //! The composition root: builds a container from its configuration, runs it, and takes it down.
 
 mod admin;
+mod authority;
 mod boot;
 mod core;
 mod demo;
 mod keys;
 mod metrics;
+mod private;
 mod process;
 mod scrub;
 mod serve;
+mod tls;
 
 pub use boot::{Container, Parts, Sizes};
 pub use demo::demo;

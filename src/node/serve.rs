@@ -1,7 +1,6 @@
 //! `meshstore serve`: a container with its doors, until it is told to stop.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use crate::gateway::{self, Door, GatewayOptions};
 
 use super::admin::Overseer;
 use super::boot::Container;
+use super::tls;
 
 /// How long requests may go on after a signal to stop.
 const STOP_GRACE: Duration = Duration::from_secs(20);
@@ -42,7 +42,7 @@ async fn run(config: &Config, origins: &Origins, json: bool) -> Result<()> {
         "cleared what the last run left behind"
     );
     let door = open_door(config, origins, &container).await?;
-    announce(config, door.addr(), json)?;
+    announce(config, &door.url(), json)?;
     let name = stop.await;
     tracing::info!(signal = name, "stopping");
     let end = Instant::now() + STOP_GRACE;
@@ -59,7 +59,13 @@ async fn run(config: &Config, origins: &Origins, json: bool) -> Result<()> {
 /// Opens the HTTP door of a container.
 async fn open_door(config: &Config, origins: &Origins, container: &Container) -> Result<Door> {
     let millis = Duration::from_millis;
+    let tls = tls::open(&config.tls)?;
     let options = GatewayOptions {
+        tls: tls.as_ref().map(|(tls, _)| Arc::clone(tls)),
+        connections_max: config.limits.connections_max,
+        requests_per_s: config.limits.requests_per_s as u64,
+        head_timeout: millis(config.http.head_timeout_ms),
+        idle_timeout: millis(config.http.stall_timeout_ms),
         workers: config.http.workers,
         keep_alive: millis(config.http.idle_timeout_ms),
         events_keep_alive: millis(config.http.events_keep_alive_ms),
@@ -70,19 +76,23 @@ async fn open_door(config: &Config, origins: &Origins, container: &Container) ->
     let overseer = Arc::new(Overseer::new(config, origins, container));
     let handle = container.handle().clone();
     let telemetry = Arc::clone(handle.telemetry());
-    let door = gateway::serve(Arc::new(handle), Arc::clone(&overseer) as _, telemetry, options).await?;
-    overseer.opened(door.addr());
+    let (core, authority) = (Arc::new(handle), Arc::new(container.tokens().clone()));
+    let door = gateway::serve(core, Arc::clone(&overseer) as _, authority, telemetry, options).await?;
+    overseer.opened(door.url());
+    if let Some((tls, files)) = tls {
+        tls::watch(tls, files)?;
+    }
     Ok(door)
 }
 
-fn announce(config: &Config, http: SocketAddr, json: bool) -> Result<()> {
+fn announce(config: &Config, http: &str, json: bool) -> Result<()> {
     let (site, container) = (&config.site.name, &config.container.name);
     let line = if json {
         let pid = std::process::id();
-        json!({ "site": site, "container": container, "http": format!("http://{http}"), "s3": null, "bus": "local", "pid": pid })
+        json!({ "site": site, "container": container, "http": http, "s3": null, "bus": "local", "pid": pid })
             .to_string()
     } else {
-        format!("meshstore ready: site {site}, container {container}, http://{http}, bus in process")
+        format!("meshstore ready: site {site}, container {container}, {http}, bus in process")
     };
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")

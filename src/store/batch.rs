@@ -28,12 +28,14 @@ pub(super) enum Table {
     Owed,
     /// Version: what the cloud is to forget of it.
     Chores,
+    /// Token: who bears it and what it allows.
+    Tokens,
     /// What holds for the whole store.
     Meta,
 }
 
 impl Table {
-    pub(super) const ALL: [Table; 11] = [
+    pub(super) const ALL: [Table; 12] = [
         Table::Heads,
         Table::Inline,
         Table::Frames,
@@ -44,6 +46,7 @@ impl Table {
         Table::Collections,
         Table::Owed,
         Table::Chores,
+        Table::Tokens,
         Table::Meta,
     ];
 
@@ -59,6 +62,7 @@ impl Table {
             Table::Collections => "collections",
             Table::Owed => "owed",
             Table::Chores => "chores",
+            Table::Tokens => "tokens",
             Table::Meta => "meta",
         }
     }
@@ -294,7 +298,7 @@ impl Batch {
         self.ops.push(Op::Put(table, key, row));
     }
 
-    fn remove(&mut self, table: Table, key: Vec<u8>) {
+    pub(super) fn remove(&mut self, table: Table, key: Vec<u8>) {
         self.bytes += key.len();
         self.ops.push(Op::Remove(table, key));
     }

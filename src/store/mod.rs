@@ -17,6 +17,7 @@ mod scrub;
 mod sim;
 mod sim_disk;
 mod timed;
+mod tokens;
 mod typed;
 
 #[cfg(test)]

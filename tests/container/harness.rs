@@ -144,6 +144,11 @@ impl Process {
         assert!(status.success(), "SIGTERM must end a container well: {status}; {}", self.said());
     }
 
+    /// Asks it to read its certificate again.
+    pub fn hang_up(&self) {
+        signal(self.pid(), "HUP");
+    }
+
     /// What it said on stderr since it was last started.
     pub fn said(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
@@ -285,7 +290,7 @@ fn spawn(launch: &Launch, data: &Path, folder: &Path) -> Result<Running, Refused
     match line.ok().and_then(Result::ok).and_then(|line| serde_json::from_str::<Value>(&line).ok()) {
         Some(ready) => {
             let url = ready["http"].as_str().expect("the ready line names its http address");
-            let addr = url.strip_prefix("http://").unwrap().parse().unwrap();
+            let addr = url.split_once("://").unwrap().1.parse().unwrap();
             let pid = u32::try_from(ready["pid"].as_u64().unwrap()).unwrap();
             said.persist(folder.join("stderr")).unwrap();
             Ok(Running { child, pid, addr })

@@ -14,6 +14,7 @@ mod queues;
 mod repair;
 mod scrub;
 mod tiers;
+mod tokens;
 
 use actix_web::HttpResponse;
 use actix_web::dev::{Payload, RequestHead};
@@ -36,9 +37,9 @@ pub use tiers::TierReport;
 use std::time::Duration;
 
 use super::server::Shared;
-use super::{date, path, problem, reply};
+use super::{audit, date, path, problem, reply};
 use crate::error::{Error, Result};
-use crate::model::Level;
+use crate::model::{Level, TokenId};
 
 /// The container as an operator sees it.
 pub trait Admin: Send + Sync + 'static {
@@ -86,6 +87,11 @@ pub(super) enum Task {
     Drain,
     Scrub { start: bool },
     Repair { accept: bool },
+    Audit,
+    Tokens,
+    MakeToken,
+    Token(TokenId),
+    RevokeToken(TokenId),
 }
 
 /// What the contract names here and this step has not built, or others answer.
@@ -102,12 +108,19 @@ pub(super) fn plan(method: &Method, rest: &str) -> Result<Task, HttpResponse> {
         "queues" => Task::Queues,
         "containers" => Task::Containers,
         "config" => Task::Config,
+        "audit" => Task::Audit,
         "evict" => Task::Evict,
         "drain" => Task::Drain,
         "scrub" if *method == Method::GET => Task::Scrub { start: false },
         "scrub" => Task::Scrub { start: true },
         "repair" if *method == Method::GET => Task::Repair { accept: false },
         "repair" => Task::Repair { accept: true },
+        "tokens" if *method == Method::POST => Task::MakeToken,
+        "tokens" => Task::Tokens,
+        _ if let Some(id) = rest.strip_prefix("tokens/") => {
+            let id = id.parse().map_err(refuse)?;
+            if *method == Method::DELETE { Task::RevokeToken(id) } else { Task::Token(id) }
+        }
         _ => match rest.strip_prefix("tiers/").and_then(|rest| rest.strip_suffix("/objects")) {
             Some(level) => Task::Objects(level_of(level).map_err(refuse)?),
             None if LATER.contains(&rest.split('/').next().unwrap_or_default()) => {
@@ -115,14 +128,18 @@ pub(super) fn plan(method: &Method, rest: &str) -> Result<Task, HttpResponse> {
                 return Err(refuse(Error::unimplemented(why).with("path", rest.escape_default())));
             }
             None => {
-                let why = "no such path; the admin door has tiers, tiers/{level}/objects, actors, queues, containers, config, evict and drain";
+                let why = "no such path; the admin door has tiers, tiers/{level}/objects, actors, queues, containers, config, audit, tokens, tokens/{id}, evict and drain";
                 return Err(refuse(Error::not_found(why).with("path", rest.escape_default())));
             }
         },
     };
-    let acts = matches!(task, Task::Evict | Task::Drain | Task::Scrub { start: true } | Task::Repair { accept: true });
-    let allow = if acts { "POST" } else { "GET" };
-    if method.as_str() != allow {
+    let allow = match task {
+        Task::Evict | Task::Drain | Task::Scrub { start: true } | Task::Repair { accept: true } => "POST",
+        Task::Tokens | Task::MakeToken => "GET, POST",
+        Task::Token(_) | Task::RevokeToken(_) => "GET, DELETE",
+        _ => "GET",
+    };
+    if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
         return Err(problem::wrong_method(method.as_str(), allow));
     }
     Ok(task)
@@ -145,6 +162,11 @@ pub(super) async fn perform(door: &Shared, head: &RequestHead, payload: Payload,
         Task::Drain => drain::drain(door, head, payload).await?,
         Task::Repair { accept } => repair::repair(door, payload, accept).await?,
         Task::Scrub { start } => scrub::scrub(door, payload, start).await?,
+        Task::Audit => audit::show(door),
+        Task::Tokens => tokens::list(door),
+        Task::MakeToken => tokens::make(door, head, payload).await?,
+        Task::Token(id) => tokens::show(door, id)?,
+        Task::RevokeToken(id) => tokens::revoke(door, head, id).await?,
     };
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
@@ -189,6 +211,9 @@ mod tests {
             (Method::GET, "tiers/", 404),
             (Method::GET, "sites", 501),
             (Method::POST, "recover", 501),
+            (Method::PUT, "tokens", 405),
+            (Method::POST, "tokens/0123456789abcdef", 405),
+            (Method::DELETE, "tokens/x", 400),
         ] {
             assert_eq!(task(method, rest), Err(status), "{rest}");
         }

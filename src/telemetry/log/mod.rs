@@ -65,6 +65,8 @@ pub fn init(format: LogFormat, level: LevelFilter, origin: Origin) -> Result<()>
     let terminal = std::io::stderr().is_terminal();
     // Libraries speak up only when something is wrong: their debug lines would drown ours.
     let filter = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(env!("CARGO_PKG_NAME"), level);
+    // Who administered what is said whatever the level: a quiet log must not hide it.
+    let filter = filter.with_target("audit", LevelFilter::INFO);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
     let json = match format {
         LogFormat::Json => true,

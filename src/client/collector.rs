@@ -4,8 +4,8 @@ use futures_util::future::BoxFuture;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
-use super::answer;
 use super::transport::root_cause;
+use super::{answer, tls};
 use crate::error::{Error, Result};
 use crate::limits::{CLIENT_CONNECT_TIMEOUT, EXPORT_TIMEOUT};
 use crate::telemetry::otlp::Collector;
@@ -24,7 +24,8 @@ impl HttpCollector {
         reqwest::Url::parse(&url).map_err(|error| {
             Error::invalid("this is no URL of a collector").with("url", url.escape_default()).because(error)
         })?;
-        let http = reqwest::Client::builder()
+        // Collectors beyond http are refused by the configuration.
+        let http = tls::prepare(reqwest::Client::builder(), false, None)?
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CLIENT_CONNECT_TIMEOUT)

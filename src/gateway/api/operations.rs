@@ -56,7 +56,7 @@ const fn json(meaning: &'static str, required: bool) -> Option<Body> {
 }
 
 /// What the parameters of paths mean.
-pub(super) const IN_PATHS: [Parameter; 4] = [
+pub(super) const IN_PATHS: [Parameter; 5] = [
     Parameter {
         place: "path",
         name: "collection",
@@ -65,6 +65,7 @@ pub(super) const IN_PATHS: [Parameter; 4] = [
     },
     Parameter { place: "path", name: "key", shape: "string", meaning: "Key of an object; may hold `/`." },
     Parameter { place: "path", name: "name", shape: "string", meaning: "Name of a collection." },
+    Parameter { place: "path", name: "id", shape: "string", meaning: "Id of a token, as it is listed." },
     Parameter { place: "path", name: "level", shape: "string", meaning: "`ram` or `disk`." },
 ];
 
@@ -214,6 +215,27 @@ pub(super) const OPERATIONS: &[Operation] = &[
         errors: &["invalid", "busy", "unavailable"],
         ..tell("/v1/events", "watchEvents", "Events", "What happens, as it happens (server-sent events).")
     },
+    Operation {
+        parameters: &[
+            query("collection", "string", "Only of this collection."),
+            query("key", "string", "Only of this object, together with its collection."),
+            AFTER,
+            LIMIT,
+            DEADLINE,
+        ],
+        errors: &["invalid"],
+        ..tell("/v1/transfers", "listTransfers", "Cloud", "What the cloud is still to get, oldest first.")
+    },
+    Operation {
+        method: "POST",
+        parameters: &[
+            query("collection", "string", "Only of this collection."),
+            query("key", "string", "Only of this object, together with its collection."),
+            DEADLINE,
+        ],
+        errors: &["invalid", "unavailable", "deadline"],
+        ..tell("/v1/sync", "sync", "Cloud", "Send to the cloud now what is owed to it, and wait for that.")
+    },
     tell("/v1/admin/tiers", "showTiers", "Administration", "How full each level is and how it served."),
     Operation {
         parameters: &[query("prefix", "string", "What addresses start with."), AFTER, LIMIT],
@@ -233,7 +255,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             "/v1/admin/evict",
             "evict",
             "Administration",
-            "Let entries of level 1 go; what memory alone holds is written to disk first.",
+            "Let copies leave memory or the disk; what is nowhere else is written to the next level first.",
         )
     },
     Operation {
@@ -247,6 +269,52 @@ pub(super) const OPERATIONS: &[Operation] = &[
             "Administration",
             "Take no more changes until started anew, and write out what memory alone holds.",
         )
+    },
+    tell(
+        "/v1/admin/scrub",
+        "showScrub",
+        "Administration",
+        "How far the scrub is, what it found, what is in quarantine.",
+    ),
+    Operation {
+        method: "POST",
+        body: json("Nothing, or `{}`.", false),
+        answers: &[(202, JSON, "It goes on by itself.")],
+        ..tell("/v1/admin/scrub", "startScrub", "Administration", "Read every sealed byte once, at the set pace.")
+    },
+    tell("/v1/admin/repair", "showLosses", "Administration", "What a salvage of a damaged store could not bring back."),
+    Operation {
+        method: "POST",
+        body: json("Nothing, or `{}`.", false),
+        ..tell(
+            "/v1/admin/repair",
+            "acceptLosses",
+            "Administration",
+            "Accept those losses: what is not found from here on does not exist.",
+        )
+    },
+    tell("/v1/admin/audit", "showAudit", "Administration", "Who administered what, latest last."),
+    tell("/v1/admin/tokens", "listTokens", "Administration", "Every token: whose it is, what it allows, until when."),
+    Operation {
+        method: "POST",
+        body: json("`{\"subject\":\"ada\",\"scopes\":[\"read:meteo\"],\"expires_in_s\":2592000}`.", true),
+        answers: &[(201, JSON, "The token; it is shown this once.")],
+        errors: &["invalid"],
+        ..tell("/v1/admin/tokens", "createToken", "Administration", "Make a token.")
+    },
+    Operation {
+        errors: &["invalid", "not_found"],
+        ..tell("/v1/admin/tokens/{id}", "showToken", "Administration", "What a token allows, and until when.")
+    },
+    Operation {
+        method: "DELETE",
+        answers: &[(204, None, "It counts no more.")],
+        errors: &["invalid", "not_found"],
+        ..tell("/v1/admin/tokens/{id}", "revokeToken", "Administration", "End a token at once.")
+    },
+    Operation {
+        answers: &[(200, Some("application/openmetrics-text"), "Every metric; `docs/metrics.md` says what they mean.")],
+        ..tell("/metrics", "metrics", "About", "What is counted and measured, for Prometheus and the like.")
     },
     tell("/healthz", "health", "About", "Whether the process lives."),
     Operation {

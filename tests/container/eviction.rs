@@ -112,9 +112,12 @@ fn pinned_objects_beyond_their_share_leave_like_any_other_and_the_log_says_so() 
     assert_eq!(bytes("pinned_bytes_max"), 1 << 18);
     assert!(bytes("pinned_bytes") <= 1 << 18 && bytes("pinned_bytes") > (1 << 18) - 22_000, "{ram}");
     assert!(bytes("spilled_bytes") > 400_000 && bytes("evictions") == 0, "{ram}");
-    push_all(&process, "load", 0..100);
-    let kept = in_ram(&process, "kept", 40);
-    assert!((12..36).contains(&kept), "{kept} of 40 are in memory, where 12 may be pinned");
+    let mut next = 0;
+    while in_ram(&process, "kept", 40) >= 36 {
+        push_all(&process, "load", next..next + 100);
+        next += 100;
+        assert!(Instant::now() < deadline, "what may not be pinned stays, whatever comes");
+    }
     assert!(in_ram(&process, "kept", 12) == 12, "first come, first pinned");
     // Whatever is pinned, a new object finds a place and everything can be read.
     assert!((0..40).all(|nth| !pull(&process, &format!("kept/{nth}")).is_empty()));

@@ -226,7 +226,7 @@ fn log_lines_name_their_trace_and_no_secret() {
     ];
     process.request("PUT", &object("logs/k"), &headers, planted.as_bytes());
     process.request("GET", &object("logs/k"), &headers, b"");
-    process.request("GET", &format!("/nowhere?token={planted}"), &headers, b"").expect(404);
+    process.request("GET", &format!("/nowhere?token={planted}"), &headers, b"").expect(401);
     process.terminate();
     let said = process.said();
     assert!(!said.contains(planted), "{said}");

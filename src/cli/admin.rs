@@ -41,7 +41,7 @@ enum Task {
     Config,
     /// What a level holds.
     Objects(Objects),
-    /// Let entries of level 1 go; what memory alone holds is written to disk first.
+    /// Let copies leave memory, or with --level disk the disk; what is nowhere else goes to the next level first.
     Evict(Evict),
     /// Take no more changes until started anew, and write out what memory alone holds.
     Drain,
@@ -85,7 +85,7 @@ struct Evict {
     /// Stop once so many bytes are free; without it all entries go.
     #[arg(long)]
     bytes: Option<u64>,
-    /// The level.
+    /// The level: ram or disk.
     #[arg(long, default_value = "ram")]
     level: String,
 }

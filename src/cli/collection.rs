@@ -197,6 +197,7 @@ fn describe(collection: &Collection) -> Result<()> {
     line("changed", &collection.changed)?;
     line("objects", &collection.objects.to_string())?;
     line("bytes", &format!("{} ({})", collection.bytes, out::size(collection.bytes)))?;
+    line("owed", &format!("{} objects ({})", collection.owed.objects, out::size(collection.owed.bytes)))?;
     out::line("")?;
     let known = || FIELDS.iter().map(|field| field.name);
     // In the order of their declaration; then those that only a newer container knows.

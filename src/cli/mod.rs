@@ -21,6 +21,7 @@ mod remove;
 mod rm;
 mod serve;
 mod stat;
+mod sync;
 mod table;
 mod target;
 mod token;
@@ -43,6 +44,7 @@ pub use remote::Remote;
 pub use rm::Rm;
 pub use serve::{Demo, Serve};
 pub use stat::Stat;
+pub use sync::SyncCommand;
 pub use token::TokenCommand;
 pub use version::Version;
 
@@ -99,6 +101,9 @@ pub enum Command {
     /// Say what is asked for the objects of a collection.
     #[command(subcommand)]
     Collection(CollectionCommand),
+    /// Show what the cloud is still to get, and send it.
+    #[command(subcommand)]
+    Sync(SyncCommand),
     /// Check and explain the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -141,6 +146,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Admin(admin) => admin.run(&remote.client()?).await,
         Command::Token(token) => token.run(&remote.client()?).await,
         Command::Collection(collection) => collection.run(&remote.client()?).await,
+        Command::Sync(sync) => sync.run(&remote.client()?).await,
         Command::Config(config) => config.run(),
         Command::Metrics(metrics) => metrics.run(),
         Command::Doctor(doctor) => doctor.run(remote).await,

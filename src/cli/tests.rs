@@ -33,6 +33,8 @@ fn commands_of_the_contract_are_understood() {
         "meshstore --url http://h ls c/p -l --json",
         "meshstore stat c/k --json --url http://h",
         "meshstore rm -r c/k c/l",
+        "meshstore sync status c/k --json",
+        "meshstore sync flush c",
         "meshstore admin tiers",
         "meshstore admin --json actors",
         "meshstore admin queues --json",

@@ -26,6 +26,18 @@ pub struct Collection {
     pub objects: u64,
     /// Their plain bytes.
     pub bytes: u64,
+    /// Those that the cloud is still to get.
+    #[serde(default)]
+    pub owed: Amount,
+}
+
+/// A number of objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// How many.
+    pub objects: u64,
+    /// Their bytes: plain where objects are counted, sealed where they travel.
+    pub bytes: u64,
 }
 
 #[derive(Deserialize)]

@@ -13,15 +13,17 @@ mod options;
 mod pull;
 mod push;
 mod tls;
+mod transfers;
 mod transport;
 
 pub use batch::BatchPush;
-pub use collections::Collection;
+pub use collections::{Amount, Collection};
 pub use collector::HttpCollector;
 pub use object::{Deleted, Item, ListPage, Object};
 pub use options::{DeleteOptions, ReadOptions};
 pub use pull::Pulled;
 pub use push::{PushOptions, Pushed, Upload};
+pub use transfers::{Payment, Transfer, Transfers};
 pub use transport::Client;
 
 use reqwest::Method;

@@ -162,6 +162,13 @@ pub(super) fn level_path(level: &str, prefix: &str, after: Option<&str>) -> Stri
     format!("tiers/{}/objects?limit=1000&prefix={}{after}", escape(level), escape(prefix))
 }
 
+/// What is owed, of a collection or of one of its keys; `path` holds a `?` already.
+pub(super) fn owed_path(path: &str, collection: Option<&str>, key: Option<&str>, after: Option<&str>) -> String {
+    let pairs = [("collection", collection), ("key", key), ("after", after)];
+    let pairs = pairs.iter().filter_map(|(name, value)| value.map(|value| format!("&{name}={}", escape(value))));
+    pairs.fold(path.to_owned(), |path, pair| path + &pair)
+}
+
 /// The length that an answer names, also where it has no body (HEAD).
 pub(super) fn length(answer: &Response) -> Option<u64> {
     answer.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()

@@ -268,6 +268,26 @@ fn debts_survive_kill_9_in_the_middle_of_their_payment() {
 }
 
 #[test]
+fn the_command_line_shows_and_sends_what_is_owed() {
+    let process = Process::start(&[]);
+    process.put("line/a%20b", b"first").expect(201);
+    process.put("line/c", b"second").expect(201);
+    process.put("other/d", b"third").expect(201);
+    let run = |args: &[&str]| {
+        let output = process.cli(args, b"");
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(run(&["sync", "status"]).lines().count(), 4, "a line for each, and their heading");
+    assert_eq!(run(&["sync", "status", "line/a b", "--json"]).lines().count(), 1);
+    assert!(run(&["sync", "flush", "line"]).starts_with("2 objects"));
+    assert_eq!(run(&["sync", "status", "line"]), "");
+    let paid: Value = serde_json::from_str(&run(&["sync", "flush", "--json"])).unwrap();
+    assert_eq!((&paid["sent"]["objects"], &paid["owed"]["objects"]), (&json!(1), &json!(0)));
+    assert!(!process.cli(&["sync", "status", "NO"], b"").status.success());
+}
+
+#[test]
 fn owed_work_is_asked_for_in_words_that_make_sense() {
     let process = Process::start(&[]);
     for query in ["?limit=0", "?limit=x", "?after=x", "?key=k", "?frob=1", "?collection=NO"] {

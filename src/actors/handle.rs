@@ -1,6 +1,5 @@
 //! The way in: what a door holds. Permits first, so that what is refused has cost nothing yet.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,15 +11,16 @@ use super::body::Body;
 use super::container::{ContainerActor, Crew, FetchObject, RemoveObject, StoreObject};
 use super::cpu::blocking;
 use super::memory::WriteOut;
+use super::page::page;
 use super::pull::{absent, from_memory};
 use super::push::within;
 use super::release::{Release, Released};
-use super::request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed, Stat};
+use super::request::{Delete, Deleted, Found, List, Page, Pull, Pulled, Push, Pushed, Stat};
 use super::runtime::{ActorHealth, Link};
 use super::scrub::ScrubActor;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, LIST_LIMIT_MAX, SESSION_POLL};
-use crate::model::{Address, Durability, Head, Level, Manifest, Session};
+use crate::model::{Address, Durability, Level, Session};
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventBook;
 use crate::telemetry::metrics::Metrics;
@@ -287,6 +287,7 @@ impl Handle {
             crew.disk.health(),
             crew.nfr.health(),
             self.0.scrub.health(),
+            crew.sync.health(),
         ]
     }
 
@@ -371,44 +372,4 @@ fn found(located: Located) -> Found {
         Located::Ram(resident) => Found { manifest: Arc::clone(&resident.manifest), level: Level::Ram },
         Located::Disk(manifest) => Found { level: manifest.level(), manifest },
     }
-}
-
-/// A page of what is on disk, merged with what memory alone holds.
-fn page(keeper: &Keeper, List { collection, prefix, after, limit, .. }: &List) -> Result<Page> {
-    // One more than asked for says whether there is another page.
-    let (collection, after, most) = (collection.as_str(), after.as_deref(), limit + 1);
-    let now_ms = keeper.now_ms();
-    let listing = keeper.disk().store().list(collection, prefix, after, most, now_ms)?;
-    let mut entries: BTreeMap<String, Arc<Manifest>> = BTreeMap::new();
-    for (key, head) in listing.found {
-        if let Head::Object(manifest) = head {
-            entries.insert(key, Arc::new(manifest));
-        }
-    }
-    for (address, resident) in keeper.memory().dirty_page(collection, prefix, after, most) {
-        match resident.manifest.is_expired(now_ms) {
-            true => drop(entries.remove(address.key())),
-            false => drop(entries.insert(address.key().to_owned(), Arc::clone(&resident.manifest))),
-        }
-    }
-    if let Some(cut) = &listing.cut {
-        // Behind the cut nothing was looked at on disk, so memory's entries there wait for the next page.
-        entries.retain(|key, _| key <= cut);
-    }
-    let mut items: Vec<Listed> = Vec::with_capacity(entries.len().min(most));
-    for (key, manifest) in entries.into_iter().take(most) {
-        let found = in_memory(keeper, collection, &key).unwrap_or_else(|| Found { level: manifest.level(), manifest });
-        items.push(Listed { key, found });
-    }
-    let more = items.len() > *limit;
-    items.truncate(*limit);
-    let next = items.last().filter(|_| more).map(|item| item.key.clone());
-    Ok(Page { items, next: next.or(listing.cut) })
-}
-
-fn in_memory(keeper: &Keeper, collection: &str, key: &str) -> Option<Found> {
-    let address: Address = format!("{collection}/{key}").parse().ok()?;
-    let resident = keeper.memory().peek(&address)?;
-    let manifest: Arc<Manifest> = Arc::clone(&resident.manifest);
-    Some(Found { manifest, level: Level::Ram })
 }

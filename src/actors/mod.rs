@@ -35,6 +35,7 @@ mod heal;
 mod memory;
 mod nfr;
 mod owing;
+mod page;
 mod pull;
 mod push;
 mod release;

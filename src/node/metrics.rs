@@ -32,18 +32,21 @@ fn levels(handle: &Handle, page: &mut Page) {
     let told = |error: &Error| tracing::warn!(%error, "the store's counts cannot be read");
     let disk = keeper.disk().usage().inspect_err(told).ok();
     let counts = keeper.disk().store().counts().ok();
-    let ram = |number: u64| (["ram"], number);
     let both =
         |ram: u64, disk: Option<u64>| [Some((["ram"], ram)), disk.map(|disk| (["disk"], disk))].into_iter().flatten();
-    page.read(&LEVEL_OBJECTS, both(memory.objects, disk.map(|disk| disk.objects)));
-    page.read(&LEVEL_BYTES, both(memory.bytes, disk.map(|disk| disk.bytes)));
-    page.read(&LEVEL_BUDGET, [ram(memory.budget)]);
-    page.read(&LEVEL_DIRTY, [ram(memory.dirty)]);
-    page.read(&LEVEL_DIRTY_BYTES, [ram(memory.dirty_bytes)]);
+    let (cloud, owed) = (handle.cloud_holds(), keeper.holding().owed);
+    let in_cloud = |number: u64| (["cloud"], number);
+    let objects = both(memory.objects, disk.map(|disk| disk.objects));
+    page.read(&LEVEL_OBJECTS, objects.chain(cloud.map(|cloud| in_cloud(cloud.objects))));
+    let bytes = both(memory.bytes, disk.map(|disk| disk.bytes));
+    page.read(&LEVEL_BYTES, bytes.chain(cloud.map(|cloud| in_cloud(cloud.bytes))));
+    page.read(&LEVEL_BUDGET, both(memory.budget, Some(handle.disk_budget())));
+    page.read(&LEVEL_DIRTY, both(memory.dirty, Some(owed.objects)));
+    page.read(&LEVEL_DIRTY_BYTES, both(memory.dirty_bytes, Some(owed.bytes)));
     page.read(&LEVEL_HITS, both(memory.hits, disk.map(|disk| disk.hits)));
     page.read(&LEVEL_MISSES, both(memory.misses, disk.map(|disk| disk.misses)));
-    page.read(&LEVEL_EVICTIONS, [ram(memory.evictions)]);
-    page.read(&LEVEL_PROMOTIONS, [ram(memory.promotions)]);
+    page.read(&LEVEL_EVICTIONS, both(memory.evictions, disk.map(|disk| disk.evictions)));
+    page.read(&LEVEL_PROMOTIONS, [(["ram"], memory.promotions)]);
     let tables = counts.map(|disk| {
         [(["heads"], disk.heads), (["inline"], disk.inline), (["frames"], disk.frames), (["discards"], disk.discards)]
     });

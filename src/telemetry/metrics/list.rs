@@ -57,9 +57,9 @@ metrics! {
         LEVEL_BYTES: Gauge ["level"] = "meshstore_level_bytes", "bytes";
         /// The most bytes that a level may hold.
         LEVEL_BUDGET: Gauge ["level"] = "meshstore_level_budget_bytes", "bytes";
-        /// Objects whose only copy is at this level, and which are to go further down.
+        /// Objects that are to go further down: from memory to the disk, from the disk to the cloud.
         LEVEL_DIRTY: Gauge ["level"] = "meshstore_level_dirty_objects", "";
-        /// Plain bytes of these.
+        /// Their bytes: plain in memory, sealed on the disk.
         LEVEL_DIRTY_BYTES: Gauge ["level"] = "meshstore_level_dirty_bytes", "bytes";
         /// Reads that a level answered.
         LEVEL_HITS: Counter ["level"] = "meshstore_level_hits", "";

@@ -118,11 +118,11 @@ impl Serves<Persist> for DiskActor {
 
 impl Serves<Quarantine> for DiskActor {
     fn serve(&mut self, Quarantine { address, version, frame, why }: Quarantine) -> Answer<bool> {
-        let keeper = Arc::clone(&self.keeper);
-        self.telemetry.metrics.quarantines.one(());
+        let (keeper, telemetry) = (Arc::clone(&self.keeper), Arc::clone(&self.telemetry));
         Answer::later(blocking(move || {
             let aside = keeper.disk().quarantine(&address, version, frame, &why)?;
             if aside {
+                telemetry.metrics.quarantines.one(());
                 tracing::error!(%address, %version, %frame, %why, "a damaged object is quarantined");
             }
             Ok(aside)

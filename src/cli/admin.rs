@@ -176,7 +176,7 @@ impl Admin {
             Task::Objects(objects) => self.objects(client, objects).await,
             Task::Evict(evict) => {
                 let told = client.admin_do("evict", &evict.body()?).await?;
-                self.tell(&told, |count, bytes| format!("{count} objects left, {bytes} are free"))
+                self.tell(&told, |count, bytes| format!("objects that left: {count}; bytes that are free now: {bytes}"))
             }
             Task::Repair(Repair { show }) => self.repair(client, !show).await,
             Task::Scrub(Scrub { show }) => self.scrub(client, !show).await,
@@ -277,11 +277,12 @@ impl Evict {
             |name: &str, value: Value| body.as_object_mut().and_then(|body| body.insert(name.to_owned(), value));
         if let Some(address) = &self.address {
             let target: Target = address.parse()?;
-            put("collection", json!(target.collection.as_str()));
-            // `collection/` means the collection.
-            if !target.prefix.is_empty() {
-                put("key", json!(target.prefix));
+            if target.prefix.is_empty() {
+                let why = "name one object as collection/key, or a whole collection with --collection";
+                return Err(Error::invalid(why).with("address", address));
             }
+            put("collection", json!(target.collection.as_str()));
+            put("key", json!(target.prefix));
         } else if let Some(collection) = &self.collection {
             put("collection", json!(collection));
         }

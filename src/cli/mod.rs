@@ -108,7 +108,7 @@ pub enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Explain what a container tells of itself.
-    #[command(subcommand, hide = true)]
+    #[command(subcommand)]
     Metrics(MetricsCommand),
     /// Find what keeps a container from running well, and say what to do.
     Doctor(Doctor),

@@ -59,8 +59,8 @@ pub struct List {
 /// `token revoke ID`.
 #[derive(Debug, Args)]
 pub struct Revoke {
-    /// The token's id, as `token ls` shows it. Read here and not by the parser, which would repeat a
-    /// whole token that was given in its place.
+    /// The token's id, as `token ls` shows it.
+    // Read here and not by the parser, which would repeat a whole token that was given in its place.
     id: String,
 }
 

@@ -3,6 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::dev::RequestHead;
 use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use serde_json::{Value, json};
 
 use super::deadline::within;
@@ -39,6 +40,11 @@ pub(super) async fn list(door: &Shared, head: &RequestHead) -> Result<HttpRespon
 /// `POST /v1/sync?collection=&key=`: answers once what was owed at the time of the request is in the cloud.
 pub(super) async fn flush(door: &Shared, head: &RequestHead) -> Result<HttpResponse> {
     let deadline = headers::deadline(&head.headers)?.unwrap_or(door.options.request_deadline);
+    if head.headers.contains_key(TRANSFER_ENCODING)
+        || headers::single(&head.headers, &CONTENT_LENGTH)?.is_some_and(|n| n != "0")
+    {
+        return Err(Error::invalid("this takes no body; name what is to be sent in the query: ?collection=&key="));
+    }
     let mut scope = Scope::default();
     path::query(head.uri.query(), |name, value| scope.take(name, value))?;
     let (sent, owed) = within(deadline, door.core.flush(scope.which()?, deadline)).await?;

@@ -94,6 +94,11 @@ impl Keyring {
         key.map(DataKey::from_bytes).ok_or_else(|| Error::corrupt("the object's key does not fit the object"))
     }
 
+    /// Whether this key is in the ring.
+    pub fn holds(&self, id: &[u8; 8]) -> bool {
+        self.key(id).is_ok()
+    }
+
     fn key(&self, id: &KeyId) -> Result<&DataKey> {
         let found = self.keys.iter().find(|(known, _)| known == id);
         found.map(|(_, key)| key).ok_or_else(|| {

@@ -9,6 +9,7 @@ use super::batch::{HOLDING_PREFIX, SEALED_KEY, SEEN_PREFIX, Table, head_key, ver
 use super::records::{self, Chore, CollectionRecord, Ending, Owed};
 use super::typed::Store;
 use crate::error::Result;
+use crate::limits::LIST_SCAN_MAX;
 use crate::model::{Address, Head, Holding, Incarnation, Manifest, Rest, Version};
 
 /// A stretch of the objects of all collections.
@@ -96,6 +97,19 @@ impl Store {
     /// Sealed bytes on disk, as last committed.
     pub fn sealed_bytes(&self) -> Result<u64> {
         Ok(self.number(SEALED_KEY)?.unwrap_or_default())
+    }
+
+    /// The key of the keyring that sealed one of the objects here, if a look at some of them finds one.
+    pub fn sealing_key(&self) -> Result<Option<[u8; 8]>> {
+        let (mut found, mut seen) = (None, 0);
+        self.db.scan(Table::Heads, &[], &mut |key, row| {
+            seen += 1;
+            if let Ok(Head::Object(manifest)) = records::decode(Table::Heads, key, row.to_vec()) {
+                found = manifest.seal.and_then(|seal| seal.key).map(|key| key.key);
+            }
+            Ok(found.is_none() && seen < LIST_SCAN_MAX)
+        })?;
+        Ok(found)
     }
 
     /// Whether the cloud is to get this version.

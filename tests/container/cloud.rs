@@ -294,6 +294,7 @@ fn owed_work_is_asked_for_in_words_that_make_sense() {
         process.request("GET", &format!("/v1/transfers{query}"), &[], b"").expect_problem(400, "invalid");
     }
     process.request("POST", "/v1/sync?key=k", &[], b"").expect_problem(400, "invalid");
+    process.request("POST", "/v1/sync", &[], b"{\"collection\":\"c\"}").expect_problem(400, "invalid");
     process.request("GET", "/v1/sync", &[], b"").expect(405);
     process.request("GET", "/v1/transfers/1", &[], b"").expect_problem(501, "unimplemented");
     let body = br#"{"level":"cloud"}"#;

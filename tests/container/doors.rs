@@ -441,6 +441,10 @@ fn a_keyring_that_others_can_read_or_that_is_gone_is_refused() {
     fs::rename(&keys, &aside).unwrap();
     refused(&mut process, [keys.to_str().unwrap(), "missing"]);
     assert!(!keys.exists(), "a fresh keyring could open nothing that is here");
+    let other = Process::start(&[]);
+    fs::copy(other.data().join("keys.toml"), &keys).unwrap();
+    refused(&mut process, [keys.to_str().unwrap(), "does not open the objects"]);
+    fs::remove_file(&keys).unwrap();
     fs::write(&keys, "").unwrap();
     mode(0o600);
     refused(&mut process, [keys.to_str().unwrap(), "keyring"]);

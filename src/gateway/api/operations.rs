@@ -234,7 +234,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
             DEADLINE,
         ],
         errors: &["invalid", "unavailable", "deadline"],
-        ..tell("/v1/sync", "sync", "Cloud", "Send to the cloud now what is owed to it, and wait for that.")
+        ..tell(
+            "/v1/sync",
+            "sync",
+            "Cloud",
+            "Send to the cloud now what is owed to it, and wait for that. `owed` is what all of the container still owes.",
+        )
     },
     tell("/v1/admin/tiers", "showTiers", "Administration", "How full each level is and how it served."),
     Operation {
@@ -293,7 +298,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             "Accept those losses: what is not found from here on does not exist.",
         )
     },
-    tell("/v1/admin/audit", "showAudit", "Administration", "Who administered what, latest last."),
+    tell("/v1/admin/audit", "showAudit", "Administration", "Who administered what, latest first."),
     tell("/v1/admin/tokens", "listTokens", "Administration", "Every token: whose it is, what it allows, until when."),
     Operation {
         method: "POST",

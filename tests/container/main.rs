@@ -13,6 +13,7 @@ mod durability;
 mod events;
 mod eviction;
 mod harness;
+mod hostile;
 mod kill;
 mod limits;
 mod openmetrics;

@@ -283,3 +283,6 @@ pub const TOKENS_MAX: usize = 10_000;
 
 /// How long a token that ended is still listed, so that an audit line can be matched to it.
 pub const TOKEN_MEMORY_MS: u64 = 30 * 24 * 3_600_000;
+
+/// Characters of an answer that says what went wrong; an input that it repeats is cut.
+pub const PROBLEM_CHARS_MAX: usize = 2_000;

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::reply;
 use crate::error::{Error, Kind};
+use crate::limits::PROBLEM_CHARS_MAX;
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -85,13 +86,22 @@ pub(super) fn wrong_method(method: &str, allow: &'static str) -> HttpResponse {
     response
 }
 
+/// What was wrong with an input repeats the input; a caller who sent a great deal is not sent it all back.
+fn cut(mut detail: String) -> String {
+    if let Some((end, _)) = detail.char_indices().nth(PROBLEM_CHARS_MAX) {
+        detail.truncate(end);
+        detail.push('…');
+    }
+    detail
+}
+
 fn build(status: StatusCode, title: &str, error: &Error, address: Option<&str>) -> HttpResponse {
     let kind = error.kind().name();
     let problem = Problem {
         kind_urn: format!("urn:meshstore:error:{kind}"),
         title,
         status: status.as_u16(),
-        detail: error.to_string(),
+        detail: cut(error.to_string()),
         kind,
         address,
     };

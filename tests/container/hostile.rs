@@ -80,6 +80,7 @@ fn told(answer: Response, status: u16, kind: &str, words: &[&str]) {
     let problem = answer.expect_problem(status, kind);
     let detail = problem["detail"].as_str().unwrap();
     words.iter().for_each(|word| assert!(detail.contains(word), "{word:?} is not in: {detail}"));
+    assert!(detail.chars().count() <= 2_001, "what was sent is not sent back: {detail}");
 }
 
 fn head(method: &str, address: &str, lines: &str) -> String {

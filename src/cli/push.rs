@@ -1,5 +1,6 @@
 //! `push`: files, folders and stdin become objects.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -179,6 +180,15 @@ impl Push {
                 return Err(
                     Error::invalid("this is a folder; -r pushes the files in it").with("path", source.display())
                 );
+            }
+        }
+        let mut places: HashMap<&Address, &Option<PathBuf>> = HashMap::new();
+        for (source, address) in &plan {
+            if let Some(other) = places.insert(address, source) {
+                let path = |source: &Option<PathBuf>| source.as_deref().unwrap_or(Path::new("-")).display().to_string();
+                let why = "two sources would go to one address; push them apart, or below different names";
+                let error = Error::invalid(why).with("address", address);
+                return Err(error.with("first", path(other)).with("second", path(source)));
             }
         }
         Ok(plan)

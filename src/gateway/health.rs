@@ -14,7 +14,9 @@ pub(super) fn health() -> HttpResponse {
 /// Whether requests can be served now.
 pub(super) fn ready(ready: bool) -> Result<HttpResponse> {
     if !ready {
-        return Err(Error::unavailable("the container is starting or stopping; try again"));
+        return Err(Error::unavailable(
+            "the container takes no requests now: it is starting, drained or stopping; a drained one must be started anew",
+        ));
     }
     Ok(reply::json(StatusCode::OK, &serde_json::json!({"status": "ready"})))
 }

@@ -119,6 +119,9 @@ fn a_store_that_is_gone_says_so() {
     fs::remove_file(process.data().join("store.redb")).unwrap();
     process.restart();
     assert_eq!(judge(&process, &held), 0);
+    let doctor = process.cli(&["doctor"], b"");
+    let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(!doctor.status.success() && told.contains("admin repair"), "{told}");
     let orphans = fs::read_dir(process.data().join("quarantine")).unwrap().count();
     assert!(orphans >= 4, "frames without a record are kept: {orphans}");
     process.put("salvage/100", b"again").expect(201);

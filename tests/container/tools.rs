@@ -81,3 +81,17 @@ fn shells_and_man_know_the_commands() {
     std::fs::write(folder.path().join("file"), b"").unwrap();
     assert!(!run(&["man", folder.path().join("file/x").to_str().unwrap()]).status.success());
 }
+
+#[test]
+fn two_sources_never_go_to_one_address() {
+    let process = Process::start(&[]);
+    for folder in ["one", "two"] {
+        std::fs::create_dir(process.folder().join(folder)).unwrap();
+        std::fs::write(process.folder().join(folder).join("x"), folder).unwrap();
+    }
+    let path = |folder: &str| process.folder().join(folder).join("x").to_str().unwrap().to_owned();
+    let refused = process.cli(&["push", &path("one"), &path("two"), "tools/both/"], b"");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(10) && said.contains("tools/both/x"), "{said}");
+    process.get("tools/both/x").expect_problem(404, "not_found");
+}

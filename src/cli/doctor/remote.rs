@@ -11,6 +11,9 @@ use crate::client::Client;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Clock, SystemClock};
 
+/// Share of the disk's budget from which pushes may soon be refused.
+const FILL_MAX: f64 = 0.95;
+
 /// How far the clocks of a container and of whoever asks may be apart.
 const SKEW_MS_MAX: u64 = 60_000;
 /// A queue that is fuller than this makes callers wait soon.
@@ -69,7 +72,10 @@ async fn ask(client: &Client, findings: &mut Vec<Finding>) -> Result<Running> {
     findings.push(skew(here));
     findings.push(actors(&client.admin("actors").await?));
     findings.push(queues(&client.admin("queues").await?));
-    findings.push(damage(&client.admin("tiers").await?));
+    let tiers = client.admin("tiers").await?;
+    findings.push(damage(&tiers));
+    findings.push(budget(&tiers));
+    findings.push(losses(&client.admin("repair").await?));
     let config = client.admin("config").await?;
     let value = |key: &str| {
         let keys = config.get("config").and_then(Value::as_array)?;
@@ -158,6 +164,31 @@ fn queues(told: &Value) -> Finding {
         "queues",
         format!("nearly full: {}", names.join(", ")),
         "send less at once, or raise the limits in the configuration",
+    )
+}
+
+fn losses(told: &Value) -> Finding {
+    if told.get("incomplete").and_then(Value::as_bool) != Some(true) {
+        return Finding::good("store", "nothing that was acknowledged is known to be lost");
+    }
+    Finding::bad(
+        "store",
+        "it was damaged, and not all of it could be brought back: what is not found may be lost",
+        "see meshstore admin repair --show; restore what is missing, then accept the rest with admin repair",
+    )
+}
+
+/// Nearly nothing can be pushed to a disk that holds as much as it should.
+fn budget(told: &Value) -> Finding {
+    let disk = items(told, "tiers").find(|tier| text(tier, "level") == "disk");
+    let fill = disk.and_then(|disk| disk.get("fill")).and_then(Value::as_f64).unwrap_or_default();
+    if fill < FILL_MAX {
+        return Finding::good("disk budget", format!("{:.0} % of it are used", fill * 100.0));
+    }
+    Finding::poor(
+        "disk budget",
+        format!("{:.0} % of it are used", fill * 100.0),
+        "delete objects, raise data.budget_bytes, or see with meshstore sync status what keeps objects from the cloud",
     )
 }
 

@@ -84,9 +84,11 @@ impl Container {
         let (telemetry, export) = telemetry(config)?;
         let fs = Arc::new(TimedFs::new(Arc::new(RealFs), Arc::clone(&telemetry)));
         let parts = Parts::open(fs, root, Arc::new(SystemClock), &SystemRng, sizes)?;
-        let sealed = parts.keeper.disk().usage()?.objects > 0;
+        // The disk may hold nothing although objects are known: those in the cloud alone need the keyring too.
+        let sealing = parts.keeper.disk().store().sealing_key()?;
+        let sealed = sealing.is_some() || parts.keeper.disk().usage()?.objects > 0;
         let keyring = keys::load_or_make(&config.keys.file, &SystemRng, sealed)?;
-        if parts.keeper.disk().store().sealing_key()?.is_some_and(|key| !keyring.holds(&key)) {
+        if sealing.is_some_and(|key| !keyring.holds(&key)) {
             // What is pushed from here on would be sealed with a key that does not belong to this folder.
             let why = "this keyring does not open the objects that are here; start with the one they were sealed with";
             return Err(Error::invalid(why).with("path", config.keys.file.display()));

@@ -5,8 +5,7 @@ use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
 
-use super::answer::{self, strange};
-use super::{Client, transport};
+use super::{Client, answer, transport};
 use crate::error::Result;
 
 impl Client {
@@ -35,6 +34,5 @@ impl Client {
 }
 
 async fn decode(answer: reqwest::Response) -> Result<Value> {
-    let bytes = answer::whole(answer).await?;
-    serde_json::from_slice(&bytes).map_err(|error| strange("it is no JSON").because(error))
+    answer::json(answer, "it is no JSON").await
 }

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::transport::root_cause;
 use crate::error::{Error, Kind, Result};
@@ -42,6 +43,12 @@ pub(super) async fn whole(mut answer: Response) -> Result<Bytes> {
             None => return Ok(out.freeze()),
         }
     }
+}
+
+/// Reads a whole answer as JSON of this shape; `strangeness` says what is wrong with any other.
+pub(super) async fn json<T: DeserializeOwned>(answer: Response, strangeness: &str) -> Result<T> {
+    let bytes = whole(answer).await?;
+    serde_json::from_slice(&bytes).map_err(|error| strange(strangeness).because(error))
 }
 
 /// The error that a failed answer stands for.

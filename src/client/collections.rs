@@ -49,9 +49,7 @@ impl Client {
     /// Every collection, by name.
     pub async fn collections(&self) -> Result<Vec<Collection>> {
         let answer = self.send(self.request(Method::GET, "/v1/collections")?).await?;
-        let bytes = answer::whole(answer).await?;
-        let list: List = serde_json::from_slice(&bytes)
-            .map_err(|error| answer::strange("its list of collections cannot be read").because(error))?;
+        let list: List = answer::json(answer, "its list of collections cannot be read").await?;
         Ok(list.items)
     }
 
@@ -97,8 +95,7 @@ fn expecting(request: RequestBuilder, expected: Option<u64>) -> RequestBuilder {
 }
 
 async fn read(answer: Response) -> Result<Collection> {
-    let bytes = answer::whole(answer).await?;
-    serde_json::from_slice(&bytes).map_err(|error| answer::strange("its collection cannot be read").because(error))
+    answer::json(answer, "its collection cannot be read").await
 }
 
 /// Names the collection in an error that does not name it yet.

@@ -89,8 +89,7 @@ impl Client {
         let request = self.request(Method::GET, &transport::list_path(collection, prefix, after, limit))?;
         let request = options::with_session(request, session)?;
         let answer = self.send(request).await?;
-        let bytes = answer::whole(answer).await?;
-        serde_json::from_slice(&bytes).map_err(|error| answer::strange("its list cannot be read").because(error))
+        answer::json(answer, "its list cannot be read").await
     }
 
     /// All keys of a collection that start with `prefix`, asked for page by page.

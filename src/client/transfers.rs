@@ -2,11 +2,9 @@
 
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::answer::{self, strange};
 use super::collections::Amount;
-use super::{Client, transport};
+use super::{Client, answer, transport};
 use crate::error::Result;
 
 /// Something that the cloud is still to get.
@@ -51,20 +49,12 @@ impl Client {
         after: Option<&str>,
     ) -> Result<Transfers> {
         let path = transport::owed_path("/v1/transfers?limit=1000", collection, key, after);
-        let answer = self.send(self.request(Method::GET, &path)?).await?;
-        decode(answer).await
+        answer::json(self.send(self.request(Method::GET, &path)?).await?, "its transfers cannot be read").await
     }
 
     /// Sends what is owed now, and answers when it is there.
     pub async fn sync(&self, collection: Option<&str>, key: Option<&str>) -> Result<Payment> {
         let path = transport::owed_path("/v1/sync?", collection, key, None);
-        let answer = self.send(self.request(Method::POST, &path)?).await?;
-        decode(answer).await
+        answer::json(self.send(self.request(Method::POST, &path)?).await?, "its payment cannot be read").await
     }
-}
-
-async fn decode<T: serde::de::DeserializeOwned>(answer: reqwest::Response) -> Result<T> {
-    let bytes = answer::whole(answer).await?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|error| strange("it is no JSON").because(error))?;
-    serde_json::from_value(value).map_err(|error| strange("it tells something else").because(error))
 }

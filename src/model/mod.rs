@@ -26,7 +26,7 @@ pub use dot::{Dot, Incarnation};
 pub use manifest::{FrameId, Head, Level, Manifest, Rest, Seal, Tombstone, WrappedKey};
 pub use nfr::{Compression, Encryption, NfrOverride, NfrSpec};
 pub use policy::{CollectionPolicy, Durability, EvictionKind, Quota, SyncRule, Visibility};
-pub use random::{Rng, SeededRng};
+pub use random::{Rng, SeededRng, mix};
 pub use range::ByteRange;
 pub use session::Session;
 pub use time::{Clock, ManualClock, SystemClock, SystemTimer, Timer};

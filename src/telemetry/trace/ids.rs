@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::model::Rng;
+use crate::model::{Rng, mix};
 
 /// Makes ids from seeds that are drawn once. They are names, not secrets: who sees many may guess the
 /// next, and nothing hangs on that.
@@ -22,13 +22,6 @@ impl Ids {
         let [high, low, span] = self.seeds.map(|seed| mix(seed ^ mix(count.wrapping_add(seed))));
         (u128::from(high) << 64 | u128::from(low.max(1)), span.max(1))
     }
-}
-
-/// The last steps of SplitMix64: a bijection in which each bit of the input moves every bit.
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

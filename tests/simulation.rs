@@ -324,7 +324,7 @@ impl World {
 
     /// Sends some of what is owed. A crash, or a roll of the dice, may come at any point in between.
     fn pay(&mut self, keeper: &Keeper) -> meshstore::Result<()> {
-        let page = keeper.owed_page(None, 1 + self.rng.below(3) as usize, &|_, _| true)?;
+        let page = keeper.disk().store().owed_page(None, 1 + self.rng.below(3) as usize, &|_, _| true)?;
         let begun = match self.planted {
             Planted::UnmarkedUploads => page,
             _ => keeper.begin_uploads(page)?,
@@ -345,7 +345,7 @@ impl World {
 
     /// The cloud forgets some of what it is to forget.
     fn forget(&mut self, keeper: &Keeper) -> meshstore::Result<()> {
-        let done = keeper.chores(1 + self.rng.below(3) as usize, &|_, _| true)?;
+        let done = keeper.disk().store().chores(1 + self.rng.below(3) as usize, &|_, _| true)?;
         for (version, chore) in &done {
             if self.cloud.heads.get(&chore.address).is_some_and(|head| head <= version) {
                 self.cloud.heads.remove(&chore.address);
@@ -383,7 +383,7 @@ impl World {
     /// Once every debt is paid, the cloud holds what it should, and nothing else.
     fn settle(&mut self, keeper: &Keeper) -> Result<(), Broken> {
         let said = |error: meshstore::Error| error.to_string();
-        let open = || Ok(keeper.holding().owed.objects + keeper.chores(9, &|_, _| true)?.len() as u64);
+        let open = || Ok(keeper.holding().owed.objects + keeper.disk().store().chores(9, &|_, _| true)?.len() as u64);
         for _ in 0..500 {
             if open().map_err(said)? == 0 {
                 break;
@@ -391,7 +391,7 @@ impl World {
             self.pay(keeper).map_err(said)?;
             self.forget(keeper).map_err(said)?;
         }
-        let left = keeper.chores(9, &|_, _| true).map_err(said)?;
+        let left = keeper.disk().store().chores(9, &|_, _| true).map_err(said)?;
         if keeper.holding().owed != Usage::default() || !left.is_empty() {
             return Err(format!("still owed: {:?}, {left:?}", keeper.holding().owed));
         }

@@ -44,7 +44,7 @@ impl Handle {
             // One object owes one thing at most: its newest version.
             let mut items = match &which {
                 Which::Object(address) => keeper.owed_at(address)?.into_iter().collect(),
-                _ => keeper.owed_page(after, limit + 1, &|_, owed| which.fits(&owed.address))?,
+                _ => keeper.disk().store().owed_page(after, limit + 1, &|_, owed| which.fits(&owed.address))?,
             };
             let more = items.len() > limit;
             items.truncate(limit);

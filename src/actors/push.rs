@@ -134,8 +134,10 @@ impl<'a> Intake<'a> {
         if self.plan.durability == Durability::Disk && self.stream.is_none() {
             self.start_stream(&chunk).await?;
         }
-        if self.stream.is_some() {
-            self.ask_disk().await?;
+        if self.stream.is_some() && self.size > self.granted {
+            // A body without a length asks again and again, for a little more than has come.
+            let step = DISK_GRANT_BYTES.min(self.crew.disk_budget / 8);
+            self.ask_disk(self.push.size.unwrap_or(self.size + step)).await?;
         }
         match &mut self.stream {
             Some(stream) => stream.feed(chunk, last).await,
@@ -217,19 +219,13 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// Asks for room on the disk for what is known to come; a body without a length asks again and again.
-    async fn ask_disk(&mut self) -> Result<()> {
-        let wanted = match self.push.size {
-            Some(size) => size.max(self.size),
-            None if self.size > self.granted => self.size + DISK_GRANT_BYTES,
-            None => self.granted,
-        };
-        let more = wanted.saturating_sub(self.granted);
-        if more > 0 && self.crew.keeper.disk().sealed_bytes().saturating_add(wanted) > self.crew.disk_budget {
-            let room = self.crew.sync.ask(FreeDisk { bytes: wanted });
+    /// Asks for room on the disk for so many bytes of this object, those that have come among them.
+    async fn ask_disk(&mut self, bytes: u64) -> Result<()> {
+        if self.crew.keeper.disk().sealed_bytes().saturating_add(bytes) > self.crew.disk_budget {
+            let room = self.crew.sync.ask(FreeDisk { bytes });
             within(self.push.deadline, "the disk made no room in time", room).await?;
         }
-        self.granted = wanted;
+        self.granted = bytes;
         Ok(())
     }
 
@@ -248,7 +244,7 @@ impl<'a> Intake<'a> {
             self.keep(chunk).await?;
         }
         self.check_size()?;
-        self.ask_disk().await?;
+        self.ask_disk(self.size).await?;
         let plain = only.map_or_else(Chunks::default, Chunks::from);
         let sealed = seal_small(&self.stages, self.crew.keeper.disk(), self.plan.nfr, &plain)?;
         self.commit(sealed).await

@@ -16,7 +16,9 @@ impl SyncActor {
     /// Does the oldest chores. Answers with how many are done.
     pub(super) async fn chore_round(&self, cloud: &CloudTier, turn: &mut Turn) -> Result<usize> {
         let (keeper, waiting) = (Arc::clone(&self.keeper), turn.pauses.waiting(self.keeper.now_ms()));
-        let page = blocking(move || keeper.chores(SYNC_ROUND_MAX, &|version, _| !waiting.contains(&version))).await?;
+        let page =
+            blocking(move || keeper.disk().store().chores(SYNC_ROUND_MAX, &|version, _| !waiting.contains(&version)))
+                .await?;
         let work = page.into_iter().map(|(version, chore)| {
             let cloud = cloud.clone();
             async move {

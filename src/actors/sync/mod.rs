@@ -114,40 +114,47 @@ impl SyncActor {
     }
 
     async fn free(&self, bytes: u64) -> Result<()> {
-        loop {
-            let short = (self.keeper.disk().sealed_bytes().saturating_add(bytes)).saturating_sub(self.budget);
-            if short == 0 {
-                return Ok(());
-            }
-            let full = |cause: Error| {
-                let why = "the disk's budget is used up and nothing can leave; delete objects, raise data.budget_bytes or mend the cloud tier";
-                Error::unavailable(why).with("budget_bytes", self.budget).because(cause)
-            };
+        if bytes > self.budget {
+            let why = "the object is larger than all that the disk should hold; raise data.budget_bytes";
+            return Err(Error::too_large(why).with("budget_bytes", self.budget));
+        }
+        let short = || self.keeper.disk().sealed_bytes().saturating_add(bytes).saturating_sub(self.budget);
+        let full = |cause: Error| {
+            let why = "the disk's budget is used up and nothing can leave; delete objects, raise data.budget_bytes or mend the cloud tier";
+            Error::unavailable(why).with("budget_bytes", self.budget).because(cause)
+        };
+        // Others push meanwhile, so what was freed may be used up again.
+        while short() > 0 {
             let cloud = self.cloud().map_err(full)?;
-            let mut turn = self.turn.lock().await;
-            if self.release_round(cloud, &mut turn, &Which::Any, short).await.map_err(full)?.bytes > 0 {
-                continue;
+            if self.turn.lock().await.pauses.all_wait(self.keeper.now_ms()) {
+                return Err(full(Error::unavailable("the cloud tier does not answer; it is tried again by itself")));
             }
-            if self.upload_round(cloud, &mut turn, &Which::Any, None).await.map_err(full)?.objects == 0 {
+            if self.make_room(cloud, &Which::Any, short()).await.map_err(full)?.objects == 0 && short() > 0 {
                 return Err(full(Error::unavailable("all that is on the disk was asked to stay there")));
             }
         }
+        Ok(())
+    }
+
+    /// Frees about so many bytes: first what the cloud has already, then what must be sent there before.
+    /// Answers with what left.
+    async fn make_room(&self, cloud: &CloudTier, which: &Which, bytes: u64) -> Result<Usage> {
+        // What is pushed from here on may stay.
+        let last = Some(self.keeper.last_version());
+        let mut left = Usage::default();
+        while left.bytes < bytes {
+            let mut turn = self.turn.lock().await;
+            let round = self.release_round(cloud, &mut turn, which, bytes - left.bytes).await?;
+            left = left.plus(round);
+            if round.objects == 0 && self.upload_round(cloud, &mut turn, which, last).await?.objects == 0 {
+                break;
+            }
+        }
+        Ok(left)
     }
 
     async fn evict(&self, EvictDisk { which, bytes }: EvictDisk) -> Result<Usage> {
-        self.flush(&which).await?;
-        let cloud = self.cloud()?;
-        let most = bytes.unwrap_or(u64::MAX);
-        let mut left = Usage::default();
-        while left.bytes < most {
-            let mut turn = self.turn.lock().await;
-            let round = self.release_round(cloud, &mut turn, &which, most - left.bytes).await?;
-            if round.objects == 0 {
-                break;
-            }
-            left = left.plus(round);
-        }
-        Ok(left)
+        self.make_room(self.cloud()?, &which, bytes.unwrap_or(u64::MAX)).await
     }
 
     /// What is due by itself. Each step takes the turn anew, so that whoever waits for room is not held up.

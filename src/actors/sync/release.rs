@@ -13,7 +13,7 @@ use super::{SyncActor, Turn, Which};
 use crate::actors::cpu::blocking;
 use crate::error::{Error, Result};
 use crate::limits::{RECENT_READS_MAX, SYNC_FLYING, SYNC_ROUND_MAX, SYNC_SCAN_MAX};
-use crate::model::{Address, FrameId, Level, Manifest, Usage};
+use crate::model::{Address, FrameId, Level, Manifest, Rest, Usage};
 use crate::store::Stretch;
 use crate::tiers::CloudTier;
 
@@ -52,6 +52,15 @@ impl SyncActor {
         which: &Which,
         bytes: u64,
     ) -> Result<Usage> {
+        if let Which::Object(address) = which {
+            let (keeper, address) = (Arc::clone(&self.keeper), address.clone());
+            let found = blocking(move || Ok(keeper.durable(&address, None)?.map(|found| (address, found)))).await?;
+            let found =
+                found.filter(|(_, found)| found.seal.as_ref().is_some_and(|seal| matches!(seal.rest, Rest::Both(_))));
+            return self
+                .let_go(cloud, turn, found.map(|(address, found)| (address, (*found).clone())).into_iter().collect())
+                .await;
+        }
         for spares in [true, false] {
             let mut candidates = Vec::new();
             let mut found = 0;

@@ -29,7 +29,7 @@ impl SyncActor {
             let wanted = |version: Version, owed: &Owed| {
                 until.is_none_or(|until| version <= until) && which.fits(&owed.address) && !waiting.contains(&version)
             };
-            let page = keeper.owed_page(None, SYNC_ROUND_MAX, &wanted)?;
+            let page = keeper.disk().store().owed_page(None, SYNC_ROUND_MAX, &wanted)?;
             keeper.begin_uploads(page)
         });
         let sent = begun.await?.into_iter().map(|(version, owed)| {

@@ -34,21 +34,6 @@ impl Keeper {
         Ok(owed.map(|owed| (head.version(), owed)))
     }
 
-    /// A page of what is owed, oldest first.
-    pub fn owed_page(
-        &self,
-        after: Option<Version>,
-        limit: usize,
-        wanted: &dyn Fn(Version, &Owed) -> bool,
-    ) -> Result<Vec<(Version, Owed)>> {
-        self.disk.store().owed_page(after, limit, wanted)
-    }
-
-    /// What the cloud is to forget, oldest first.
-    pub fn chores(&self, limit: usize, wanted: &dyn Fn(Version, &Chore) -> bool) -> Result<Vec<(Version, Chore)>> {
-        self.disk.store().chores(limit, wanted)
-    }
-
     /// Marks uploads that are about to begin. Returns those that are still owed.
     pub fn begin_uploads(&self, mut page: Vec<(Version, Owed)>) -> Result<Vec<(Version, Owed)>> {
         if page.is_empty() {

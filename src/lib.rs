@@ -9,6 +9,7 @@ pub mod config;
 pub mod error;
 pub mod limits;
 pub mod model;
+mod private;
 pub mod sys;
 pub mod telemetry;
 pub mod wire;

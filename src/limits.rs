@@ -203,8 +203,8 @@ pub const SCRUB_HISTORY_MAX: usize = 32;
 /// Objects that the scrub checks in one stretch; between two stretches it can be stopped and remembered.
 pub const SCRUB_STRETCH_MAX: usize = 64;
 
-/// Rows that one stretch of the scrub may pass over.
-pub const SCRUB_SCAN_MAX: usize = 4096;
+/// Rows that one stretch of a walk through everything may pass over.
+pub const WALK_SCAN_MAX: usize = 4096;
 
 /// How often the scrub writes down how far it is.
 pub const SCRUB_SAVE_MS: u64 = 1000;
@@ -286,3 +286,24 @@ pub const TOKEN_MEMORY_MS: u64 = 30 * 24 * 3_600_000;
 
 /// Characters of an answer that says what went wrong; an input that it repeats is cut.
 pub const PROBLEM_CHARS_MAX: usize = 2_000;
+
+/// Keys that a keyring may hold.
+pub const KEYS_MAX: usize = 256;
+
+/// Longest file of a keyring, or of an exported one.
+pub const KEYS_FILE_BYTES_MAX: u64 = 256 << 10;
+
+/// Shortest passphrase that an exported keyring may be sealed under.
+pub const PASSPHRASE_CHARS_MIN: usize = 12;
+
+/// How often the keys' actor looks whether the keyring's file changed.
+pub const KEYS_LOOK_PERIOD: Duration = Duration::from_secs(1);
+
+/// Manifests that one commit of a rewrap may change.
+pub const REWRAP_STRETCH_MAX: usize = 256;
+
+/// The rest between two stretches of a rewrap, so that pushes go first.
+pub const REWRAP_PAUSE: Duration = Duration::from_millis(5);
+
+/// The rest after a stretch of a rewrap that failed.
+pub const REWRAP_RETRY: Duration = Duration::from_secs(1);

@@ -8,16 +8,19 @@ use super::cpu::CpuPool;
 use super::disk::{Collect, DiskActor, Sweep};
 use super::eviction::{EvictionActor, EvictionOptions, Learn};
 use super::fetch::Fetches;
-use super::handle::{Bounds, Handle};
+use super::handle::{Bounds, Doors, Handle};
+use super::keys::{Keys, KeysActor, RewrapNext};
 use super::memory::MemoryActor;
 use super::nfr::{NfrActor, Stages};
 use super::runtime::{ActorRuntime, Link};
 use super::scrub::{CheckNext, ScrubActor, ScrubOptions};
 use super::sync::{Recent, SyncActor, Tick};
 use super::telling::Teller;
-use crate::control::Collections;
+use crate::control::{Collections, KeyFile};
 use crate::error::Result;
-use crate::limits::{ACTOR_QUEUE_MAX, COLLECT_PERIOD, LEARN_PERIOD, SCRUB_RETRY, SWEEP_PERIOD, SYNC_PERIOD};
+use crate::limits::{
+    ACTOR_QUEUE_MAX, COLLECT_PERIOD, LEARN_PERIOD, REWRAP_RETRY, SCRUB_RETRY, SWEEP_PERIOD, SYNC_PERIOD,
+};
 use crate::model::Rng;
 use crate::nfr::Keyring;
 use crate::telemetry::Telemetry;
@@ -59,7 +62,7 @@ impl Actors {
         main: tokio::runtime::Handle,
         keeper: Arc<Keeper>,
         collections: Arc<Collections>,
-        keyring: Keyring,
+        (keyring, file): (Keyring, KeyFile),
         cloud: Option<CloudTier>,
         rng: Arc<dyn Rng>,
         options: CrewOptions,
@@ -123,8 +126,13 @@ impl Actors {
                 ScrubActor::new(Arc::clone(&crew.keeper), crew.healer(), options.scrub, Arc::clone(&ending))
             })
         };
-        let clockwork = clockwork(&main, &crew, scrub.clone());
-        Ok(Actors { runtime, handle: Handle::new(crew, container, scrub, options.bounds), clockwork, ending })
+        let keys = {
+            let life = Keys::new(Arc::clone(&crew.keeper), file, crew.nfr.clone(), crew.sync.clone());
+            runtime.supervise(&back, "keys", ACTOR_QUEUE_MAX, move || KeysActor::new(Arc::clone(&life)))
+        };
+        let clockwork = clockwork(&main, &crew, scrub.clone(), keys.clone());
+        let handle = Handle::new(crew, Doors { container, scrub, keys }, options.bounds);
+        Ok(Actors { runtime, handle, clockwork, ending })
     }
 
     /// What doors hold.
@@ -150,7 +158,12 @@ fn choices(collections: &Arc<Collections>) -> Choices {
 }
 
 /// What is done now and then whether or not anybody asks.
-fn clockwork(main: &tokio::runtime::Handle, crew: &Crew, scrub: Link<ScrubActor>) -> Vec<tokio::task::JoinHandle<()>> {
+fn clockwork(
+    main: &tokio::runtime::Handle,
+    crew: &Crew,
+    scrub: Link<ScrubActor>,
+    keys: Link<KeysActor>,
+) -> Vec<tokio::task::JoinHandle<()>> {
     let (eviction, disk) = (crew.eviction.clone(), crew.disk.clone());
     let learn = main.spawn(async move {
         loop {
@@ -195,7 +208,16 @@ fn clockwork(main: &tokio::runtime::Handle, crew: &Crew, scrub: Link<ScrubActor>
             tokio::time::sleep(wait).await;
         }
     });
-    vec![learn, collect, sweep, pay, scrub]
+    let rewrap = main.spawn(async move {
+        loop {
+            let wait = keys.ask(RewrapNext).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "data keys cannot be wrapped anew; it is tried again");
+                REWRAP_RETRY
+            });
+            tokio::time::sleep(wait).await;
+        }
+    });
+    vec![learn, collect, sweep, pay, scrub, rewrap]
 }
 
 /// Clears away until nothing is left to clear, a bounded commit at a time.

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::body::Body;
 use super::container::{ContainerActor, Crew, FetchObject, RemoveObject, StoreObject};
 use super::cpu::blocking;
+use super::keys::KeysActor;
 use super::memory::WriteOut;
 use super::page::page;
 use super::pull::{absent, from_memory};
@@ -74,14 +75,20 @@ pub struct Bounds {
     pub body_bytes_max: u64,
 }
 
+/// The actors that the handle alone asks.
+pub struct Doors {
+    pub(super) container: Link<ContainerActor>,
+    pub(super) scrub: Link<ScrubActor>,
+    pub(super) keys: Link<KeysActor>,
+}
+
 /// The container, as its doors see it.
 #[derive(Clone)]
 pub struct Handle(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) crew: Crew,
-    container: Link<ContainerActor>,
-    pub(super) scrub: Link<ScrubActor>,
+    pub(super) doors: Doors,
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     changes: Arc<Semaphore>,
@@ -95,12 +102,11 @@ pub(super) struct Inner {
 
 impl Handle {
     /// A handle on these actors.
-    pub fn new(crew: Crew, container: Link<ContainerActor>, scrub: Link<ScrubActor>, bounds: Bounds) -> Self {
+    pub fn new(crew: Crew, doors: Doors, bounds: Bounds) -> Self {
         let units = (bounds.body_bytes_max / PERMIT_BYTES).min(Semaphore::MAX_PERMITS as u64) as usize;
         Handle(Arc::new(Inner {
             crew,
-            container,
-            scrub,
+            doors,
             requests: Arc::new(Semaphore::new(bounds.requests_max)),
             bytes: Arc::new(Semaphore::new(units)),
             changes: Arc::new(Semaphore::new(bounds.requests_max)),
@@ -132,7 +138,7 @@ impl Handle {
     async fn store(&self, push: Push, body: Body) -> Result<Pushed> {
         let in_flight = push.size.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
         let permits = self.permits_to_change(in_flight, push.deadline).await?;
-        let pushed = self.0.container.ask(StoreObject { push, body, permits }).await?;
+        let pushed = self.0.doors.container.ask(StoreObject { push, body, permits }).await?;
         // Not closed yet means that it was in memory before the last writing out began.
         if pushed.manifest.durability == Durability::Ram && self.0.closed.load(Ordering::SeqCst) {
             return Err(shutting_down());
@@ -161,7 +167,7 @@ impl Handle {
     async fn fetch(&self, pull: Pull) -> Result<Pulled> {
         self.0.crew.keeper.memory().missed();
         let permits = self.permits(BODY_BYTES_MAX / 2, pull.deadline).await?;
-        self.0.container.ask(FetchObject { pull, permits }).await
+        self.0.doors.container.ask(FetchObject { pull, permits }).await
     }
 
     /// What is known of an object.
@@ -188,8 +194,12 @@ impl Handle {
     async fn remove(&self, delete: Delete) -> Result<Deleted> {
         let deadline = delete.deadline;
         let _permits = self.permits_to_change(0, deadline).await?;
-        within(deadline, "the delete took too long; it may still happen", self.0.container.ask(RemoveObject(delete)))
-            .await
+        within(
+            deadline,
+            "the delete took too long; it may still happen",
+            self.0.doors.container.ask(RemoveObject(delete)),
+        )
+        .await
     }
 
     /// Reads a page of a collection.
@@ -281,13 +291,14 @@ impl Handle {
     pub fn actors(&self) -> Vec<ActorHealth> {
         let crew = &self.0.crew;
         vec![
-            self.0.container.health(),
+            self.0.doors.container.health(),
             crew.memory.health(),
             crew.eviction.health(),
             crew.disk.health(),
             crew.nfr.health(),
-            self.0.scrub.health(),
+            self.0.doors.scrub.health(),
             crew.sync.health(),
+            self.0.doors.keys.health(),
         ]
     }
 

@@ -3,7 +3,11 @@
 //! | message | from | to | reply | bound |
 //! |---|---|---|---|---|
 //! | `StoreObject` `FetchObject` `RemoveObject` | handle | container | `Pushed` `Pulled` `Deleted` | requests |
-//! | `HandOutStages` | container, memory, scrub | nfr | the stages | `ACTOR_QUEUE_MAX` |
+//! | `HandOutStages` | container, memory, scrub, keys | nfr | the stages | `ACTOR_QUEUE_MAX` |
+//! | `Rekey` | keys | nfr | nothing | `ACTOR_QUEUE_MAX` |
+//! | `ShowKeys` `ChangeKeys` | handle | keys | which keys there are | `ACTOR_QUEUE_MAX` |
+//! | `RewrapNext` | clockwork | keys | when to ask again | `ACTOR_QUEUE_MAX` |
+//! | `TakeRewrapped` | keys | sync | how many | `ACTOR_QUEUE_MAX` |
 //! | `Admit` | container | memory | room, or none | `ACTOR_QUEUE_MAX` |
 //! | `WriteOut` | handle | memory | how many | `ACTOR_QUEUE_MAX` |
 //! | `Release` | handle | memory | what left | `ACTOR_QUEUE_MAX` |
@@ -32,6 +36,7 @@ mod fetch;
 mod fuse;
 mod handle;
 mod heal;
+mod keys;
 mod memory;
 mod nfr;
 mod owing;
@@ -52,6 +57,7 @@ pub use collections::CollectionView;
 pub use crew::{Actors, CrewOptions};
 pub use eviction::EvictionOptions;
 pub use handle::{Bounds, Drained, Handle, InUse};
+pub use keys::{ChangeKeys, KeysView};
 pub use owing::{OwedPage, OwedQuery};
 pub use release::{Release, Released, Which};
 pub use request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed, Stat};
@@ -59,7 +65,7 @@ pub use runtime::{ActorHealth, LastError};
 pub use scrub::ScrubOptions;
 
 /// Who asks whom, by the actors' names.
-pub const CONVERSATION: [(&str, &str); 14] = [
+pub const CONVERSATION: [(&str, &str); 17] = [
     ("handle", "container"),
     ("handle", "memory"),
     ("container", "nfr"),
@@ -74,6 +80,9 @@ pub const CONVERSATION: [(&str, &str); 14] = [
     ("handle", "scrub"),
     ("scrub", "nfr"),
     ("scrub", "disk"),
+    ("handle", "keys"),
+    ("keys", "nfr"),
+    ("keys", "sync"),
 ];
 
 #[cfg(test)]
@@ -96,6 +105,7 @@ mod tests {
             ("disk", include_str!("disk.rs")),
             ("nfr", include_str!("nfr.rs")),
             ("sync", include_str!("sync/mod.rs")),
+            ("keys", include_str!("keys.rs")),
             ("scrub", concat!(include_str!("scrub.rs"), include_str!("heal.rs"))),
         ];
         for (actor, source) in sources {
@@ -107,6 +117,7 @@ mod tests {
                 ("sync", "SyncActor"),
                 ("container", "ContainerActor"),
                 ("scrub", "ScrubActor"),
+                ("keys", "KeysActor"),
             ] {
                 let asks = source.contains(&format!("Link<{kind}>"));
                 assert_eq!(asks, CONVERSATION.contains(&(actor, name)), "{actor} -> {name}");

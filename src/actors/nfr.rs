@@ -1,10 +1,10 @@
 //! The NFR actor: hands out the stages through which bytes are sealed and opened.
 //!
-//! Owns: the keyring, the source of randomness, the pool of workers. Asked by: container, memory.
+//! Owns: the keyring in use, the source of randomness, the pool of workers. Asked by: container, memory, scrub, keys.
 //! Bound: `ACTOR_QUEUE_MAX`; callers wait. A life that ends costs nothing: it holds no state of its own.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -21,7 +21,7 @@ use crate::tiers::{Binding, DiskTier, StagedFrame};
 /// What seals and opens.
 pub struct Stages {
     pub(super) cpu: CpuPool,
-    pub(super) keyring: Keyring,
+    keyring: RwLock<Arc<Keyring>>,
     pub(super) rng: Arc<dyn Rng>,
 }
 
@@ -43,6 +43,20 @@ impl Serves<HandOutStages> for NfrActor {
     }
 }
 
+/// Use another keyring from here on.
+pub struct Rekey(pub Keyring);
+
+impl Ask for Rekey {
+    type Reply = ();
+}
+
+impl Serves<Rekey> for NfrActor {
+    fn serve(&mut self, Rekey(keyring): Rekey) -> Answer<()> {
+        *self.stages.keyring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keyring);
+        Answer::Ready(Ok(()))
+    }
+}
+
 impl NfrActor {
     /// An actor that hands out these stages.
     pub fn new(stages: Arc<Stages>) -> Self {
@@ -53,7 +67,12 @@ impl NfrActor {
 impl Stages {
     /// Stages with these workers and keys.
     pub fn new(cpu: CpuPool, keyring: Keyring, rng: Arc<dyn Rng>) -> Self {
-        Stages { cpu, keyring, rng }
+        Stages { cpu, keyring: RwLock::new(Arc::new(keyring)), rng }
+    }
+
+    /// The keyring in use.
+    pub(super) fn keyring(&self) -> Arc<Keyring> {
+        Arc::clone(&self.keyring.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Wraps a sealer's data key for the object and version it turned out to be.
@@ -66,7 +85,7 @@ impl Stages {
         seal: &Seal,
     ) -> Result<Option<WrappedKey>> {
         let key = sealer.data_key();
-        key.map(|key| self.keyring.wrap(&*self.rng, key, &nfr::binding(address, version, size, seal))).transpose()
+        key.map(|key| self.keyring().wrap(&*self.rng, key, &nfr::binding(address, version, size, seal))).transpose()
     }
 }
 
@@ -217,7 +236,7 @@ pub async fn opener(
             .as_ref()
             .ok_or_else(|| Error::corrupt("a record names no frame").with("address", &address))?;
         let binding = nfr::binding(&address, manifest.version, manifest.size, seal);
-        let key = seal.key.as_ref().map(|key| stages.keyring.unwrap(key, &binding)).transpose()?;
+        let key = seal.key.as_ref().map(|key| stages.keyring().unwrap(key, &binding)).transpose()?;
         if frame.len() != seal.bytes {
             return Err(Error::corrupt("the frame has not the length it should have").with("frame", seal.frame));
         }

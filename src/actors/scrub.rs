@@ -14,7 +14,7 @@ use super::runtime::{Answer, Ask, Serves};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{SCRUB_IDLE_POLL, SCRUB_PAUSE_LEAST, SCRUB_SAVE_MS, SCRUB_STRETCH_MAX};
 use crate::model::{Address, Level, Manifest};
-use crate::store::{Batch, ScrubRecord, ScrubRound, ScrubStretch};
+use crate::store::{Batch, ScrubRecord, ScrubRound, WalkStretch};
 use crate::tiers::{Keeper, Source};
 
 /// How the scrub goes about it.
@@ -113,8 +113,8 @@ impl Scrubber {
         }
         let stages = self.healer.nfr.ask(HandOutStages).await?;
         let (keeper, place) = (Arc::clone(&self.keeper), self.record().place);
-        let found = blocking(move || keeper.disk().store().scrub_stretch(place.as_ref(), SCRUB_STRETCH_MAX)).await?;
-        let ScrubStretch { found, damaged, next } = found;
+        let found = blocking(move || keeper.disk().store().walk(place.as_ref(), SCRUB_STRETCH_MAX)).await?;
+        let WalkStretch { found, damaged, next } = found;
         for row in damaged {
             tracing::error!(%row, "a record of the store fails its check");
             self.note(|round| round.damaged += 1);

@@ -1,9 +1,10 @@
-//! The handle's side of upkeep: scrubs, and what a salvage of the store lost.
+//! The handle's side of upkeep: scrubs, what a salvage of the store lost, keys.
 
 use std::sync::Arc;
 
 use super::cpu::blocking;
 use super::handle::Handle;
+use super::keys::{ChangeKeys, KeysView, ShowKeys};
 use super::scrub::{ShowScrub, StartScrub};
 use crate::error::Result;
 use crate::store::{SalvageRecord, ScrubRecord};
@@ -11,12 +12,22 @@ use crate::store::{SalvageRecord, ScrubRecord};
 impl Handle {
     /// How far the scrub is, and what it found before.
     pub async fn scrub(&self) -> Result<ScrubRecord> {
-        self.0.scrub.ask(ShowScrub).await
+        self.0.doors.scrub.ask(ShowScrub).await
     }
 
     /// Begins a round of the scrub, unless one is under way.
     pub async fn start_scrub(&self) -> Result<ScrubRecord> {
-        self.0.scrub.ask(StartScrub).await
+        self.0.doors.scrub.ask(StartScrub).await
+    }
+
+    /// Which keys there are, and how far the rewrap is.
+    pub async fn keys(&self) -> Result<KeysView> {
+        self.0.doors.keys.ask(ShowKeys).await
+    }
+
+    /// Changes the keyring.
+    pub async fn change_keys(&self, change: ChangeKeys) -> Result<KeysView> {
+        self.0.doors.keys.ask(change).await
     }
 
     /// What a salvage of the store lost, if there was one.

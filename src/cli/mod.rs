@@ -9,6 +9,8 @@ mod config;
 mod doctor;
 mod files;
 mod generate;
+mod here;
+mod key;
 mod ls;
 mod metrics;
 mod options;
@@ -36,6 +38,7 @@ pub use collection::CollectionCommand;
 pub use config::ConfigCommand;
 pub use doctor::Doctor;
 pub use generate::{Completions, Man};
+pub use key::KeyCommand;
 pub use ls::Ls;
 pub use metrics::MetricsCommand;
 pub use pull::Pull;
@@ -98,6 +101,9 @@ pub enum Command {
     /// Say who may use the containers of a site.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Make, change, save and bring back the keys that seal objects.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Say what is asked for the objects of a collection.
     #[command(subcommand)]
     Collection(CollectionCommand),
@@ -145,6 +151,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Rm(rm) => rm.run(&remote.client()?).await,
         Command::Admin(admin) => admin.run(&remote.client()?).await,
         Command::Token(token) => token.run(&remote.client()?).await,
+        Command::Key(key) => key.run(remote).await,
         Command::Collection(collection) => collection.run(&remote.client()?).await,
         Command::Sync(sync) => sync.run(&remote.client()?).await,
         Command::Config(config) => config.run(),

@@ -3,8 +3,10 @@
 
 mod collections;
 mod form;
+mod keyfile;
 mod tokens;
 
 pub use collections::{Collection, Collections};
 pub use form::{FIELDS, Field, from_json, time, to_json};
+pub use keyfile::KeyFile;
 pub use tokens::{NewToken, Secret, Tokens};

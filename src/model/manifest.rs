@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cloud::Receipt;
 use super::digest::Digest;
 use super::dot::Dot;
+use super::key::KeyId;
 use super::nfr::NfrSpec;
 use super::policy::Durability;
 use super::version::Version;
@@ -59,7 +60,7 @@ impl Level {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WrappedKey {
     /// The keyring's key that wrapped it.
-    pub key: [u8; 8],
+    pub key: KeyId,
     /// Fresh for each wrap.
     pub nonce: [u8; 12],
     /// The data key's 32 bytes, encrypted, and the tag.

@@ -7,9 +7,8 @@ use zeroize::Zeroizing;
 
 use super::engine::DataKey;
 use crate::error::{Error, Result};
-use crate::model::{Address, Rng, Seal, Version, WrappedKey};
-
-type KeyId = [u8; 8];
+use crate::limits::KEYS_MAX;
+use crate::model::{Address, KeyId, Rng, Seal, Version, WrappedKey};
 
 /// Several keys, one of which wraps; the others still unwrap.
 pub struct Keyring {
@@ -35,9 +34,8 @@ struct Entry {
 impl Keyring {
     /// A ring with one fresh key.
     pub fn generate(rng: &dyn Rng) -> Self {
-        let mut id = [0; 8];
-        rng.fill(&mut id);
-        Keyring { active: id, keys: vec![(id, DataKey::random(rng))] }
+        let (id, key) = fresh(rng);
+        Keyring { active: id, keys: vec![(id, key)] }
     }
 
     /// Reads the text form. No error quotes a secret.
@@ -49,15 +47,67 @@ impl Keyring {
             )
         };
         let file: File = toml::from_str(text).map_err(|_| bad())?;
-        let mut keys = Vec::new();
+        let active = file.active.parse().map_err(|_| bad())?;
+        let mut ring = Keyring { active, keys: Vec::new() };
         for entry in &file.key {
             let secret = Zeroizing::new(from_hex::<32>(&entry.secret).ok_or_else(bad)?);
-            keys.push((from_hex(&entry.id).ok_or_else(bad)?, DataKey::from_bytes(*secret)));
+            ring.take_in(entry.id.parse().map_err(|_| bad())?, DataKey::from_bytes(*secret))?;
         }
-        let active = from_hex(&file.active).ok_or_else(bad)?;
-        let ring = Keyring { active, keys };
-        ring.key(&active)?;
+        ring.key(active)?;
         Ok(ring)
+    }
+
+    /// The key that wraps.
+    pub fn active(&self) -> KeyId {
+        self.active
+    }
+
+    /// Every key, in the order in which they came.
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = KeyId> {
+        self.keys.iter().map(|(id, _)| *id)
+    }
+
+    /// Adds a fresh key, which wraps nothing yet.
+    pub fn add(&mut self, rng: &dyn Rng) -> Result<KeyId> {
+        let (id, key) = fresh(rng);
+        self.take_in(id, key)?;
+        Ok(id)
+    }
+
+    /// From here on this key wraps.
+    pub fn activate(&mut self, id: KeyId) -> Result<()> {
+        self.key(id)?;
+        self.active = id;
+        Ok(())
+    }
+
+    /// Takes in the keys of another ring; the active key stays. Returns how many are new.
+    pub fn merge(&mut self, other: Keyring) -> Result<usize> {
+        let before = self.keys.len();
+        other.keys.into_iter().try_for_each(|(id, key)| self.take_in(id, key))?;
+        Ok(self.keys.len() - before)
+    }
+
+    /// Whether every key of the other ring is in this one.
+    pub fn covers(&self, other: &Keyring) -> bool {
+        other.keys.iter().all(|(id, key)| self.key(*id).is_ok_and(|known| known.bytes() == key.bytes()))
+    }
+
+    fn take_in(&mut self, id: KeyId, key: DataKey) -> Result<()> {
+        match self.key(id) {
+            Ok(known) if known.bytes() == key.bytes() => Ok(()),
+            Ok(_) => {
+                let why = "two keys have the same id; one of the keyrings was altered, use an untouched copy of it";
+                Err(Error::invalid(why).with("key", id))
+            }
+            Err(_) if self.keys.len() >= KEYS_MAX => {
+                Err(Error::too_large("the keyring is full").with("keys_max", KEYS_MAX))
+            }
+            Err(_) => {
+                self.keys.push((id, key));
+                Ok(())
+            }
+        }
     }
 
     /// The text form, to be kept in a file that only its owner can read.
@@ -66,10 +116,10 @@ impl Keyring {
         text.push_str(
             "# The keys of this site. Without this file its objects cannot be opened: keep a copy in a safe place.\n",
         );
-        text.push_str(&format!("active = \"{}\"\n", hex(&self.active)));
+        text.push_str(&format!("active = \"{}\"\n", self.active));
         for (id, key) in &self.keys {
             let secret = Zeroizing::new(hex(key.bytes()));
-            text.push_str(&format!("\n[[key]]\nid = \"{}\"\nsecret = \"", hex(id)));
+            text.push_str(&format!("\n[[key]]\nid = \"{id}\"\nsecret = \""));
             text.push_str(&secret);
             text.push_str("\"\n");
         }
@@ -81,37 +131,51 @@ impl Keyring {
         let mut nonce = [0; 12];
         rng.fill(&mut nonce);
         let mut bytes = key.bytes().to_vec();
-        let tag = self.key(&self.active)?.cipher()?.seal(nonce, binding, &mut bytes)?;
+        let tag = self.key(self.active)?.cipher()?.seal(nonce, binding, &mut bytes)?;
         bytes.extend_from_slice(&tag);
         Ok(WrappedKey { key: self.active, nonce, bytes })
     }
 
     /// Unwraps a data key; fails unless the binding is the one it was wrapped with.
     pub fn unwrap(&self, wrapped: &WrappedKey, binding: &[u8]) -> Result<DataKey> {
-        let cipher = self.key(&wrapped.key)?.cipher()?;
+        let cipher = self.key(wrapped.key)?.cipher()?;
         let plain = cipher.open(wrapped.nonce, binding, &wrapped.bytes).map(Zeroizing::new);
         let key = plain.and_then(|plain| <[u8; 32]>::try_from(&plain[..]).ok());
         key.map(DataKey::from_bytes).ok_or_else(|| Error::corrupt("the object's key does not fit the object"))
     }
 
+    /// The same data key, wrapped by the active key; nothing if it is so already.
+    pub fn rewrap(&self, rng: &dyn Rng, wrapped: &WrappedKey, binding: &[u8]) -> Result<Option<WrappedKey>> {
+        if wrapped.key == self.active {
+            return Ok(None);
+        }
+        self.wrap(rng, &self.unwrap(wrapped, binding)?, binding).map(Some)
+    }
+
     /// Whether this key is in the ring.
-    pub fn holds(&self, id: &[u8; 8]) -> bool {
+    pub fn holds(&self, id: KeyId) -> bool {
         self.key(id).is_ok()
     }
 
-    fn key(&self, id: &KeyId) -> Result<&DataKey> {
-        let found = self.keys.iter().find(|(known, _)| known == id);
+    fn key(&self, id: KeyId) -> Result<&DataKey> {
+        let found = self.keys.iter().find(|(known, _)| *known == id);
         found.map(|(_, key)| key).ok_or_else(|| {
-            Error::unavailable("this key is not in the keyring; start with the keyring that the object was sealed with")
-                .with("key", hex(id))
+            let why = "this key is not in the keyring; bring it back with `meshstore key import`, or start with the keyring that the object was sealed with";
+            Error::unavailable(why).with("key", id)
         })
     }
 }
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keyring({} keys, active {})", self.keys.len(), hex(&self.active))
+        write!(f, "Keyring({} keys, active {})", self.keys.len(), self.active)
     }
+}
+
+fn fresh(rng: &dyn Rng) -> (KeyId, DataKey) {
+    let mut id = [0; 8];
+    rng.fill(&mut id);
+    (KeyId(id), DataKey::random(rng))
 }
 
 /// What a data key is bound to: the object, its version, and the frame it opens.
@@ -130,13 +194,13 @@ pub fn binding(address: &Address, version: Version, size: u64, seal: &Seal) -> V
     .concat()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() * 2);
     bytes.iter().for_each(|byte| out.push_str(&format!("{byte:02x}")));
     out
 }
 
-fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(super) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let plain = text.len() == N * 2 && text.bytes().all(|b| b.is_ascii_hexdigit());
     let mut out = [0; N];
     for (byte, at) in out.iter_mut().zip((0..text.len()).step_by(2)) {
@@ -178,5 +242,39 @@ mod tests {
             bad.bytes[bit / 8] ^= 1 << (bit % 8);
             assert!(ring.unwrap(&bad, b"object").is_err());
         }
+    }
+    #[test]
+    fn a_new_key_wraps_once_it_is_active_and_the_old_one_still_unwraps() {
+        let rng = SeededRng::new(6);
+        let mut ring = Keyring::generate(&rng);
+        let old = ring.wrap(&rng, &DataKey::from_bytes([9; 32]), b"object").unwrap();
+        let added = ring.add(&rng).unwrap();
+        assert!(ring.rewrap(&rng, &old, b"object").unwrap().is_none(), "it wraps nothing before it is active");
+        ring.activate(added).unwrap();
+        let new = ring.rewrap(&rng, &old, b"object").unwrap().unwrap();
+        assert_eq!((new.key, ring.ids().len()), (added, 2));
+        for wrapped in [&old, &new] {
+            assert_eq!(ring.unwrap(wrapped, b"object").unwrap().bytes(), &[9; 32]);
+        }
+        assert_eq!(ring.rewrap(&rng, &old, b"other").unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(ring.activate(KeyId([0; 8])).unwrap_err().kind(), Kind::Unavailable);
+    }
+
+    #[test]
+    fn rings_are_merged_unless_an_id_stands_for_two_keys_or_there_are_too_many() {
+        let rng = SeededRng::new(7);
+        let (mut one, other) = (Keyring::generate(&rng), Keyring::generate(&rng));
+        let again = |ring: &Keyring| Keyring::parse(&ring.render()).unwrap();
+        let active = one.active();
+        assert!(!one.covers(&other));
+        assert_eq!((one.merge(again(&other)).unwrap(), one.merge(again(&other)).unwrap()), (1, 0));
+        assert!(one.covers(&other) && !other.covers(&one) && one.active() == active);
+        let forged = Keyring { active, keys: vec![(active, DataKey::random(&rng))] };
+        assert!(!one.covers(&forged));
+        assert_eq!(one.merge(forged).unwrap_err().kind(), Kind::Invalid);
+        while one.ids().len() < KEYS_MAX {
+            one.add(&rng).unwrap();
+        }
+        assert_eq!(one.add(&rng).unwrap_err().kind(), Kind::TooLarge);
     }
 }

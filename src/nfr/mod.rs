@@ -8,6 +8,7 @@
 mod compress;
 mod digest;
 mod engine;
+mod export;
 mod frame;
 mod keyring;
 mod opener;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use digest::{ChunkHash, PlainDigest, combine, hash_chunk};
 pub use engine::{DataKey, SystemRng};
+pub use export::{export, import};
 pub use frame::{HEADER_BYTES, footer_extent};
 pub use keyring::{Keyring, binding};
 pub use opener::{Opener, open_whole};

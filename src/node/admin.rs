@@ -11,8 +11,8 @@ use crate::config::{Config, Origin, Origins};
 use crate::error::{Error, Result};
 use crate::gateway::Admin;
 use crate::gateway::admin::{
-    ActorReport, ContainerReport, DrainReport, Entry, ErrorReport, EvictReport, Evictable, KeyReport, ObjectsPage,
-    ObjectsQuery, QueueReport, RecoveryReport, RepairReport, ScrubReport, TierReport,
+    ActorReport, ContainerReport, DrainReport, Entry, ErrorReport, EvictReport, Evictable, KeyChange, KeysReport,
+    ObjectsPage, ObjectsQuery, QueueReport, RecoveryReport, RepairReport, ScrubReport, SettingReport, TierReport,
 };
 use crate::model::{Clock, Level, Manifest, SystemClock, Usage};
 use crate::tiers::Keeper;
@@ -20,7 +20,7 @@ use crate::tiers::Keeper;
 /// A running container, seen by its operator.
 pub struct Overseer {
     handle: Handle,
-    config: Vec<KeyReport>,
+    config: Vec<SettingReport>,
     site: String,
     name: String,
     started_ms: u64,
@@ -39,7 +39,7 @@ impl Overseer {
             config: config
                 .entries()
                 .into_iter()
-                .map(|(key, value)| KeyReport { key: key.path, value: key.shown(&value), from: from(key.path) })
+                .map(|(key, value)| SettingReport { key: key.path, value: key.shown(&value), from: from(key.path) })
                 .collect(),
             site: config.site.name.to_string(),
             name: config.container.name.to_string(),
@@ -119,7 +119,7 @@ impl Admin for Overseer {
         }
     }
 
-    fn config(&self) -> Vec<KeyReport> {
+    fn config(&self) -> Vec<SettingReport> {
         self.config.clone()
     }
 
@@ -153,6 +153,14 @@ impl Admin for Overseer {
 
     fn repair(&self, accept: bool) -> BoxFuture<'static, Result<RepairReport>> {
         Box::pin(super::scrub::losses(self.handle.clone(), accept))
+    }
+
+    fn keys(&self) -> BoxFuture<'static, Result<KeysReport>> {
+        Box::pin(super::keys::report(self.handle.clone(), None))
+    }
+
+    fn change_keys(&self, change: KeyChange) -> BoxFuture<'static, Result<KeysReport>> {
+        Box::pin(super::keys::report(self.handle.clone(), Some(change)))
     }
 
     fn drain(&self, deadline: Duration) -> BoxFuture<'static, Result<DrainReport>> {

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 
-use super::private;
 use crate::config::Config;
 use crate::control::{NewToken, Secret, Tokens};
 use crate::error::{Error, Result};
 use crate::gateway::Authority;
 use crate::model::{Clock, Rng, SystemClock, TokenId, TokenRecord};
 use crate::nfr::SystemRng;
+use crate::private;
 use crate::store::Batch;
 use crate::tiers::Keeper;
 

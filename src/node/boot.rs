@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::actors::{Actors, Bounds, CrewOptions, EvictionOptions, Handle, ScrubOptions};
 use crate::client::HttpCollector;
 use crate::config::{CloudConfig, Config, in_flight_bytes};
-use crate::control::Collections;
+use crate::control::{Collections, KeyFile};
 use crate::error::{Error, Result};
 use crate::model::{Clock, Incarnation, Rng, SystemClock, SystemTimer};
 use crate::nfr::{Keyring, SystemRng};
@@ -18,7 +18,6 @@ use crate::telemetry::otlp::{Export, Resource};
 use crate::tiers::{CloudParts, CloudTier, DiskTier, Keeper, MemoryTier, Recovery, Sequencer};
 
 use super::authority::SiteTokens;
-use super::keys;
 
 const LOCK_FILE: &str = "lock";
 
@@ -87,15 +86,16 @@ impl Container {
         // The disk may hold nothing although objects are known: those in the cloud alone need the keyring too.
         let sealing = parts.keeper.disk().store().sealing_key()?;
         let sealed = sealing.is_some() || parts.keeper.disk().usage()?.objects > 0;
-        let keyring = keys::load_or_make(&config.keys.file, &SystemRng, sealed)?;
-        if sealing.is_some_and(|key| !keyring.holds(&key)) {
+        let file = KeyFile::at(&config.keys.file);
+        let keyring = file.load_or_make(&SystemRng, sealed)?;
+        if sealing.is_some_and(|key| !keyring.holds(key)) {
             // What is pushed from here on would be sealed with a key that does not belong to this folder.
             let why = "this keyring does not open the objects that are here; start with the one they were sealed with";
             return Err(Error::invalid(why).with("path", config.keys.file.display()));
         }
         let cloud = open_cloud(&config.cloud)?;
         let recovery = parts.recovery;
-        let actors = start_actors(config, parts.keeper, parts.collections, keyring, cloud, telemetry)?;
+        let actors = start_actors(config, parts.keeper, parts.collections, (keyring, file), cloud, telemetry)?;
         let tokens = SiteTokens::open(config, Arc::clone(actors.handle().keeper()))?;
         Ok(Container { actors, tokens, recovery, export, _lock: lock })
     }
@@ -165,7 +165,7 @@ fn start_actors(
     config: &Config,
     keeper: Keeper,
     collections: Arc<Collections>,
-    keyring: Keyring,
+    keys: (Keyring, KeyFile),
     cloud: Option<CloudTier>,
     telemetry: Arc<Telemetry>,
 ) -> Result<Actors> {
@@ -193,7 +193,7 @@ fn start_actors(
         telemetry,
     };
     let main = tokio::runtime::Handle::current();
-    Actors::start(main, Arc::new(keeper), collections, keyring, cloud, Arc::new(SystemRng), options)
+    Actors::start(main, Arc::new(keeper), collections, keys, cloud, Arc::new(SystemRng), options)
 }
 
 fn lock(path: &Path) -> Result<LockGuard> {

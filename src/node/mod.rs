@@ -7,7 +7,6 @@ mod core;
 mod demo;
 mod keys;
 mod metrics;
-mod private;
 mod process;
 mod scrub;
 mod serve;

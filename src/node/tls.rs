@@ -8,11 +8,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::authority::apart;
-use super::private;
 use crate::config::TlsConfig;
 use crate::error::{Error, Result};
 use crate::gateway::Tls;
 use crate::limits::TLS_LOOK_PERIOD;
+use crate::private;
 
 /// A chain of a dozen certificates is far smaller.
 const PEM_BYTES_MAX: u64 = 256 << 10;

@@ -10,7 +10,7 @@ use super::records::{self, Chore, CollectionRecord, Ending, Owed};
 use super::typed::Store;
 use crate::error::Result;
 use crate::limits::LIST_SCAN_MAX;
-use crate::model::{Address, Head, Holding, Incarnation, Manifest, Rest, Version};
+use crate::model::{Address, Head, Holding, Incarnation, KeyId, Manifest, Rest, Version};
 
 /// A stretch of the objects of all collections.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +100,7 @@ impl Store {
     }
 
     /// The key of the keyring that sealed one of the objects here, if a look at some of them finds one.
-    pub fn sealing_key(&self) -> Result<Option<[u8; 8]>> {
+    pub fn sealing_key(&self) -> Result<Option<KeyId>> {
         let (mut found, mut seen) = (None, 0);
         self.db.scan(Table::Heads, &[], &mut |key, row| {
             seen += 1;

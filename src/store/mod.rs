@@ -12,6 +12,7 @@ mod fs;
 mod ledger;
 mod real;
 mod records;
+mod rewrap;
 mod salvage;
 mod scrub;
 mod sim;
@@ -19,6 +20,7 @@ mod sim_disk;
 mod timed;
 mod tokens;
 mod typed;
+mod walk;
 
 #[cfg(test)]
 mod crash_tests;
@@ -34,11 +36,13 @@ pub use fs::{File, Fs};
 pub use ledger::Stretch;
 pub use real::{LockGuard, RealFs};
 pub use records::{Chore, CollectionRecord, Ending, Owed, QuarantineRecord};
+pub use rewrap::RewrapRecord;
 pub use salvage::{SalvageRecord, lost};
-pub use scrub::{ScrubPlace, ScrubRecord, ScrubRound, ScrubStretch};
+pub use scrub::{ScrubRecord, ScrubRound};
 pub use sim::{SimFs, SyncKind};
 pub use timed::TimedFs;
 pub use typed::{Counts, Identity, Listing, Store, StoreOptions, Verification};
+pub use walk::{WalkPlace, WalkStretch};
 
 use crate::error::Error;
 

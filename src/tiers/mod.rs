@@ -19,7 +19,7 @@ mod conformance;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use cloud::{CloudHead, CloudParts, CloudReader, CloudTier};
-pub use disk::{DiskTier, DiskUsage, FrameReader, Recovery, StagedFrame, Staging};
+pub use disk::{DiskTier, DiskUsage, FrameReader, Recovery, Rewrapped, StagedFrame, Staging};
 pub use keeper::{Binding, Change, Draft, Job, Keeper, Located, Outcome, Show, Swept};
 pub use memory::{MemoryTier, MemoryUsage, Note, Reservation, Resident, Ticket};
 pub use rules::{Rulebook, Rules};

@@ -86,7 +86,7 @@ fn objects_of_a_level_come_in_order_page_by_page() {
 fn actors_queues_container_and_configuration_are_told() {
     let process = Process::start_with_env(&["--set", "limits.requests_max=77"], &[("MESHSTORE__LOG__LEVEL", "error")]);
     let actors = show(&process, "actors");
-    for name in ["container", "memory", "eviction", "disk", "nfr", "sync", "scrub"] {
+    for name in ["container", "memory", "eviction", "disk", "nfr", "sync", "scrub", "keys"] {
         let actor = named(&actors["actors"], "name", name);
         assert!(actor["bound"].as_u64() > Some(0), "{actor}");
         assert_eq!((&actor["restarts"], &actor["last_error"]), (&json!(0), &Value::Null));

@@ -14,6 +14,7 @@ mod events;
 mod eviction;
 mod harness;
 mod hostile;
+mod keys;
 mod kill;
 mod limits;
 mod openmetrics;

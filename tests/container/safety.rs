@@ -295,6 +295,20 @@ fn no_secret_is_in_a_log_an_answer_a_command_line_or_the_configuration() {
         seen.push(with(&process, sent, method, &path, b"x").text());
     }
     with(&process, &root, "DELETE", &format!("/v1/admin/tokens/{token}"), b"").expect(400);
+    for (method, path) in [("POST", "/v1/admin/keys/rotate"), ("POST", "/v1/admin/keys"), ("GET", "/v1/admin/keys")] {
+        seen.push(with(&process, &root, method, path, b"").text());
+    }
+    // The passphrase of an export, right and wrong; the export itself holds neither it nor a key in the plain.
+    let (passphrase, export) = ("correct horse battery staple", process.folder().join("backup.keys"));
+    let keys = process.data().join("keys.toml");
+    for (passphrase, task) in
+        [(passphrase, "export"), (passphrase, "import"), ("correct horse battery stapler", "import")]
+    {
+        let args = ["key", task, export.to_str().unwrap(), "--keys", keys.to_str().unwrap()];
+        let output = cli(&process, &[("MESHSTORE_PASSPHRASE", passphrase)], &args);
+        seen.extend([output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
+    }
+    seen.push(fs::read_to_string(&export).unwrap());
     for args in [&["token", "ls"][..], &["config", "show"], &["admin", "config"], &["token", "revoke", token]] {
         let output = cli(&process, &[("MESHSTORE_TOKEN", &root)], args);
         seen.extend([output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
@@ -306,7 +320,9 @@ fn no_secret_is_in_a_log_an_answer_a_command_line_or_the_configuration() {
     process.terminate();
     seen.push(process.said());
     assert!(seen.iter().any(|text| text.contains("administered")));
-    for (name, secret) in [("root token", &root[21..]), ("token", &token[21..]), ("key", key)] {
+    for (name, secret) in
+        [("root token", &root[21..]), ("token", &token[21..]), ("key", key), ("passphrase", passphrase)]
+    {
         let found = seen.iter().find(|text| text.contains(&secret[..secret.len() - 1]));
         assert!(found.is_none(), "the {name} shows in {found:?}");
     }

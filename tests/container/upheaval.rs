@@ -233,6 +233,11 @@ fn the_scrub_actor_may_die_at_any_message() {
 }
 
 #[test]
+fn the_keys_actor_may_die_at_any_message() {
+    survives("keys", 1);
+}
+
+#[test]
 fn an_actor_that_dies_while_memory_is_written_out_loses_nothing() {
     for plan in ["memory:1:2", "disk:2:3", "nfr:9:3"] {
         let mut process = Process::start_with_env(&[], &[("MESHSTORE_TEST_PANIC", plan)]);

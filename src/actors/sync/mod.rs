@@ -1,13 +1,14 @@
 //! The sync actor: pays what is owed to the cloud, and lets the disk go of what the cloud has.
 //!
 //! Owns: the turn of who works towards the cloud (one round at a time) and the pauses after failures. Asked
-//! by: the handle (`Flush`, `EvictDisk`), container and memory (`FreeDisk`), the clockwork (`Tick`). Asks:
+//! by: the handle (`Flush`, `EvictDisk`), container (`FreeDisk`), keys (`TakeRewrapped`), the clockwork (`Tick`). Asks:
 //! nobody; the journal is the keeper's. Bound: `ACTOR_QUEUE_MAX`; callers wait. A new life goes on with the
 //! same turn, so two lives never send the same thing at once.
 
 mod chores;
 mod pauses;
 mod release;
+mod rewrap;
 mod upload;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::sync::Mutex;
 
 use pauses::Pauses;
 pub use release::Recent;
+pub use rewrap::TakeRewrapped;
 
 use super::release::Which;
 use super::runtime::{Answer, Ask, Serves};

@@ -7,7 +7,7 @@ use super::listing;
 
 /// One key.
 #[derive(Clone, Debug, Serialize)]
-pub struct KeyReport {
+pub struct SettingReport {
     /// `section.key`.
     pub key: &'static str,
     /// Its value; what is secret is `***`.
@@ -16,6 +16,6 @@ pub struct KeyReport {
     pub from: String,
 }
 
-pub(super) fn show(keys: &[KeyReport]) -> HttpResponse {
+pub(super) fn show(keys: &[SettingReport]) -> HttpResponse {
     listing("config", keys)
 }

@@ -9,6 +9,7 @@ mod config;
 mod containers;
 mod drain;
 mod evict;
+mod keys;
 mod objects;
 mod queues;
 mod repair;
@@ -24,10 +25,11 @@ use futures_util::future::BoxFuture;
 use serde::{Serialize, Serializer};
 
 pub use actors::{ActorReport, ErrorReport};
-pub use config::KeyReport;
+pub use config::SettingReport;
 pub use containers::{ContainerReport, RecoveryReport};
 pub use drain::DrainReport;
 pub use evict::{EvictReport, Evictable};
+pub use keys::{KeyChange, KeyReport, KeysReport, RewrapReport};
 pub use objects::{Entry, ObjectsPage, ObjectsQuery};
 pub use queues::QueueReport;
 pub use repair::RepairReport;
@@ -59,7 +61,7 @@ pub trait Admin: Send + Sync + 'static {
     fn container(&self) -> ContainerReport;
 
     /// Every key of the configuration.
-    fn config(&self) -> Vec<KeyReport>;
+    fn config(&self) -> Vec<SettingReport>;
 
     /// Lets entries of a level go, as far as the rules allow.
     fn evict(&self, evict: Evictable, deadline: Duration) -> BoxFuture<'static, Result<EvictReport>>;
@@ -69,6 +71,12 @@ pub trait Admin: Send + Sync + 'static {
 
     /// What a salvage of the store lost; accepts the losses first if that is wanted.
     fn repair(&self, accept: bool) -> BoxFuture<'static, Result<RepairReport>>;
+
+    /// Which keys there are, by name, and how far data keys are wrapped anew.
+    fn keys(&self) -> BoxFuture<'static, Result<KeysReport>>;
+
+    /// Changes the keyring.
+    fn change_keys(&self, change: KeyChange) -> BoxFuture<'static, Result<KeysReport>>;
 
     /// Takes no more changes and writes out what memory alone holds.
     fn drain(&self, deadline: Duration) -> BoxFuture<'static, Result<DrainReport>>;
@@ -88,6 +96,9 @@ pub(super) enum Task {
     Scrub { start: bool },
     Repair { accept: bool },
     Audit,
+    Keys,
+    MakeKey,
+    RotateKeys,
     Tokens,
     MakeToken,
     Token(TokenId),
@@ -95,7 +106,7 @@ pub(super) enum Task {
 }
 
 /// What the contract names here and this step has not built, or others answer.
-const LATER: [&str; 4] = ["sites", "peers", "keys", "recover"];
+const LATER: [&str; 3] = ["sites", "peers", "recover"];
 
 /// What a request to a path below `/v1/admin/` asks for, or (as `Err`) its answer.
 // As in `route.rs`: an early answer is an answer.
@@ -108,6 +119,9 @@ pub(super) fn plan(method: &Method, rest: &str) -> Result<Task, HttpResponse> {
         "queues" => Task::Queues,
         "containers" => Task::Containers,
         "config" => Task::Config,
+        "keys" if *method == Method::POST => Task::MakeKey,
+        "keys" => Task::Keys,
+        "keys/rotate" => Task::RotateKeys,
         "audit" => Task::Audit,
         "evict" => Task::Evict,
         "drain" => Task::Drain,
@@ -128,14 +142,16 @@ pub(super) fn plan(method: &Method, rest: &str) -> Result<Task, HttpResponse> {
                 return Err(refuse(Error::unimplemented(why).with("path", rest.escape_default())));
             }
             None => {
-                let why = "no such path; the admin door has tiers, tiers/{level}/objects, actors, queues, containers, config, audit, tokens, tokens/{id}, evict and drain";
+                let why = "no such path; the admin door has tiers, tiers/{level}/objects, actors, queues, containers, config, keys, keys/rotate, scrub, repair, audit, tokens, tokens/{id}, evict and drain";
                 return Err(refuse(Error::not_found(why).with("path", rest.escape_default())));
             }
         },
     };
     let allow = match task {
-        Task::Evict | Task::Drain | Task::Scrub { start: true } | Task::Repair { accept: true } => "POST",
-        Task::Tokens | Task::MakeToken => "GET, POST",
+        Task::Evict | Task::Drain | Task::RotateKeys | Task::Scrub { start: true } | Task::Repair { accept: true } => {
+            "POST"
+        }
+        Task::Tokens | Task::MakeToken | Task::Keys | Task::MakeKey => "GET, POST",
         Task::Token(_) | Task::RevokeToken(_) => "GET, DELETE",
         _ => "GET",
     };
@@ -162,6 +178,9 @@ pub(super) async fn perform(door: &Shared, head: &RequestHead, payload: Payload,
         Task::Drain => drain::drain(door, head, payload).await?,
         Task::Repair { accept } => repair::repair(door, payload, accept).await?,
         Task::Scrub { start } => scrub::scrub(door, payload, start).await?,
+        Task::Keys => keys::show(door).await?,
+        Task::MakeKey => keys::create(door, head, payload).await?,
+        Task::RotateKeys => keys::rotate(door, head, payload).await?,
         Task::Audit => audit::show(door),
         Task::Tokens => tokens::list(door),
         Task::MakeToken => tokens::make(door, head, payload).await?,
@@ -212,6 +231,9 @@ mod tests {
             (Method::GET, "sites", 501),
             (Method::POST, "recover", 501),
             (Method::PUT, "tokens", 405),
+            (Method::DELETE, "keys", 405),
+            (Method::GET, "keys/rotate", 405),
+            (Method::GET, "keys/0123456789abcdef", 404),
             (Method::POST, "tokens/0123456789abcdef", 405),
             (Method::DELETE, "tokens/x", 400),
         ] {

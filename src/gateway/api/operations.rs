@@ -298,6 +298,26 @@ pub(super) const OPERATIONS: &[Operation] = &[
             "Accept those losses: what is not found from here on does not exist.",
         )
     },
+    tell(
+        "/v1/admin/keys",
+        "listKeys",
+        "Administration",
+        "Every key of the keyring by its id, and how far data keys are wrapped anew.",
+    ),
+    Operation {
+        method: "POST",
+        body: json("Nothing, or `{}`.", false),
+        answers: &[(201, JSON, "The keys, with the new one; it wraps nothing yet.")],
+        errors: &["unavailable", "too_large"],
+        ..tell("/v1/admin/keys", "createKey", "Administration", "Make a key, to be shared out before it is used.")
+    },
+    Operation {
+        method: "POST",
+        body: json("`{\"to\":\"0123456789abcdef\"}` for a key that is there; without it a new one is made.", false),
+        answers: &[(202, JSON, "It wraps from here on; what is there is wrapped anew by itself.")],
+        errors: &["invalid", "unavailable"],
+        ..tell("/v1/admin/keys/rotate", "rotateKeys", "Administration", "Let another key wrap the data keys.")
+    },
     tell("/v1/admin/audit", "showAudit", "Administration", "Who administered what, latest first."),
     tell("/v1/admin/tokens", "listTokens", "Administration", "Every token: whose it is, what it allows, until when."),
     Operation {

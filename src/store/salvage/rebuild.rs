@@ -12,8 +12,8 @@ use crate::store::batch::{Batch, CEILING_KEY, CONTAINER_KEY, FORMAT_KEY, Op, Tab
 use crate::store::db::Db;
 use crate::store::fs::File;
 use crate::store::records::{self, CollectionRecord, Ending, Owed};
-use crate::store::scrub::address_of;
 use crate::store::typed::{FORMAT, Store, StoreOptions};
+use crate::store::walk::address_of;
 
 /// Bytes of rows that are copied in one commit.
 const COPY_BYTES: usize = 8 << 20;

@@ -9,8 +9,8 @@ use crate::limits::COMMIT_CHANGES_MAX;
 use crate::model::{Address, FrameId, Head};
 use crate::store::batch::{Batch, Table};
 use crate::store::records;
-use crate::store::scrub::address_of;
 use crate::store::typed::Store;
+use crate::store::walk::address_of;
 
 /// Meta: what is remembered of the last salvage.
 const SALVAGE_KEY: &[u8] = b"salvage";

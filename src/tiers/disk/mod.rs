@@ -16,6 +16,7 @@ mod layout;
 mod losses;
 mod owing;
 mod quarantine;
+mod rewrap;
 mod staging;
 
 use std::ops::Range;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 pub(super) use commit::{Fate, Plan};
 use layout::Layout;
 use quarantine::Quarantined;
+pub use rewrap::Rewrapped;
 pub use staging::{StagedFrame, Staging};
 
 use super::{Source, Tier, TierCopy, locked};

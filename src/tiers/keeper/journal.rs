@@ -7,9 +7,9 @@ use super::Keeper;
 use crate::error::Result;
 use crate::model::{Address, Holding, Receipt, Usage, Version};
 use crate::store::{Chore, Owed};
-use crate::tiers::StagedFrame;
 use crate::tiers::disk::Plan;
 use crate::tiers::locked;
+use crate::tiers::{Rewrapped, StagedFrame};
 
 impl Keeper {
     /// The greatest version given so far.
@@ -89,6 +89,17 @@ impl Keeper {
     /// The cloud has lost this version, or something else under its name: it is owed again.
     pub fn owe_again(&self, address: &Address, version: Version) -> Result<bool> {
         self.in_order(|plan| plan.owe_again(address, version))
+    }
+
+    /// Takes in data keys that were wrapped anew. Returns how many were still as they had been.
+    pub fn rewrap(&self, keys: &[Rewrapped]) -> Result<usize> {
+        self.in_order(|plan| {
+            let mut done = 0;
+            for key in keys {
+                done += usize::from(plan.rewrap(key)?);
+            }
+            Ok(done)
+        })
     }
 
     fn in_order<T>(&self, work: impl FnOnce(&mut Plan<'_>) -> Result<T>) -> Result<T> {

@@ -1,4 +1,4 @@
-//! Files that only their owner may read: the keyring and the root token.
+//! Files that only their owner may read: the keyring, passphrases and the root token.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -10,12 +10,12 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Result};
 
 /// Reads such a file; `None` when there is none. One that others can read is refused.
-pub(super) fn read(path: &Path, what: &str, bytes_max: u64) -> Result<Option<Zeroizing<String>>> {
+pub fn read(path: &Path, what: &str, bytes_max: u64) -> Result<Option<Zeroizing<String>>> {
     read_as(path, what, bytes_max, true)
 }
 
 /// Reads a small file that others may read too.
-pub(super) fn read_public(path: &Path, what: &str, bytes_max: u64) -> Result<Option<Zeroizing<String>>> {
+pub fn read_public(path: &Path, what: &str, bytes_max: u64) -> Result<Option<Zeroizing<String>>> {
     read_as(path, what, bytes_max, false)
 }
 
@@ -40,7 +40,7 @@ fn read_as(path: &Path, what: &str, bytes_max: u64, private: bool) -> Result<Opt
 }
 
 /// Written beside its place, synced and renamed: a half-written secret must never be found.
-pub(super) fn write(path: &Path, what: &str, bytes: &[u8]) -> Result<()> {
+pub fn write(path: &Path, what: &str, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");

@@ -1,7 +1,7 @@
 //! What is told of each request: it is counted, timed, logged, and has its place in a trace.
 //!
-//! A hit in memory passes here as well, so nothing here waits or locks, and little is allocated: the
-//! header of the answer. The span for log lines is made only for requests that have to wait.
+//! A hit in memory passes here as well, so nothing here waits, locks or allocates, but for the header of an
+//! answer that is part of a trace. The span for log lines is made only for requests that have to wait.
 
 use std::sync::Arc;
 
@@ -27,6 +27,8 @@ pub(super) struct Visit {
     method: Method,
     route: Route,
     context: Context,
+    /// Whether the caller named a trace, if perhaps in words that are not understood.
+    asked: bool,
     state: Option<String>,
     started: u64,
 }
@@ -37,7 +39,9 @@ impl Visit {
         let context = telemetry.context(traceparent(&head.headers));
         // The state belongs to the caller's trace; a new one has none.
         let state = context.parent.and_then(|_| state(&head.headers));
-        Visit { method: method(&head.method), route: route(target), context, state, started: telemetry.ticks_ns() }
+        let (method, route) = (method(&head.method), route(target));
+        let asked = head.headers.contains_key(&TRACEPARENT);
+        Visit { method, route, context, asked, state, started: telemetry.ticks_ns() }
     }
 
     /// The span in which the rest of a request runs that has to wait. Log lines in it name the trace.
@@ -59,13 +63,15 @@ impl Visit {
             _ => 0,
         };
         telemetry.metrics.http_sent.add((), bytes);
-        if let Ok(value) = HeaderValue::from_bytes(&self.context.traceparent()) {
+        let status = response.status();
+        // Whoever does not trace reads no trace's name, unless there is something to look up by it.
+        let told = self.asked || self.context.sampled || !status.is_success();
+        if told && let Ok(value) = HeaderValue::from_bytes(&self.context.traceparent()) {
             response.headers_mut().insert(TRACEPARENT.clone(), value);
         }
         if let Some(state) = self.state.as_deref().and_then(|state| HeaderValue::from_str(state).ok()) {
             response.headers_mut().insert(TRACESTATE.clone(), state);
         }
-        let status = response.status();
         self.end(telemetry, status.as_u16(), Status::of(status.as_u16()), bytes);
     }
 

@@ -208,6 +208,9 @@ fn a_malformed_traceparent_starts_a_new_trace_and_is_no_error() {
         assert!(told.len() == 55 && !told.contains(TRACE) && told.starts_with("00-"), "{bad}: {told}");
         assert_eq!(answer.header("tracestate"), None, "the state goes with the trace");
     }
+    // Nobody asked and all is well: nothing is told. Something to look up: it is.
+    assert_eq!(process.get("trace/k").expect(200).header("traceparent"), None);
+    assert!(process.get("trace/none").expect(404).header("traceparent").is_some());
     let twice = [("traceparent", CALLER), ("traceparent", CALLER)];
     let answer = process.request("GET", &object("trace/k"), &twice, b"").expect(200);
     assert!(!answer.header("traceparent").unwrap().contains(TRACE));

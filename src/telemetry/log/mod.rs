@@ -74,10 +74,15 @@ pub fn init(format: LogFormat, level: LevelFilter, origin: Origin) -> Result<()>
         LogFormat::Auto => !terminal,
     };
     let layer = if json { lines.json().event_format(JsonLines::of(origin)).boxed() } else { lines.boxed() };
-    tracing_subscriber::registry()
-        .with(layer.with_filter(filter))
-        .try_init()
-        .map_err(|error| Error::internal("logging was started twice").because(error))
+    let started = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+    started.map_err(|error| Error::internal("logging was started twice").because(error))?;
+    // A panic is a line like any other; whoever caught it goes on.
+    std::panic::set_hook(Box::new(|panic| {
+        let why = panic.payload_as_str().unwrap_or("it does not say why");
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(why, place, "a piece of work panicked");
+    }));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -67,8 +67,8 @@ Each answered request is a line `request` with `method`, `route`, `status`, `ms`
 ## Traces
 
 Each request belongs to a trace: that of its `traceparent` header (W3C Trace Context), or a new one when the header is
-missing or malformed. The answer carries `traceparent` with the span of this request, and the caller's `tracestate`
-unchanged unless that is malformed. With `telemetry.otlp_url` set,
+missing or malformed. An answer carries `traceparent` with the span of this request when the caller sent one, when
+the trace is sampled, or when something went wrong, and the caller's `tracestate` unchanged unless that is malformed. With `telemetry.otlp_url` set,
 the span is sent to a collector as OTLP over HTTP in JSON, to `/v1/traces` under that URL: when the caller's
 `traceparent` says that it is sampled, or, for a new trace, by `telemetry.sample`. Spans wait in a bounded queue; when
 it is full they are dropped and counted (`meshstore_spans_total`), and no request waits for it. A span has the

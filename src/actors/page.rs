@@ -38,7 +38,7 @@ pub(super) fn page(keeper: &Keeper, List { collection, prefix, after, limit, .. 
     let more = items.len() > *limit;
     items.truncate(*limit);
     let next = items.last().filter(|_| more).map(|item| item.key.clone());
-    Ok(Page { items, next: next.or(listing.cut) })
+    Ok(Page { items, next: next.or(listing.cut), incomplete: keeper.disk().is_incomplete() })
 }
 
 fn in_memory(keeper: &Keeper, collection: &str, key: &str) -> Option<Found> {

@@ -184,4 +184,6 @@ pub struct Page {
     pub items: Vec<Listed>,
     /// Ask with `after` set to this for the rest; `None` when this was the last page.
     pub next: Option<String>,
+    /// Whether a salvage of the store may have lost entries that nobody has accepted as lost.
+    pub incomplete: bool,
 }

@@ -204,12 +204,13 @@ impl Admin {
             text("kept")
         ))?;
         let (rows, pages, lost) = (number("rows"), number("lost_pages"), number("lost_rows"));
-        out::line(&format!("{rows} records were read, {pages} pages and {lost} records on others were lost"))?;
+        out::line(&format!("{rows} records were read; {pages} pages and {lost} single records could not be"))?;
         for address in items(&told, "missing")?.iter().filter_map(Value::as_str) {
             out::line(&format!("lost: {address}"))?;
         }
         out::line(match told.get("incomplete").and_then(Value::as_bool) {
             Some(true) => "until the losses are accepted, what is not found answers that it may be lost",
+            _ if pages + lost == 0 => "no record was lost",
             _ => "the losses are accepted: what is not found does not exist",
         })
     }

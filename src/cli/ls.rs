@@ -40,7 +40,9 @@ impl Ls {
     pub(super) async fn run(&self, client: &Client) -> Result<()> {
         let target: Target = self.target.parse()?;
         let mut lister = client.list_all(&target.collection, &target.prefix).in_session(self.session.clone());
+        let mut found = false;
         while let Some(item) = lister.next().await? {
+            found = true;
             if self.json {
                 out::json(&Line { address: format!("{}/{}", target.collection, item.key), item: &item })?;
             } else if self.long {
@@ -51,6 +53,10 @@ impl Ls {
                 out::line(&item.key)?;
             }
         }
-        Ok(())
+        if lister.incomplete() {
+            eprintln!("warning: the container lost records, so keys may be missing; see `meshstore admin repair`");
+        }
+        // An empty list of a collection that is there is an answer; a slip of the name is none.
+        if found { Ok(()) } else { client.collection(&target.collection).await.map(drop) }
     }
 }

@@ -93,17 +93,30 @@ impl Pull {
         let folder = target.folder();
         let mut options = self.options();
         let mut lister = client.list_all(&target.collection, &folder).in_session(options.session.clone());
-        let mut found = false;
+        let (mut found, mut left_out) = (0u64, 0u64);
         while let Some(item) = lister.next().await? {
             let inside = item.key.strip_prefix(&folder).unwrap_or(&item.key);
-            let place = files::inside(dest, inside)?;
-            self.to_file(client, &Address::new(&target.collection, &item.key)?, &mut options, &place).await?;
-            found = true;
+            found += 1;
+            match files::inside(dest, inside).and_then(|place| Landing::at(&place).map(|landing| (place, landing))) {
+                Ok(place) => {
+                    let address = Address::new(&target.collection, &item.key)?;
+                    self.land(client, &address, &mut options, place).await?;
+                }
+                // A file cannot be a folder as well; the rest of the keys still come.
+                Err(error) => {
+                    left_out += 1;
+                    eprintln!("left out {}: {}", out::plain(&item.key), out::plain(&error.to_string()));
+                }
+            }
         }
-        if found {
-            Ok(())
-        } else {
-            Err(Error::not_found("there is no key below this address").with("address", &self.address))
+        let about = |error: Error| error.with("address", &self.address);
+        match (found, left_out) {
+            (0, _) => Err(about(Error::not_found("there is no key below this address"))),
+            (_, 0) => Ok(()),
+            (found, left_out) => {
+                let why = "some keys have no place in a folder; pull each by itself and name its file";
+                Err(about(Error::invalid(why).with("left_out", left_out).with("of", found)))
+            }
         }
     }
 
@@ -116,8 +129,18 @@ impl Pull {
     }
 
     async fn to_file(&self, client: &Client, address: &Address, options: &mut ReadOptions, place: &Path) -> Result<()> {
+        let landing = Landing::at(place)?;
+        self.land(client, address, options, (place.to_owned(), landing)).await
+    }
+
+    async fn land(
+        &self,
+        client: &Client,
+        address: &Address,
+        options: &mut ReadOptions,
+        (place, mut landing): (PathBuf, Landing),
+    ) -> Result<()> {
         let mut pulled = client.pull_with(address, options).await?;
-        let mut landing = Landing::at(place)?;
         let bar = progress::bar(Some(pulled.range.end - pulled.range.start), address.as_str());
         while let Some(piece) = pulled.next().await {
             let piece = piece?;
@@ -127,7 +150,7 @@ impl Pull {
         landing.finish()?;
         bar.finish_and_clear();
         if self.json {
-            out::json(&Line { address: address.as_str(), path: place, object: &pulled.object })?;
+            out::json(&Line { address: address.as_str(), path: &place, object: &pulled.object })?;
         }
         options.session = pulled.object.session.take().or_else(|| options.session.take());
         Ok(())

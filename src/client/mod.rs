@@ -56,10 +56,15 @@ impl Client {
     pub async fn stat_with(&self, address: &Address, options: &ReadOptions) -> Result<Object> {
         let request = self.request(Method::HEAD, &transport::version_path(address, options.version))?;
         let request = options::with_session(request, options.session.as_deref())?;
-        let answer = self.send(request).await.map_err(|error| match options.version {
-            Some(version) if error.kind() == Kind::NotFound => about(error, address).with("version", version),
-            _ => about(error, address),
-        })?;
+        let answer = match self.send(request).await {
+            Ok(answer) => answer,
+            Err(error) if error.kind() == Kind::NotFound => {
+                let error = about(error, address);
+                return Err(options.version.map_or(error.duplicate(), |version| error.with("version", version)));
+            }
+            // An answer to HEAD has no words; those to GET say why.
+            Err(error) => return Err(self.pull_with(address, options).await.err().unwrap_or(about(error, address))),
+        };
         object::of_headers(answer.headers(), transport::length(&answer)).map_err(|error| about(error, address))
     }
 
@@ -89,14 +94,16 @@ impl Client {
         let request = self.request(Method::GET, &transport::list_path(collection, prefix, after, limit))?;
         let request = options::with_session(request, session)?;
         let answer = self.send(request).await?;
-        answer::json(answer, "its list cannot be read").await
+        let incomplete = answer.headers().contains_key("mesh-incomplete");
+        let page: ListPage = answer::json(answer, "its list cannot be read").await?;
+        Ok(ListPage { incomplete, ..page })
     }
 
     /// All keys of a collection that start with `prefix`, asked for page by page.
     pub fn list_all(&self, collection: &Name, prefix: &str) -> Lister {
         let (client, collection, prefix) = (self.clone(), collection.clone(), prefix.to_owned());
         let page = Vec::new().into_iter();
-        Lister { client, collection, prefix, session: None, page, after: None, last: false }
+        Lister { client, collection, prefix, session: None, page, after: None, last: false, incomplete: false }
     }
 
     /// Whether a container answers at this URL.
@@ -122,9 +129,15 @@ pub struct Lister {
     page: std::vec::IntoIter<Item>,
     after: Option<String>,
     last: bool,
+    incomplete: bool,
 }
 
 impl Lister {
+    /// Whether a page said that entries may be missing.
+    pub fn incomplete(&self) -> bool {
+        self.incomplete
+    }
+
     /// Not older than what this session has seen.
     #[must_use]
     pub fn in_session(mut self, session: Option<String>) -> Self {
@@ -147,6 +160,7 @@ impl Lister {
             if page.next.is_some() && page.next <= self.after {
                 return Err(answer::strange("its list does not go on"));
             }
+            self.incomplete |= page.incomplete;
             self.last = page.next.is_none();
             self.after = page.next;
             self.page = page.items.into_iter();

@@ -106,6 +106,9 @@ pub struct ListPage {
     pub items: Vec<Item>,
     /// Ask with `after` set to this for the rest; `None` when this was the last page.
     pub next: Option<String>,
+    /// Whether the container lost records, so that entries may be missing.
+    #[serde(skip)]
+    pub incomplete: bool,
 }
 
 /// Versions and digests travel as the text that users see.

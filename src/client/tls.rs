@@ -24,13 +24,23 @@ pub(super) fn prepare(builder: ClientBuilder, https: bool, ca: Option<&[u8]>) ->
 }
 
 /// Whether the certificate was refused, and not the connection beneath it.
-pub(super) fn is_distrust(error: &(dyn std::error::Error + 'static)) -> bool {
-    if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
-        return true;
+pub(super) fn is_distrust(error: &reqwest::Error) -> bool {
+    matches!(cause(error), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// Whether what answered speaks something else than TLS.
+pub(super) fn is_no_tls(error: &reqwest::Error) -> bool {
+    matches!(cause(error), Some(rustls::Error::InvalidMessage(_)))
+}
+
+/// What TLS itself complained of, if it did.
+fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
     }
     // What an I/O error wraps is not its source, but takes its place.
     let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    wrapped.is_some_and(|wrapped| is_distrust(wrapped)) || error.source().is_some_and(is_distrust)
+    wrapped.and_then(|wrapped| cause(wrapped)).or_else(|| error.source().and_then(cause))
 }
 
 /// What it means when the client cannot be set up: a bad authority's file shows here at the latest.

@@ -7,7 +7,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response};
 
 use super::{answer, tls};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::limits::{CLIENT_CONNECT_TIMEOUT, CLIENT_SILENCE_TIMEOUT};
 use crate::model::{Address, Name, Version};
 
@@ -79,12 +79,21 @@ impl Client {
     pub(super) async fn answered(&self, outcome: reqwest::Result<Response>) -> Result<Response> {
         match outcome {
             Ok(answer) if answer.status().is_success() => Ok(answer),
-            Ok(answer) => Err(answer::failure(answer).await),
+            Ok(answer) => {
+                let error = answer::failure(answer).await;
+                let unnamed = error.kind() == Kind::Unauthorised && self.token.is_none();
+                let why = "the container asks for a token; set MESHSTORE_TOKEN, or name its file with --token-file";
+                Err(if unnamed { Error::new(Kind::Unauthorised, why) } else { error })
+            }
             Err(error) if tls::is_distrust(&error) => Err(Error::unavailable(format!(
-                "the certificate of the container at {} is not trusted; name its authority's file with --ca",
+                "the certificate of the container at {} is not trusted; name its authority's file with --ca (an authority's own certificate cannot be a door's)",
                 self.base
             ))
             .because(root_cause(&error))),
+            Err(error) if tls::is_no_tls(&error) => Err(Error::unavailable(format!(
+                "what answers at {} does not speak TLS; ask it with http://",
+                self.base
+            ))),
             Err(error) if error.is_connect() => Err(Error::unavailable(format!(
                 "no container answers at {}; start one with `meshstore serve` or name another with --url",
                 self.base
@@ -93,8 +102,12 @@ impl Client {
             Err(error) if error.is_builder() => {
                 Err(Error::invalid("the request cannot be sent as it is").because(root_cause(&error)))
             }
-            Err(error) => Err(Error::unavailable(format!("the container at {} broke off the connection", self.base))
-                .because(root_cause(&error))),
+            Err(error) => Err(Error::unavailable(format!(
+                "the container at {} broke off the connection{}",
+                self.base,
+                if self.base.starts_with("http:") { "; if it speaks TLS, ask it with https://" } else { "" }
+            ))
+            .because(root_cause(&error))),
         }
     }
 

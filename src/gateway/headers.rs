@@ -29,6 +29,7 @@ names! {
     MESH_DEADLINE_MS = "mesh-deadline-ms";
     MESH_DIGEST = "mesh-digest";
     MESH_DURABILITY = "mesh-durability";
+    MESH_INCOMPLETE = "mesh-incomplete";
     MESH_LEVEL = "mesh-level";
     MESH_NFR = "mesh-nfr";
     MESH_SESSION = "mesh-session";

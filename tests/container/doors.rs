@@ -517,6 +517,27 @@ fn folders_go_in_and_come_out_at_the_command_line() {
 }
 
 #[test]
+fn keys_that_cannot_lie_in_one_folder_do_not_keep_the_others() {
+    let process = Process::start(&[]);
+    for key in ["a", "a/b", "z"] {
+        process.put(&format!("tree/{key}"), key.as_bytes()).expect(201);
+    }
+    let output = process.cli(&["pull", "-r", "tree", "out"], b"");
+    assert_eq_code(&refused_output(&output), 10, &["left out a/b", "left_out: 1", "of: 3"]);
+    let out = process.folder().join("out");
+    assert_eq!((fs::read(out.join("a")).unwrap(), fs::read(out.join("z")).unwrap()), (b"a".into(), b"z".into()));
+}
+
+#[test]
+fn a_list_of_what_is_not_there_is_no_empty_list() {
+    let process = Process::start(&[]);
+    assert_eq_code(&refused_output(&process.cli(&["ls", "nothere"], b"")), 13, &["nothere"]);
+    process.put("there/k", b"x").expect(201);
+    process.delete("there/k").expect(204);
+    assert_eq!(done(&process.cli(&["ls", "there"], b"")), "");
+}
+
+#[test]
 fn the_exit_code_names_the_kind_of_failure() {
     let mut process = Process::start(&[]);
     for (code, args) in [

@@ -50,6 +50,9 @@ fn without_a_token_only_health_is_answered() {
         assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{path}");
         answer.expect_problem(401, "unauthorised");
     }
+    let output = process.cli(&["ls", "c"], b"");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(11) && said.contains("MESHSTORE_TOKEN"), "{said}");
 }
 
 #[test]

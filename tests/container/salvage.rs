@@ -90,6 +90,14 @@ fn a_store_with_holes_serves_the_rest_and_never_a_silent_not_found() {
     process.request("PUT", &object(unknown), &fresh, b"x").expect_problem(500, "corrupt");
     process.delete("salvage/deleted").expect(204);
     process.get("salvage/deleted").expect_problem(404, "not_found");
+    let list = process.request("GET", "/v1/objects/salvage", &[], b"").expect(200);
+    assert_eq!(list.header("mesh-incomplete"), Some("salvaged"));
+    let said = process.cli(&["ls", "salvage"], b"");
+    assert!(String::from_utf8_lossy(&said.stderr).contains("keys may be missing"));
+    // What HEAD cannot say is asked once more.
+    let said = process.cli(&["stat", unknown], b"");
+    let text = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.status.code() == Some(21) && text.contains("admin repair"), "{text}");
     let losses = process.request("GET", "/v1/admin/repair", &[], b"").expect(200).json();
     assert!(losses["incomplete"] == true && losses["lost_pages"].as_u64().unwrap() > 0, "{losses}");
     assert_eq!(losses["kept"], "store.damaged-1");
@@ -104,6 +112,7 @@ fn a_store_with_holes_serves_the_rest_and_never_a_silent_not_found() {
     let said = process.cli(&["admin", "repair"], b"");
     assert!(said.status.success() && String::from_utf8_lossy(&said.stdout).contains("the losses are accepted"));
     process.get(unknown).expect_problem(404, "not_found");
+    assert_eq!(process.request("GET", "/v1/objects/salvage", &[], b"").header("mesh-incomplete"), None);
     process.request("PUT", &object(unknown), &fresh, b"x").expect(201);
     process.terminate();
     process.restart();

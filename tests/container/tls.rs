@@ -145,6 +145,15 @@ fn objects_go_through_tls_and_only_the_known_authority_is_trusted() {
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(refused.status.code() == Some(23) && said.contains("--ca"), "{said}");
     }
+    // Another scheme is told as that.
+    let ask = |process: &Process, scheme: &str| {
+        let output = binary().args(["stat", "meteo/k", "--url", &format!("{scheme}://{}", process.addr())]).output();
+        String::from_utf8(output.unwrap().stderr).unwrap()
+    };
+    let said = ask(&process, "http");
+    assert!(said.contains("https://"), "{said}");
+    let said = ask(&Process::start(&[]), "https");
+    assert!(said.contains("http://") && said.contains("TLS"), "{said}");
     // Nothing is answered in plain text.
     assert!(process.connect().request("GET", "/healthz", &[], b"").is_err());
 }

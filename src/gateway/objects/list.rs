@@ -3,6 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::dev::RequestHead;
 use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderValue;
 use serde::Serialize;
 
 use super::represent::CONTENT_TYPE_DEFAULT;
@@ -55,7 +56,12 @@ pub(in crate::gateway) async fn list(door: &Shared, head: &RequestHead, collecti
     })?;
     let page = within(deadline, door.core.list(list)).await?;
     let items = page.items.iter().map(item).collect();
-    Ok(reply::json(StatusCode::OK, &Page { items, next: page.next.as_deref() }))
+    let mut response = reply::json(StatusCode::OK, &Page { items, next: page.next.as_deref() });
+    if page.incomplete {
+        // What is not in the list may have been lost, as a read of it would say.
+        response.headers_mut().insert(headers::MESH_INCOMPLETE.clone(), HeaderValue::from_static("salvaged"));
+    }
+    Ok(response)
 }
 
 fn item(listed: &Listed) -> Item<'_> {

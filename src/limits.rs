@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// Room on the disk that is kept so that deletes and receipts commit when the disk is full: a full group of
+/// deletes that meet nowhere rewrites some six MiB of pages, and the pages before it are free only after the next.
+pub const RESERVE_BYTES: u64 = 16 << 20;
+
 /// Bytes of plain data in one chunk of a frame: the unit of sealing, ranges and flow control.
 pub const CHUNK_BYTES: usize = 1 << 20;
 

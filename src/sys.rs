@@ -56,6 +56,26 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(told.f_bavail.saturating_mul(told.f_frsize))
 }
 
+/// Gives a file real blocks for its first `bytes`, and that length if it was shorter; fails with
+/// [`io::ErrorKind::Unsupported`] where the file system cannot.
+pub fn allocate(file: BorrowedFd<'_>, bytes: u64) -> io::Result<()> {
+    let bytes = libc::off_t::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    loop {
+        #[allow(unsafe_code)]
+        // SAFETY: no memory is passed, and the descriptor is open as long as it is borrowed.
+        let done = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, bytes) };
+        if done == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return Err(io::ErrorKind::Unsupported.into()),
+            _ => return Err(error),
+        }
+    }
+}
+
 /// Files that this process may have open.
 pub fn open_files_max() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -21,7 +21,7 @@ use meshstore::tiers::{Change, Draft, Job, Keeper, MemoryTier, Outcome, Show, So
 const ROOT: &str = "/data";
 const KEYS: u64 = 8;
 const LIVES: u64 = 4;
-const SIZES: Sizes = Sizes { level1_bytes: 1 << 20, cache_bytes: 1 << 20 };
+const SIZES: Sizes = Sizes { level1_bytes: 1 << 20, cache_bytes: 1 << 20, reserve_bytes: 64 << 10 };
 
 /// What an address may hold: the number of a push, or nothing.
 type State = Option<u64>;

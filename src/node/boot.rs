@@ -9,6 +9,7 @@ use crate::client::HttpCollector;
 use crate::config::{CloudConfig, Config, in_flight_bytes};
 use crate::control::{Collections, KeyFile};
 use crate::error::{Error, Result};
+use crate::limits::RESERVE_BYTES;
 use crate::model::{Clock, Incarnation, Rng, SystemClock, SystemTimer};
 use crate::nfr::{Keyring, SystemRng};
 use crate::store::{Fs, LockGuard, RealFs, Store, StoreOptions, TimedFs, io_error};
@@ -40,7 +41,8 @@ impl Parts {
         fs.create_dir_all(root)
             .map_err(|error| io_error(error, "cannot make the data folder").with("path", root.display()))?;
         let options = StoreOptions { cache_bytes: sizes.cache_bytes as usize };
-        let store = Store::open_in(&fs, root, options, rng, clock.now_ms())?;
+        let mut store = Store::open_in(&fs, root, options, rng, clock.now_ms())?;
+        store.keep_room(Arc::clone(&fs), root, sizes.reserve_bytes);
         let identity = store.identity()?;
         let sequencer =
             Sequencer::resume(identity.container, identity.ceiling, Incarnation(rng.u64()), Arc::clone(&clock));
@@ -53,13 +55,15 @@ impl Parts {
     }
 }
 
-/// How much memory the durable side may use.
+/// How much memory the durable side may use, and what it keeps free.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     /// Plain bytes in level 1.
     pub level1_bytes: u64,
     /// Pages of the store.
     pub cache_bytes: u64,
+    /// Room on the disk for deletes and receipts when it is full.
+    pub reserve_bytes: u64,
 }
 
 /// A running container without its doors.
@@ -79,7 +83,11 @@ impl Container {
         std::fs::create_dir_all(root)
             .map_err(|error| io_error(error, "cannot make the data folder").with("path", root.display()))?;
         let lock = lock(&root.join(LOCK_FILE))?;
-        let sizes = Sizes { level1_bytes: config.memory.level1_bytes, cache_bytes: config.store.cache_bytes };
+        let sizes = Sizes {
+            level1_bytes: config.memory.level1_bytes,
+            cache_bytes: config.store.cache_bytes,
+            reserve_bytes: RESERVE_BYTES,
+        };
         let (telemetry, export) = telemetry(config)?;
         let fs = Arc::new(TimedFs::new(Arc::new(RealFs), Arc::clone(&telemetry)));
         let parts = Parts::open(fs, root, Arc::new(SystemClock), &SystemRng, sizes)?;

@@ -123,6 +123,7 @@ pub(super) enum Op {
 pub struct Batch {
     ops: Vec<Op>,
     bytes: usize,
+    grows: bool,
 }
 
 impl Batch {
@@ -147,6 +148,7 @@ impl Batch {
     pub fn put_inline(&mut self, version: Version, frame: Bytes) {
         let key = version.to_be_bytes().to_vec();
         let row = records::wrap(&key, frame.into());
+        self.grows = true;
         self.put(Table::Inline, key, row);
     }
 
@@ -159,6 +161,7 @@ impl Batch {
     pub fn own_frame(&mut self, frame: FrameId, address: &Address) {
         let key = frame.0.to_vec();
         let row = records::wrap(&key, address.as_str().into());
+        self.grows = true;
         self.put(Table::Frames, key, row);
     }
 
@@ -230,6 +233,8 @@ impl Batch {
     pub fn put_collection(&mut self, name: &Name, record: &CollectionRecord) {
         let key = name.as_str().as_bytes().to_vec();
         let row = records::encode(&key, record);
+        // A new one is there to be filled.
+        self.grows |= record.revision <= 1;
         self.put(Table::Collections, key, row);
     }
 
@@ -286,6 +291,11 @@ impl Batch {
 
     pub(super) fn ops(&self) -> &[Op] {
         &self.ops
+    }
+
+    /// Whether the batch adds bytes of objects, or a place for them: a full disk does not take it.
+    pub(super) fn grows(&self) -> bool {
+        self.grows
     }
 
     /// Whether the batch takes rows away, and so may make room.

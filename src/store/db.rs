@@ -20,7 +20,7 @@ use super::backend::{self, Backend};
 use super::batch::{Op, Table};
 use super::fs::File;
 use super::{lock, records};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 /// What every redb file starts with.
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
@@ -159,8 +159,9 @@ impl Db {
             // The header changes durably at the commit alone; what failed after it was tidying.
             let landed = live.backend.durable_header() != before;
             let stale = fault.is_stale();
+            let full = fault.is_full();
             let error = explain(fault);
-            self.full.store(error.kind() == Kind::Unavailable, Ordering::Relaxed);
+            self.full.store(full, Ordering::Relaxed);
             let renewed = self.renew(&live);
             if landed {
                 return Ok(());
@@ -171,6 +172,11 @@ impl Db {
             renewed?;
             fresh = true;
         }
+    }
+
+    /// Whether the last commit found no room on the disk.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     fn probe(&self) -> io::Result<()> {
@@ -297,6 +303,10 @@ impl Fault {
         matches!(self, Fault::Theirs(redb::Error::Io(_)))
     }
 
+    fn is_full(&self) -> bool {
+        matches!(self, Fault::Theirs(redb::Error::Io(error)) if is_full(error))
+    }
+
     /// An earlier fault made the database refuse, before anything of this call was done.
     fn is_stale(&self) -> bool {
         matches!(
@@ -321,10 +331,15 @@ fn explain(fault: Fault) -> Error {
     }
 }
 
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 fn disk_error(error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Error::unavailable("the disk is full; make room in the data folder's file system").because(error)
+        _ if is_full(&error) => {
+            Error::unavailable("the disk is full; make room in the data folder's file system, or delete objects")
+                .because(error)
         }
         io::ErrorKind::InvalidData => Error::corrupt("the store's file is not a store").because(error),
         _ => Error::internal("the store's file cannot be read or written; check the disk").because(error),

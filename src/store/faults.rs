@@ -132,6 +132,10 @@ impl Fs for FaultFs {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         self.inner.exists(path)
     }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        if lock(&self.faults).full { Ok(0) } else { self.inner.free_bytes(dir) }
+    }
 }
 
 impl FaultFile {
@@ -161,6 +165,12 @@ impl File for FaultFile {
         check(&self.faults, FaultOp::Write)?;
         self.check_room(bytes)?;
         self.inner.set_len(bytes)
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        check(&self.faults, FaultOp::Write)?;
+        self.check_room(bytes)?;
+        self.inner.allocate(bytes)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -35,7 +35,13 @@ pub trait Fs: Send + Sync {
 
     /// Whether a file or folder has this name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
+
+    /// Bytes that may still be written below this folder, as far as can be told.
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
 }
+
+/// Bytes that are written at once where a file system cannot set blocks aside.
+const FILL_BYTES: usize = 256 << 10;
 
 /// An open file. All positions are absolute, so threads may share it.
 pub trait File: Send + Sync {
@@ -56,8 +62,26 @@ pub trait File: Send + Sync {
     /// Cuts the file, or grows it with zeros.
     fn set_len(&self, bytes: u64) -> io::Result<()>;
 
+    /// Sets real room aside for the first `bytes`, growing the file where it is shorter. What the file then
+    /// holds there is of no use to anybody.
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        fill(self, bytes)
+    }
+
     /// Makes bytes and length durable.
     fn sync_data(&self) -> io::Result<()>;
+}
+
+/// Sets room aside by writing it. Not with zeros: some file systems leave those out.
+pub(super) fn fill<F: File + ?Sized>(file: &F, bytes: u64) -> io::Result<()> {
+    let part = vec![0xa5; FILL_BYTES];
+    let mut at = 0;
+    while at < bytes {
+        let next = (at + FILL_BYTES as u64).min(bytes);
+        file.write_all_at(part.get(..(next - at) as usize).unwrap_or(&part), at)?;
+        at = next;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -92,6 +116,10 @@ pub(super) mod conformance {
         file.read_exact_at(&mut buffer[..6], 0).unwrap();
         assert_eq!(&buffer[..6], b"\0\0h\0\0\0");
         file.sync_data().unwrap();
+        again.allocate(70_000).unwrap();
+        again.allocate(10).unwrap();
+        assert_eq!(file.len().unwrap(), 70_000);
+        assert!(fs.free_bytes(dir).unwrap() > 0);
     }
 
     fn names_move_and_go(fs: &dyn Fs, dir: &Path) {

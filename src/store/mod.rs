@@ -5,6 +5,7 @@
 
 mod backend;
 mod batch;
+mod bounded;
 mod db;
 mod entries;
 mod faults;
@@ -12,6 +13,7 @@ mod fs;
 mod ledger;
 mod real;
 mod records;
+mod reserve;
 mod rewrap;
 mod salvage;
 mod scrub;
@@ -31,11 +33,13 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use batch::Batch;
+pub use bounded::BoundedFs;
 pub use faults::{FaultFs, FaultOp};
 pub use fs::{File, Fs};
 pub use ledger::Stretch;
 pub use real::{LockGuard, RealFs};
 pub use records::{Chore, CollectionRecord, Ending, Owed, QuarantineRecord};
+pub use reserve::Leave;
 pub use rewrap::RewrapRecord;
 pub use salvage::{SalvageRecord, lost};
 pub use scrub::{ScrubRecord, ScrubRound};

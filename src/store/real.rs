@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::fs::{File, Fs};
+use super::fs::{File, Fs, fill};
+use crate::sys;
 
 /// Files and folders of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,6 +78,10 @@ impl Fs for RealFs {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         path.try_exists()
     }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        sys::free_bytes(if dir.as_os_str().is_empty() { Path::new(".") } else { dir })
+    }
 }
 
 impl File for fs::File {
@@ -95,6 +101,13 @@ impl File for fs::File {
         fs::File::set_len(self, bytes)
     }
 
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        match sys::allocate(self.as_fd(), bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => fill(self, bytes),
+            done => done,
+        }
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         fs::File::sync_data(self)
     }
@@ -108,6 +121,18 @@ mod tests {
     fn it_is_a_file_system() {
         let dir = tempfile::tempdir().unwrap();
         super::super::fs::conformance::holds(&RealFs, dir.path());
+    }
+
+    #[test]
+    fn what_is_allocated_has_blocks() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let file = RealFs.create(&path).unwrap();
+        file.set_len(1 << 20).unwrap();
+        assert!(fs::metadata(&path).unwrap().blocks() * 512 < 1 << 20);
+        file.allocate(1 << 20).unwrap();
+        assert!(fs::metadata(&path).unwrap().blocks() * 512 >= 1 << 20);
     }
 
     #[test]

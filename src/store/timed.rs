@@ -71,6 +71,10 @@ impl Fs for TimedFs {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         self.inner.exists(path)
     }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.inner.free_bytes(dir)
+    }
 }
 
 impl File for TimedFile {
@@ -88,6 +92,10 @@ impl File for TimedFile {
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.inner.set_len(bytes)
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        self.inner.allocate(bytes)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -8,6 +8,7 @@ use super::batch::{Batch, CEILING_KEY, CONTAINER_KEY, FORMAT_KEY, Table, head_ke
 use super::db::Db;
 use super::fs::File;
 use super::records::{self, QuarantineRecord};
+use super::reserve::Reserve;
 use crate::error::{Error, Result};
 use crate::limits::LIST_SCAN_MAX;
 use crate::model::{Address, ContainerId, FrameId, Head, Rng, Version};
@@ -82,12 +83,13 @@ pub struct Listing {
 /// What was acknowledged, durably. Threads may share it; reads never wait for a commit.
 pub struct Store {
     pub(super) db: Db,
+    pub(super) reserve: Option<Reserve>,
 }
 
 impl Store {
     /// Opens the store in this file, or makes it in an empty one. Nobody else may have it open.
     pub fn open(file: Arc<dyn File>, options: StoreOptions, rng: &dyn Rng) -> Result<Self> {
-        let store = Store { db: Db::open(file, options.cache_bytes)? };
+        let store = Store::over(Db::open(file, options.cache_bytes)?);
         match store.number(FORMAT_KEY)? {
             None => {
                 let mut batch = Batch::new();
@@ -109,6 +111,10 @@ impl Store {
         Ok(store)
     }
 
+    pub(super) fn over(db: Db) -> Self {
+        Store { db, reserve: None }
+    }
+
     /// Ends the store in order; nothing can be read or changed after that. The next start need not look
     /// for what a crash left.
     pub fn close(&self) {
@@ -119,11 +125,17 @@ impl Store {
     ///
     /// A crash between an error and the next commit may still show it, as the outcome of a commit
     /// that a crash interrupts is open: files it names may be unlinked only after a later commit.
+    ///
+    /// On a full disk a batch that adds no bytes of objects is committed all the same, in the room that is kept.
     pub fn commit(&self, batch: &Batch) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
-        self.db.commit(batch.ops(), batch.removes())
+        let Some(reserve) = &self.reserve else { return self.db.commit(batch.ops(), batch.removes()) };
+        match batch.grows() {
+            true => reserve.growing(|| self.db.commit(batch.ops(), false)),
+            false => reserve.needed(|| self.db.commit(batch.ops(), true), || self.db.is_full()),
+        }
     }
 
     /// The newest thing known at the address.

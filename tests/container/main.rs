@@ -12,6 +12,7 @@ mod doors;
 mod durability;
 mod events;
 mod eviction;
+mod full;
 mod harness;
 mod hostile;
 mod keys;

@@ -28,7 +28,7 @@ pub(super) fn rebuild(
     rng: &dyn Rng,
     mut record: SalvageRecord,
 ) -> Result<SalvageRecord> {
-    let store = Store { db: Db::open(fresh, options.cache_bytes)? };
+    let store = Store::over(Db::open(fresh, options.cache_bytes)?);
     record.lost_pages = tables.losses.pages;
     let mut missing = BTreeSet::new();
     for table in Table::ALL {

@@ -131,7 +131,7 @@ impl<'a> Plan<'a> {
     /// Makes it so. After an error nothing of the plan is visible.
     ///
     /// Its frame files stay all the same: a crash may still bring the failed commit back, and then
-    /// its records name them. The next start removes those that no record names.
+    /// its records name them. The next commit that succeeds removes them, or else the next start.
     pub fn commit(mut self) -> Result<()> {
         if self.batch.is_empty() {
             return Ok(());
@@ -140,7 +140,10 @@ impl<'a> Plan<'a> {
         self.batch.put_sealed_bytes(sealed);
         let result = self.disk.store.commit(&self.batch);
         self.frames.iter_mut().for_each(StagedFrame::committed);
-        if result.is_ok() {
+        if result.is_err() {
+            self.disk.abandon(&self.frames);
+        } else {
+            self.disk.clear_abandoned();
             self.disk.sealed.store(sealed, Ordering::Release);
             self.disk.owed.store(true, Ordering::Release);
             self.released.iter().for_each(|frame| self.disk.quarantined.release(*frame));

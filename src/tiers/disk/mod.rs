@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! store.redb                    records (`store/`)
+//! reserve                       room for deletes when the disk is full (`store/`)
 //! frames/ab/abcdef….frame       one frame, named by its id
 //! staging/abcdef….frame         a frame that is still being written; cleared at start
 //! quarantine/abcdef….frame      a frame that failed its check; kept for whoever looks into it
@@ -52,6 +53,9 @@ pub struct DiskTier {
     /// Whether a commit may have left frames to unlink.
     owed: AtomicBool,
     collecting: Mutex<()>,
+    /// Frame files of commits that failed: a crash may still bring their records back, until another commit is
+    /// durable.
+    abandoned: Mutex<Vec<FrameId>>,
     /// Sealed bytes of objects and of old versions, as last committed.
     sealed: AtomicU64,
     hits: AtomicU64,
@@ -147,6 +151,7 @@ impl DiskTier {
             incomplete,
             owed: AtomicBool::new(true),
             collecting: Mutex::default(),
+            abandoned: Mutex::default(),
             sealed,
             hits,
             evictions: AtomicU64::new(0),
@@ -165,7 +170,9 @@ impl DiskTier {
 
     /// Starts writing a frame; nothing shows until it is committed.
     pub fn stage(&self, frame: FrameId) -> Staging {
-        Staging::new(Arc::clone(&self.layout), frame)
+        // A frame may come back from another copy under its old name; from here on it is wanted again.
+        locked(&self.abandoned).retain(|abandoned| *abandoned != frame);
+        Staging::new(Arc::clone(&self.layout), Arc::clone(&self.store), frame)
     }
 
     /// The newest thing known at an address.
@@ -217,8 +224,25 @@ impl DiskTier {
         self.sealed.load(Ordering::Acquire)
     }
 
+    /// Takes note of a commit that failed, and of the frame files that were to be its own.
+    fn abandon(&self, frames: &[StagedFrame]) {
+        locked(&self.abandoned).extend(frames.iter().map(StagedFrame::frame));
+    }
+
+    /// Takes note of a commit that is durable: no record of one that failed before it comes back, so the files
+    /// of those go. On a full disk they would be the next to fill it.
+    fn clear_abandoned(&self) {
+        // Held to the end, so that nobody puts a frame of the same name in its place meanwhile.
+        let mut abandoned = locked(&self.abandoned);
+        for frame in abandoned.drain(..) {
+            // Best effort: the next start removes frames that no record names.
+            let _ = self.layout.unlink(frame);
+        }
+    }
+
     /// Unlinks discarded frames. Returns how many; fewer than are owed when there are very many.
     pub fn collect(&self) -> Result<usize> {
+        self.store.regain_room();
         // One at a time, so that whoever waits for the turn finds what was owed before unlinked.
         let _turn = locked(&self.collecting);
         if !self.owed.swap(false, Ordering::AcqRel) {

@@ -8,11 +8,12 @@ use super::layout::{Layout, io_error};
 use crate::error::Result;
 use crate::limits::INLINE_FRAME_BYTES_MAX;
 use crate::model::FrameId;
-use crate::store::File;
+use crate::store::{File, Store};
 
 /// A frame that is being written. Dropping it removes what was written.
 pub struct Staging {
     layout: Arc<Layout>,
+    store: Arc<Store>,
     frame: FrameId,
     /// Small frames never become a file.
     small: BytesMut,
@@ -31,8 +32,8 @@ pub struct StagedFrame {
 }
 
 impl Staging {
-    pub(super) fn new(layout: Arc<Layout>, frame: FrameId) -> Self {
-        Staging { layout, frame, small: BytesMut::new(), file: None, written: 0 }
+    pub(super) fn new(layout: Arc<Layout>, store: Arc<Store>, frame: FrameId) -> Self {
+        Staging { layout, store, frame, small: BytesMut::new(), file: None, written: 0 }
     }
 
     /// Appends to the frame.
@@ -43,6 +44,10 @@ impl Staging {
             self.written = total as u64;
             return Ok(());
         }
+        // Asked for each piece: a body that was begun before the disk was full must not go on into the room
+        // that is kept for deletes.
+        let store = Arc::clone(&self.store);
+        let _leave = store.leave_to_grow()?;
         let file = match &self.file {
             Some(file) => Arc::clone(file),
             None => self.become_file()?,
@@ -59,9 +64,11 @@ impl Staging {
             .fs
             .create(&path)
             .map_err(|error| io_error(error, "cannot create a frame").with("path", path.display()))?;
+        // Before the first write: one that fails must not leave the file behind.
+        self.file = Some(Arc::clone(&file));
         file.write_all_at(&self.small, 0).map_err(|error| io_error(error, "cannot write the frame"))?;
         self.small = BytesMut::new();
-        Ok(Arc::clone(self.file.insert(file)))
+        Ok(file)
     }
 
     /// Ends the frame. A file is synced, moved to its place, and its folder synced: after that only

@@ -68,6 +68,19 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether it brings bytes to the disk. One that does not must be possible on a full disk.
+    pub(super) fn brings_bytes(&self) -> bool {
+        !matches!(self, Change::Delete { .. })
+    }
+
+    /// The same change for another try, if it has nothing that can be used only once.
+    pub(super) fn again(&self) -> Option<Change> {
+        match self {
+            Change::Delete { condition } => Some(Change::Delete { condition: condition.clone() }),
+            Change::Store { .. } | Change::Adopt { .. } | Change::Mend { .. } => None,
+        }
+    }
+
     /// What must hold for it.
     pub(super) fn condition(&self) -> &Condition {
         match self {

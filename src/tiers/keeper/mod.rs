@@ -1,12 +1,13 @@
 //! Keeps memory and disk in step: one order of changes, decided in one place.
 //!
-//! Everything durable goes through [`Keeper::commit`], called by one thread at a time. It gives out
+//! Everything durable goes through [`Keeper::commit`] (`group.rs`), called by one thread at a time. It gives out
 //! versions, checks conditions and quotas, commits a group of changes at once, and only then changes what
 //! memory shows. Objects of class `ram` are given their version under the lock of their entry in memory
 //! ([`Keeper::hold`]).
 
 mod change;
 mod decide;
+mod group;
 mod journal;
 mod read;
 mod sweep;
@@ -117,23 +118,6 @@ impl Keeper {
             }
         }
         Err(decide::crowded(address))
-    }
-
-    /// Commits a group of changes: durable when this returns, and memory shows them. The answers
-    /// come in the order of the jobs.
-    pub fn commit(&self, jobs: Vec<Job>) -> Vec<Result<Outcome>> {
-        let _order = locked(&self.order);
-        if let Err(error) = self.ensure_ceiling(jobs.len() as u64) {
-            return jobs.iter().map(|_| Err(error.duplicate())).collect();
-        }
-        let (mut plan, mut tally) = (Plan::new(&self.disk), self.ledger.tally());
-        let mut planned = Vec::with_capacity(jobs.len());
-        for Job { address, change, show } in jobs {
-            let outcome = self.plan(&mut plan, &mut tally, &address, change);
-            planned.push((address, show, outcome));
-        }
-        let committed = self.seal(plan, tally);
-        planned.into_iter().map(|(address, show, outcome)| self.settle(&committed, &address, show, outcome)).collect()
     }
 
     /// Does something while nothing is stored anywhere, such as removing an empty collection.
@@ -252,39 +236,6 @@ impl Keeper {
         plan.delete(address, tombstone, keep_until, now_ms.saturating_add(TOMBSTONE_MS))?;
         tally.replace(address.collection(), known.durable, Usage::default());
         Ok(())
-    }
-
-    /// Shows in memory what was committed, in the order of the commits.
-    fn settle(
-        &self,
-        committed: &Result<()>,
-        address: &Address,
-        show: Option<Show>,
-        outcome: Result<Outcome>,
-    ) -> Result<Outcome> {
-        let outcome = outcome?;
-        if let Err(error) = committed {
-            // The store decides what is visible after a failed commit; memory must not contradict it.
-            self.memory.evict_clean(address);
-            return Err(error.duplicate());
-        }
-        match (&outcome, show) {
-            (Outcome::Stored { manifest, .. }, Some(Show { chunks, mut room })) => {
-                self.memory.publish(address, Arc::clone(manifest), chunks, &mut room);
-            }
-            (Outcome::Stored { manifest, .. }, None) if manifest.durability == Durability::Ram => {
-                self.memory.settle(address, manifest.version);
-            }
-            (Outcome::Stored { manifest, .. }, None) => self.memory.supersede(address, manifest.version),
-            (Outcome::Deleted(Some(stamp)), _) => self.memory.supersede(address, stamp.version),
-            (Outcome::Deleted(None) | Outcome::Mended | Outcome::Superseded, _) => {}
-        }
-        match &outcome {
-            Outcome::Stored { manifest, .. } => self.memory.rebase(address, Usage::of(manifest.size)),
-            Outcome::Deleted(Some(_)) => self.memory.rebase(address, Usage::default()),
-            Outcome::Deleted(None) | Outcome::Mended | Outcome::Superseded => {}
-        }
-        Ok(outcome)
     }
 
     /// Whether an address without a head may have held something that was lost.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::*;
 use crate::Kind;
 use crate::model::{Clock, ContainerId, Digest, DigestKind, FrameId, ManualClock, NfrSpec, Quota, Seal, SeededRng};
-use crate::store::{Fs, SimFs, Store, StoreOptions};
+use crate::store::{BoundedFs, FaultFs, FaultOp, Fs, SimFs, Store, StoreOptions};
 
 struct Bench {
     keeper: Keeper,
@@ -17,11 +17,15 @@ struct Bench {
 }
 
 fn bench(rules: Rules) -> Bench {
-    let fs: Arc<dyn Fs> = Arc::new(SimFs::new(0));
+    bench_on(Arc::new(SimFs::new(0)), rules, 0)
+}
+
+fn bench_on(fs: Arc<dyn Fs>, rules: Rules, kept: u64) -> Bench {
     let clock = Arc::new(ManualClock::at(1000));
     let clock_dyn: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
     let file = fs.create(Path::new("/store")).unwrap();
-    let store = Store::open(file, StoreOptions { cache_bytes: 1 << 20 }, &SeededRng::new(1)).unwrap();
+    let mut store = Store::open(file, StoreOptions { cache_bytes: 1 << 20 }, &SeededRng::new(1)).unwrap();
+    store.keep_room(Arc::clone(&fs), Path::new("/"), kept);
     let (disk, _) = DiskTier::open(fs, Path::new("/data"), Arc::new(store), Arc::clone(&clock_dyn)).unwrap();
     let sequencer = Sequencer::resume(ContainerId(1), 0, Incarnation(1), clock_dyn);
     let keeper = Keeper::open(MemoryTier::new(64 << 20), disk, sequencer, Arc::new(rules)).unwrap();
@@ -52,6 +56,10 @@ impl Bench {
     }
 
     fn store(&self, key: &str, size: u64, condition: Condition) -> Result<Outcome> {
+        self.commit(key, self.staged(key, size, condition))
+    }
+
+    fn staged(&self, key: &str, size: u64, condition: Condition) -> Change {
         let frame = FrameId(frame_id(key, size));
         let mut staging = self.keeper.disk().stage(frame);
         staging.write(&bytes(size)).unwrap();
@@ -59,8 +67,7 @@ impl Bench {
         let seal =
             Seal { frame, bytes: size, footer: [0; 32], key: None, inline: false, rest: crate::model::Rest::Disk };
         let bind: Binding = Box::new(|_, _, _, _| Ok(None));
-        let change = Change::Store { draft: draft(size, None), seal, frame: frame_bytes, bind, condition };
-        self.commit(key, change)
+        Change::Store { draft: draft(size, None), seal, frame: frame_bytes, bind, condition }
     }
 
     fn delete(&self, key: &str) -> Result<Outcome> {
@@ -194,4 +201,56 @@ fn a_sweep_never_takes_what_came_after_the_object_that_ended() {
         let found = bench.keeper.find(&address(&key), None).unwrap();
         assert_eq!(found.map(|found| found.manifest().size), Some(2), "round {round}");
     }
+}
+
+#[test]
+fn on_a_full_disk_the_deletes_of_a_group_are_done_without_its_pushes() {
+    const DISK_BYTES: u64 = 8 << 20;
+    for kept in [1 << 20, 0] {
+        let fs = BoundedFs::new(Arc::new(SimFs::new(0)), DISK_BYTES);
+        let bench = bench_on(Arc::new(fs.clone()), Rules { retention_ms: 1000, ..Rules::default() }, kept);
+        let mut pushed = 0;
+        while bench.store(&format!("{pushed}"), 9_000, Condition::Always).is_ok() {
+            pushed += 1;
+        }
+        let free = fs.free_bytes(Path::new("/")).unwrap();
+        fs.create(Path::new("/stranger")).unwrap().allocate(free).unwrap();
+        let mut all_done = true;
+        for number in 0..pushed {
+            let delete = |key: String| Job {
+                address: address(&key),
+                change: Change::Delete { condition: Condition::Always },
+                show: None,
+            };
+            let store =
+                Job { address: address("new"), change: bench.staged("new", 9_000, Condition::Always), show: None };
+            let outcomes = bench.keeper.commit(vec![store, delete(format!("{number}")), delete("none".into())]);
+            let [stored, deleted, none] = &outcomes[..] else { panic!("{}", outcomes.len()) };
+            let error = stored.as_ref().unwrap_err();
+            assert!(error.message().contains("the disk is full"), "{number}: {error}");
+            all_done &= matches!(deleted, Ok(Outcome::Deleted(Some(_)))) && matches!(none, Ok(Outcome::Deleted(None)));
+            assert!(!all_done || bench.keeper.find(&address(&format!("{number}")), None).unwrap().is_none());
+        }
+        assert_eq!(all_done, kept > 0, "{pushed} objects, {kept} bytes kept");
+        assert!(bench.keeper.find(&address("new"), None).unwrap().is_none());
+        assert!(kept == 0 || bench.used() == (0, 0));
+    }
+}
+
+#[test]
+fn the_frames_of_failed_commits_go_with_the_next_commit() {
+    let faults = FaultFs::new(Arc::new(SimFs::new(0)));
+    let bench = bench_on(Arc::new(faults.clone()), Rules::default(), 0);
+    bench.store("a", 50_000, Condition::Always).unwrap();
+    let frames = || {
+        let shelves = faults.list(Path::new("/data/frames")).unwrap();
+        let count = |shelf| faults.list(&Path::new("/data/frames").join(shelf)).unwrap().len();
+        shelves.into_iter().map(count).sum::<usize>()
+    };
+    let change = bench.staged("b", 50_000, Condition::Always);
+    faults.fail(FaultOp::SyncData, 0, std::io::ErrorKind::Other);
+    bench.commit("b", change).unwrap_err();
+    assert_eq!(frames(), 2, "a crash may still bring its record back");
+    bench.store("c", 10, Condition::Always).unwrap();
+    assert_eq!(frames(), 1);
 }

@@ -128,6 +128,46 @@ fn who_is_slow_or_silent_is_cut_off() {
 }
 
 #[test]
+fn a_reader_that_takes_nothing_is_cut_off_and_its_place_is_free_again() {
+    const BYTES: usize = 40_000_000;
+    const STALL_MS: u64 = 1_000;
+    // One connection and one request at a time: whoever comes next waits for all that the reader holds.
+    let stall = format!("http.stall_timeout_ms={STALL_MS}");
+    let one = ["http.workers=1", "limits.connections_max=1", "limits.requests_max=1", &stall];
+    let args: Vec<&str> = one.iter().flat_map(|setting| ["--set", setting]).collect();
+    let mut process = Process::start(&args);
+    process.put("c/large", &body_of("c/large", 1, BYTES)).expect(201);
+    process.put("c/small", b"small").expect(201);
+    for from_disk in [false, true] {
+        if from_disk {
+            process.kill9();
+            process.restart();
+        }
+        let mut reader = process.connect();
+        reader.begin("GET", &object("c/large"), &[], 0).unwrap();
+        reader.answer().unwrap().expect(200);
+        let began = Instant::now();
+        let mut next = TcpStream::connect(process.addr()).unwrap();
+        next.set_read_timeout(Some(PATIENCE)).unwrap();
+        next.write_all(b"GET /v1/objects/c/small HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").unwrap();
+        let mut start = [0; 12];
+        next.read_exact(&mut start).unwrap_or_else(|error| panic!("the stalled reader is never let go of: {error}"));
+        let waited = began.elapsed();
+        assert_eq!(&start, b"HTTP/1.1 200", "its permits are free as well");
+        drop(next);
+        // Cut off for its stall and for nothing else; the system looks at times that grow, so not at once.
+        let stall = Duration::from_millis(STALL_MS);
+        assert!(waited >= stall / 2 && waited < stall * 10, "{waited:?} for a stall of {stall:?}");
+        // What was on its way may still be read, but never all of it.
+        let (mut piece, mut got) = (vec![0; 100_000], 0);
+        while reader.read_exact(&mut piece).is_ok() {
+            got += piece.len();
+        }
+        assert!(got < BYTES, "the body ended as if it were whole");
+    }
+}
+
+#[test]
 fn a_small_budget_holds_whatever_is_uploaded_at_once() {
     const UPLOADS: usize = 40;
     let budget: u64 = 64 << 20;

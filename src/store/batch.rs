@@ -96,6 +96,21 @@ fn deadline_key(at_ms: u64, what: &Ending) -> Vec<u8> {
     [&at_ms.to_be_bytes()[..], &[kind], &version.to_be_bytes(), address.as_str().as_bytes()].concat()
 }
 
+/// What a deadline's key says it is about, should its row be damaged.
+pub(super) fn deadline_of(key: &[u8]) -> Option<Ending> {
+    let (_, rest) = key.split_first_chunk::<8>()?;
+    let (kind, rest) = rest.split_first()?;
+    let (version, address) = rest.split_first_chunk()?;
+    let version = Version::from_be_bytes(*version);
+    let address = std::str::from_utf8(address).ok()?.parse().ok()?;
+    match kind {
+        0 => Some(Ending::Version(address, version)),
+        1 => Some(Ending::Life(address, version)),
+        2 => Some(Ending::Tombstone(address, version)),
+        _ => None,
+    }
+}
+
 /// Meta: sealed bytes on disk.
 pub(super) const SEALED_KEY: &[u8] = b"sealed";
 /// Meta: before a collection's name, what it holds and owes.

@@ -1,16 +1,13 @@
-//! What the store knows beside objects: old versions, what ends by itself, collections and what they hold
-//! and owe.
-
-use std::collections::BTreeMap;
+//! What the store knows beside objects: old versions, collections, and what is owed to the cloud.
 
 use serde::de::DeserializeOwned;
 
-use super::batch::{HOLDING_PREFIX, SEALED_KEY, SEEN_PREFIX, Table, head_key, version_key};
-use super::records::{self, Chore, CollectionRecord, Ending, Owed};
+use super::batch::{Table, head_key, version_key};
+use super::records::{self, Chore, CollectionRecord, Owed};
 use super::typed::Store;
 use crate::error::Result;
 use crate::limits::LIST_SCAN_MAX;
-use crate::model::{Address, Head, Holding, Incarnation, KeyId, Manifest, Rest, Version};
+use crate::model::{Address, Head, KeyId, Manifest, Rest, Version};
 
 /// A stretch of the objects of all collections.
 #[derive(Clone, Debug, Default)]
@@ -44,20 +41,6 @@ impl Store {
         Ok(found)
     }
 
-    /// Up to `limit` things that were to end at or before `now_ms`, earliest first.
-    pub fn due(&self, now_ms: u64, limit: usize) -> Result<Vec<(u64, Ending)>> {
-        let mut found = Vec::new();
-        self.db.scan(Table::Deadlines, &[], &mut |key, row| {
-            let at_ms = key.first_chunk().map(|at| u64::from_be_bytes(*at)).unwrap_or_default();
-            if found.len() >= limit || at_ms > now_ms {
-                return Ok(false);
-            }
-            found.push((at_ms, records::decode(Table::Deadlines, key, row.to_vec())?));
-            Ok(true)
-        })?;
-        Ok(found)
-    }
-
     /// Every collection by name. One whose row is damaged comes without its record.
     pub fn collections(&self) -> Result<Vec<(String, Option<CollectionRecord>)>> {
         let mut found = Vec::new();
@@ -67,36 +50,6 @@ impl Store {
             Ok(true)
         })?;
         Ok(found)
-    }
-
-    /// What each collection holds durably, and what it owes.
-    pub fn holdings(&self) -> Result<BTreeMap<String, Holding>> {
-        let mut found = BTreeMap::new();
-        self.db.scan(Table::Meta, HOLDING_PREFIX, &mut |key, row| {
-            let Some(name) = key.strip_prefix(HOLDING_PREFIX) else { return Ok(false) };
-            let holding = records::decode(Table::Meta, key, row.to_vec())?;
-            found.insert(String::from_utf8_lossy(name).into_owned(), holding);
-            Ok(true)
-        })?;
-        Ok(found)
-    }
-
-    /// How far the changes of each incarnation are here.
-    pub fn seen(&self) -> Result<BTreeMap<Incarnation, u64>> {
-        let mut found = BTreeMap::new();
-        self.db.scan(Table::Meta, SEEN_PREFIX, &mut |key, row| {
-            let Some(name) = key.strip_prefix(SEEN_PREFIX) else { return Ok(false) };
-            let name: [u8; 8] = name.try_into().map_err(|_| records::damaged(Table::Meta, key))?;
-            let seq = records::decode(Table::Meta, key, row.to_vec())?;
-            found.insert(Incarnation(u64::from_be_bytes(name)), seq);
-            Ok(true)
-        })?;
-        Ok(found)
-    }
-
-    /// Sealed bytes on disk, as last committed.
-    pub fn sealed_bytes(&self) -> Result<u64> {
-        Ok(self.number(SEALED_KEY)?.unwrap_or_default())
     }
 
     /// The key of the keyring that sealed one of the objects here, if a look at some of them finds one.

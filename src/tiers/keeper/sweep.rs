@@ -1,10 +1,10 @@
 //! Clears away what ended by itself: old versions, objects with a time to live, traces of deletes.
 
 use super::{Keeper, Known};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::limits::SWEEP_MAX;
 use crate::model::{Address, Head, Usage, Version};
-use crate::store::Ending;
+use crate::store::{Due, Ending};
 use crate::tiers::disk::Plan;
 use crate::tiers::locked;
 
@@ -25,25 +25,27 @@ impl Keeper {
     /// Clears away a number of things that have ended, in one commit.
     pub fn sweep(&self) -> Result<Swept> {
         let now_ms = self.now_ms();
-        let due = self.disk.store().due(now_ms, SWEEP_MAX)?;
+        let Due { endings, damaged } = self.disk.store().due(now_ms, SWEEP_MAX)?;
+        let due = endings.len() + damaged.len();
         let mut ended: Vec<Address> = self.memory.dirty_ended(now_ms);
         ended.truncate(SWEEP_MAX);
-        if due.is_empty() && ended.is_empty() {
+        if due == 0 && ended.is_empty() {
             return Ok(Swept::default());
         }
         let _order = locked(&self.order);
-        self.ensure_ceiling((due.len() + ended.len()) as u64)?;
+        self.ensure_ceiling((due + ended.len()) as u64)?;
         let (mut plan, mut tally) = (Plan::new(&self.disk), self.ledger.tally());
-        let mut swept = Swept { more: due.len() == SWEEP_MAX || ended.len() == SWEEP_MAX, ..Swept::default() };
-        for (at_ms, ending) in due {
+        let mut swept = Swept { more: due == SWEEP_MAX || ended.len() == SWEEP_MAX, ..Swept::default() };
+        damaged.iter().for_each(|damaged| plan.batch().renew_deadline(damaged, now_ms));
+        for (at_ms, ending) in endings {
             plan.batch().ended(at_ms, &ending);
             match ending {
                 Ending::Version(address, version) => {
-                    plan.drop_version(&address, version)?;
-                    swept.versions += 1;
+                    swept.versions += usize::from(readable(plan.drop_version(&address, version), &address)?.is_some());
                 }
                 Ending::Tombstone(address, version) => {
-                    if matches!(plan.head(&address)?, Some(Head::Deleted(trace)) if trace.version == version) {
+                    let head = readable(plan.head(&address), &address)?.flatten();
+                    if matches!(head, Some(Head::Deleted(trace)) if trace.version == version) {
                         plan.forget(&address)?;
                         swept.tombstones += 1;
                     }
@@ -54,7 +56,7 @@ impl Keeper {
         ended.sort_unstable();
         ended.dedup();
         for address in ended {
-            let head = plan.head(&address)?;
+            let Some(head) = readable(plan.head(&address), &address)? else { continue };
             let is_over = |known: &Known| Ok(self.is_over(head.as_ref(), known, &address, now_ms));
             let (known, stamp) = self.decide(head.as_ref(), &address, is_over)?;
             if let Some(stamp) = stamp {
@@ -76,5 +78,17 @@ impl Keeper {
         let resident = self.memory.peek(address).filter(|entry| Some(entry.manifest.version) == known.version);
         on_disk.is_some_and(|manifest| manifest.is_expired(now_ms))
             || resident.is_some_and(|entry| entry.manifest.is_expired(now_ms))
+    }
+}
+
+/// Passes over what has ended and whose record fails its check, so that it does not hold up the others. The
+/// scrub and `verify` name it again.
+fn readable<T>(found: Result<T>, address: &Address) -> Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == Kind::Corrupt => {
+            tracing::error!(%address, %error, "what has ended cannot be read; it is not cleared away");
+            Ok(None)
+        }
+        found => found.map(Some),
     }
 }

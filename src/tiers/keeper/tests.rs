@@ -23,7 +23,8 @@ fn bench(rules: Rules) -> Bench {
 fn bench_on(fs: Arc<dyn Fs>, rules: Rules, kept: u64) -> Bench {
     let clock = Arc::new(ManualClock::at(1000));
     let clock_dyn: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
-    let file = fs.create(Path::new("/store")).unwrap();
+    let path = Path::new("/store");
+    let file = if fs.exists(path).unwrap() { fs.open(path) } else { fs.create(path) }.unwrap();
     let mut store = Store::open(file, StoreOptions { cache_bytes: 1 << 20 }, &SeededRng::new(1)).unwrap();
     store.keep_room(Arc::clone(&fs), Path::new("/"), kept);
     let (disk, _) = DiskTier::open(fs, Path::new("/data"), Arc::new(store), Arc::clone(&clock_dyn)).unwrap();
@@ -253,4 +254,37 @@ fn the_frames_of_failed_commits_go_with_the_next_commit() {
     assert_eq!(frames(), 2, "a crash may still bring its record back");
     bench.store("c", 10, Condition::Always).unwrap();
     assert_eq!(frames(), 1);
+}
+
+#[test]
+fn damaged_sums_and_deadlines_stop_neither_a_start_nor_a_sweep() {
+    const SECOND_MS: u64 = 1000;
+    let fs: Arc<dyn Fs> = Arc::new(SimFs::new(0));
+    let rules = Rules { retention_ms: SECOND_MS, cloud: true, ..Rules::default() };
+    let before = bench_on(Arc::clone(&fs), rules, 0);
+    before.store("small", 100, Condition::Always).unwrap();
+    before.store("large", 50_000, Condition::Always).unwrap();
+    before.store("small", 200, Condition::Always).unwrap();
+    let sums = |bench: &Bench| (bench.keeper.holding(), bench.keeper.disk().sealed_bytes());
+    let expected = sums(&before);
+    assert!(expected.1 == 50_300 && expected.0.usage.objects == 2 && expected.0.owed.objects == 2, "{expected:?}");
+    assert!(before.keeper.disk().store().damage_what_follows() >= 5);
+    before.keeper.disk().store().close();
+
+    let after = bench_on(fs, rules, 0);
+    assert_eq!(sums(&after), expected);
+    let large = after.keeper.find(&address("large"), None).unwrap().unwrap();
+    let seal = large.manifest().seal.clone().unwrap();
+    after.keeper.disk().reader(&address("large"), large.manifest().version, &seal).unwrap();
+    // A real start goes on above its ceiling of versions.
+    after.clock.advance(60 * SECOND_MS);
+    // The old version's deadline is set anew, and then ends it with all others.
+    after.store("other", 10, Condition::Always).unwrap();
+    after.store("other", 20, Condition::Always).unwrap();
+    after.clock.advance(2 * SECOND_MS);
+    assert_eq!(after.keeper.sweep().unwrap().versions, 1, "only the sound one");
+    assert_eq!(after.keeper.sweep().unwrap(), Swept::default(), "the damaged one is met once");
+    after.clock.advance(crate::limits::RETENTION_S_DEFAULT * SECOND_MS);
+    assert_eq!(after.keeper.sweep().unwrap().versions, 1);
+    assert_eq!(after.keeper.disk().sealed_bytes(), 50_220);
 }

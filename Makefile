@@ -1,6 +1,6 @@
 # `make test` needs nothing but a Rust toolchain and Debian: it installs the rest and says so.
 
-.PHONY: test tools lint check soak bench-eviction
+.PHONY: test tools lint check soak bench bench-eviction
 
 ## Install what the tests need and is missing.
 tools:
@@ -23,6 +23,13 @@ check:
 ## The long runs: hundreds of kills.
 soak: tools
 	MESHSTORE_KILL_ROUNDS=200 cargo test --locked --release --test container -- --nocapture
+
+## The container beside Redis, nginx and others; `make bench ROWS=http-1k,push-disk` takes a selection, and
+## `make bench BENCH=--quick` tries them. See docs/benchmarks.md.
+bench:
+	@sh scripts/tools.sh benchmarks
+	cargo build -q --locked --release
+	cargo run -q --locked --release --manifest-path benches/peers/Cargo.toml --target-dir target -- $(BENCH) $(ROWS)
 
 ## Hit ratios beside those of other caches, and what the policies' books take; see docs/benchmarks.md.
 bench-eviction:

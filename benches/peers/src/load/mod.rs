@@ -1,0 +1,224 @@
+//! The load generator: one thread, many connections, one request in flight on each. The same code drives
+//! every server; what they speak is behind [`Talk`].
+//!
+//! It writes a request with one call where it can, reads into one buffer, checks status and length of each
+//! answer, and throws the bytes away: on few cores whatever it does is taken from the server.
+
+pub mod http;
+pub mod redis;
+mod sample;
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::{Buf, Bytes};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::process::thread_cpu;
+pub use sample::{Sample, quantile};
+
+const READ_BYTES: usize = 256 << 10;
+
+/// A server that says nothing for so long has lost a request.
+const SILENCE: Duration = Duration::from_secs(60);
+
+const SAID_BYTES_MAX: usize = 600;
+
+/// What is said on a connection.
+pub trait Talk {
+    type Reader: Answer;
+
+    /// The next request, on whichever connection is free.
+    fn request(&mut self) -> Request;
+
+    /// What reads the answers of one connection.
+    fn reader(&self) -> Self::Reader;
+}
+
+/// Reads one answer after the other.
+pub trait Answer {
+    /// Takes in bytes; says whether they end the answer.
+    fn take(&mut self, bytes: &[u8]) -> Result<bool>;
+}
+
+/// A request in up to three pieces, so that a large body is shared and not copied.
+#[derive(Clone, Default)]
+pub struct Request {
+    pub head: Bytes,
+    pub body: Bytes,
+    pub end: Bytes,
+}
+
+impl Request {
+    pub fn of(head: impl Into<Bytes>) -> Self {
+        Request { head: head.into(), ..Request::default() }
+    }
+
+    fn is_sent(&self) -> bool {
+        self.head.is_empty() && self.body.is_empty() && self.end.is_empty()
+    }
+
+    fn sent(&mut self, mut bytes: usize) {
+        for piece in [&mut self.head, &mut self.body, &mut self.end] {
+            let part = bytes.min(piece.len());
+            piece.advance(part);
+            bytes -= part;
+        }
+    }
+}
+
+/// How many connections, and for how long.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    pub connections: usize,
+    pub span: Duration,
+    /// However long they take.
+    pub requests_min: u64,
+}
+
+/// Drives a server at this pace.
+pub fn drive<T: Talk>(addr: SocketAddr, talk: &mut T, pace: Pace) -> Result<Sample> {
+    let mut driver = Driver::connect(addr, talk, pace)?;
+    driver.run(talk).with_context(|| format!("the server at {addr}"))
+}
+
+struct Driver<R> {
+    poll: Poll,
+    connections: Vec<Connection<R>>,
+    pace: Pace,
+    buffer: Vec<u8>,
+    tally: Tally,
+}
+
+/// What happened so far.
+struct Tally {
+    start: Instant,
+    started: u64,
+    latencies: Vec<Duration>,
+}
+
+struct Connection<R> {
+    stream: TcpStream,
+    reader: R,
+    request: Request,
+    since: Option<Instant>,
+}
+
+impl<R: Answer> Driver<R> {
+    fn connect<T: Talk<Reader = R>>(addr: SocketAddr, talk: &T, pace: Pace) -> Result<Self> {
+        let poll = Poll::new()?;
+        let mut connections = Vec::new();
+        for token in 0..pace.connections {
+            // Connected before it is made non-blocking: the first request finds all of them open.
+            let stream = std::net::TcpStream::connect(addr).with_context(|| format!("cannot connect to {addr}"))?;
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            let mut stream = TcpStream::from_std(stream);
+            poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
+            connections.push(Connection { stream, reader: talk.reader(), request: Request::default(), since: None });
+        }
+        let tally = Tally { start: Instant::now(), started: 0, latencies: Vec::new() };
+        Ok(Driver { poll, connections, pace, buffer: vec![0; READ_BYTES], tally })
+    }
+
+    fn run<T: Talk>(&mut self, talk: &mut T) -> Result<Sample> {
+        let cpu = thread_cpu();
+        self.tally.start = Instant::now();
+        for connection in &mut self.connections {
+            connection.go(talk, self.pace, &mut self.buffer, &mut self.tally)?;
+        }
+        let mut events = Events::with_capacity(self.pace.connections.max(16));
+        while self.tally.latencies.len() < self.tally.started as usize {
+            match self.poll.poll(&mut events, Some(SILENCE)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                polled => polled?,
+            }
+            ensure!(!events.is_empty(), "is silent");
+            for event in &events {
+                let connection = self.connections.get_mut(event.token().0).context("an event of nobody")?;
+                connection.go(talk, self.pace, &mut self.buffer, &mut self.tally)?;
+            }
+        }
+        let elapsed = self.tally.start.elapsed();
+        let latencies = std::mem::take(&mut self.tally.latencies);
+        Ok(Sample {
+            done: latencies.len() as u64,
+            elapsed,
+            latencies,
+            driver_cpu: thread_cpu() - cpu,
+            ..Sample::default()
+        })
+    }
+}
+
+impl<R: Answer> Connection<R> {
+    /// Goes on as far as it can without waiting.
+    fn go<T: Talk>(&mut self, talk: &mut T, pace: Pace, buffer: &mut [u8], tally: &mut Tally) -> Result<()> {
+        loop {
+            let since = match self.since {
+                Some(since) => since,
+                None if tally.wants_more(pace) => self.begin(talk, tally),
+                None => return Ok(()),
+            };
+            self.write()?;
+            if !self.read(buffer)? {
+                return Ok(());
+            }
+            ensure!(self.request.is_sent(), "answered before it was asked");
+            tally.latencies.push(since.elapsed());
+            self.since = None;
+        }
+    }
+
+    fn begin<T: Talk>(&mut self, talk: &mut T, tally: &mut Tally) -> Instant {
+        self.request = talk.request();
+        tally.started += 1;
+        *self.since.insert(Instant::now())
+    }
+
+    fn write(&mut self) -> Result<()> {
+        while !self.request.is_sent() {
+            let Request { head, body, end } = &self.request;
+            match self.stream.write_vectored(&[IoSlice::new(head), IoSlice::new(body), IoSlice::new(end)]) {
+                Ok(bytes) => self.request.sent(bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error).context("does not take a request"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the answer is complete.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<bool> {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(0) => bail!("closed a connection"),
+                Ok(bytes) => {
+                    if self.reader.take(buffer.get(..bytes).unwrap_or_default())? {
+                        return Ok(true);
+                    }
+                    // A short read has emptied the socket, and more will wake us.
+                    if bytes < buffer.len() {
+                        return Ok(false);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error).context("does not answer"),
+            }
+        }
+    }
+}
+
+/// The beginning of an answer, for an error.
+pub fn said(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.get(..SAID_BYTES_MAX).unwrap_or(bytes)).into_owned()
+}
+
+impl Tally {
+    fn wants_more(&self, pace: Pace) -> bool {
+        self.started < pace.requests_min || self.start.elapsed() < pace.span
+    }
+}

@@ -1,0 +1,11 @@
+//! The servers that are measured: the container, and those it stands beside. One file each.
+
+pub mod bare;
+pub mod mesh;
+pub mod nginx;
+pub mod redis;
+
+/// Threads that serve HTTP, the same number for all: what the container takes by default.
+pub fn http_workers() -> usize {
+    crate::machine::cores().min(4)
+}

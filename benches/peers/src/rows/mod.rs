@@ -1,0 +1,47 @@
+//! What is measured. A row is a kind of work, those who do it, and the targets.
+
+mod batch;
+mod footprint;
+mod http_pull;
+mod http_push;
+mod memory_hit;
+pub mod payload;
+mod raw_disk;
+mod round_trip;
+mod sealing;
+mod small_pushes;
+mod stages;
+mod start;
+mod turns;
+
+use anyhow::Result;
+
+use crate::bench::Bench;
+use crate::report::Line;
+
+pub struct Row {
+    pub name: &'static str,
+    pub work: &'static str,
+    pub run: fn(&Bench) -> Result<Vec<Line>>,
+}
+
+const KB: usize = 1_000;
+const MB: usize = 1_000_000;
+
+pub const ROWS: [Row; 15] = [
+    Row { name: "memory-hit", work: "in-process RAM hit, 4 KiB, 2 threads", run: memory_hit::run },
+    Row { name: "http-1k", work: "HTTP pull 1 KB, RAM hit, 64 connections", run: http_pull::small },
+    Row { name: "http-10m", work: "HTTP pull 10 MB, RAM hit", run: |bench| http_pull::large(bench, 10 * MB) },
+    Row { name: "http-100m", work: "HTTP pull 100 MB, RAM hit", run: |bench| http_pull::large(bench, 100 * MB) },
+    Row { name: "push-1m", work: "HTTP push 1 MB, class ram", run: |bench| http_push::run(bench, MB) },
+    Row { name: "push-10m", work: "HTTP push 10 MB, class ram", run: |bench| http_push::run(bench, 10 * MB) },
+    Row { name: "push-100m", work: "HTTP push 100 MB, class ram", run: |bench| http_push::run(bench, 100 * MB) },
+    Row { name: "push-1k-disk", work: "push 1 KB, class disk, 64 writers", run: small_pushes::run },
+    Row { name: "push-disk", work: "push 100 MB, class disk, neither encrypted nor compressed", run: raw_disk::run },
+    Row { name: "nfr-text", work: "push 100 MB of text, class disk, all NFRs", run: sealing::text },
+    Row { name: "nfr-random", work: "push 100 MB of random bytes, class disk, all NFRs", run: sealing::random },
+    Row { name: "round-trip", work: "1 MB encrypted, push and pull over HTTP", run: round_trip::run },
+    Row { name: "batch", work: "1,000 pushes of 1 KB, class disk, in a batch", run: batch::run },
+    Row { name: "idle", work: "an idle container", run: footprint::run },
+    Row { name: "start", work: "start with 1,000,000 objects of 1 KB on disk", run: start::run },
+];

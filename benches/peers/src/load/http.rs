@@ -19,6 +19,14 @@ pub struct Same {
 pub struct Each<F> {
     pub next: F,
     pub wanted: Wanted,
+    /// Each on a connection of its own.
+    pub anew: bool,
+}
+
+impl<F: FnMut() -> Request> Each<F> {
+    pub fn new(next: F) -> Self {
+        Each { next, wanted: Wanted::default(), anew: false }
+    }
 }
 
 /// What every answer must be.
@@ -46,6 +54,10 @@ impl Talk for Same {
 
 impl<F: FnMut() -> Request> Talk for Each<F> {
     type Reader = Reader;
+
+    fn anew(&self) -> bool {
+        self.anew
+    }
 
     fn request(&mut self) -> Request {
         (self.next)()

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Buf, Bytes};
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 
 use crate::process::thread_cpu;
 pub use sample::{Sample, quantile};
@@ -36,6 +36,11 @@ pub trait Talk {
 
     /// What reads the answers of one connection.
     fn reader(&self) -> Self::Reader;
+
+    /// Whether each request has a connection of its own.
+    fn anew(&self) -> bool {
+        false
+    }
 }
 
 /// Reads one answer after the other.
@@ -88,19 +93,22 @@ pub fn drive<T: Talk>(addr: SocketAddr, talk: &mut T, pace: Pace) -> Result<Samp
 struct Driver<R> {
     poll: Poll,
     connections: Vec<Connection<R>>,
-    pace: Pace,
-    buffer: Vec<u8>,
-    tally: Tally,
+    desk: Desk,
 }
 
-/// What happened so far.
-struct Tally {
+/// What all connections share.
+struct Desk {
+    addr: SocketAddr,
+    registry: Registry,
+    pace: Pace,
+    buffer: Vec<u8>,
     start: Instant,
     started: u64,
     latencies: Vec<Duration>,
 }
 
 struct Connection<R> {
+    token: Token,
     stream: TcpStream,
     reader: R,
     request: Request,
@@ -110,28 +118,32 @@ struct Connection<R> {
 impl<R: Answer> Driver<R> {
     fn connect<T: Talk<Reader = R>>(addr: SocketAddr, talk: &T, pace: Pace) -> Result<Self> {
         let poll = Poll::new()?;
-        let mut connections = Vec::new();
-        for token in 0..pace.connections {
-            // Connected before it is made non-blocking: the first request finds all of them open.
-            let stream = std::net::TcpStream::connect(addr).with_context(|| format!("cannot connect to {addr}"))?;
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
-            let mut stream = TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
-            connections.push(Connection { stream, reader: talk.reader(), request: Request::default(), since: None });
-        }
-        let tally = Tally { start: Instant::now(), started: 0, latencies: Vec::new() };
-        Ok(Driver { poll, connections, pace, buffer: vec![0; READ_BYTES], tally })
+        let registry = poll.registry().try_clone()?;
+        let desk = Desk {
+            addr,
+            registry,
+            pace,
+            buffer: vec![0; READ_BYTES],
+            start: Instant::now(),
+            started: 0,
+            latencies: Vec::new(),
+        };
+        let connect = |token| {
+            let (token, request) = (Token(token), Request::default());
+            Ok(Connection { token, stream: desk.connect(token)?, reader: talk.reader(), request, since: None })
+        };
+        let connections: Result<Vec<_>> = (0..pace.connections).map(connect).collect();
+        Ok(Driver { poll, connections: connections?, desk })
     }
 
     fn run<T: Talk>(&mut self, talk: &mut T) -> Result<Sample> {
         let cpu = thread_cpu();
-        self.tally.start = Instant::now();
+        self.desk.start = Instant::now();
         for connection in &mut self.connections {
-            connection.go(talk, self.pace, &mut self.buffer, &mut self.tally)?;
+            connection.go(talk, &mut self.desk)?;
         }
-        let mut events = Events::with_capacity(self.pace.connections.max(16));
-        while self.tally.latencies.len() < self.tally.started as usize {
+        let mut events = Events::with_capacity(self.connections.len().max(16));
+        while self.desk.latencies.len() < self.desk.started as usize {
             match self.poll.poll(&mut events, Some(SILENCE)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 polled => polled?,
@@ -139,43 +151,59 @@ impl<R: Answer> Driver<R> {
             ensure!(!events.is_empty(), "is silent");
             for event in &events {
                 let connection = self.connections.get_mut(event.token().0).context("an event of nobody")?;
-                connection.go(talk, self.pace, &mut self.buffer, &mut self.tally)?;
+                connection.go(talk, &mut self.desk)?;
             }
         }
-        let elapsed = self.tally.start.elapsed();
-        let latencies = std::mem::take(&mut self.tally.latencies);
-        Ok(Sample {
-            done: latencies.len() as u64,
-            elapsed,
-            latencies,
-            driver_cpu: thread_cpu() - cpu,
-            ..Sample::default()
-        })
+        let elapsed = self.desk.start.elapsed();
+        let latencies = std::mem::take(&mut self.desk.latencies);
+        let done = latencies.len() as u64;
+        Ok(Sample { done, elapsed, latencies, driver_cpu: thread_cpu() - cpu, ..Sample::default() })
+    }
+}
+
+impl Desk {
+    fn connect(&self, token: Token) -> Result<TcpStream> {
+        let addr = self.addr;
+        // Connected before it is made non-blocking: the first request finds it open.
+        let stream = std::net::TcpStream::connect(addr).with_context(|| format!("cannot connect to {addr}"))?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        self.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(stream)
+    }
+
+    fn wants_more(&self) -> bool {
+        self.started < self.pace.requests_min || self.start.elapsed() < self.pace.span
     }
 }
 
 impl<R: Answer> Connection<R> {
     /// Goes on as far as it can without waiting.
-    fn go<T: Talk>(&mut self, talk: &mut T, pace: Pace, buffer: &mut [u8], tally: &mut Tally) -> Result<()> {
+    fn go<T: Talk>(&mut self, talk: &mut T, desk: &mut Desk) -> Result<()> {
         loop {
             let since = match self.since {
                 Some(since) => since,
-                None if tally.wants_more(pace) => self.begin(talk, tally),
+                None if desk.wants_more() => self.begin(talk, desk),
                 None => return Ok(()),
             };
             self.write()?;
-            if !self.read(buffer)? {
+            if !self.read(&mut desk.buffer)? {
                 return Ok(());
             }
             ensure!(self.request.is_sent(), "answered before it was asked");
-            tally.latencies.push(since.elapsed());
+            desk.latencies.push(since.elapsed());
             self.since = None;
+            if talk.anew() && desk.wants_more() {
+                // Dropping the old one also ends its registration.
+                self.stream = desk.connect(self.token)?;
+            }
         }
     }
 
-    fn begin<T: Talk>(&mut self, talk: &mut T, tally: &mut Tally) -> Instant {
+    fn begin<T: Talk>(&mut self, talk: &mut T, desk: &mut Desk) -> Instant {
         self.request = talk.request();
-        tally.started += 1;
+        desk.started += 1;
         *self.since.insert(Instant::now())
     }
 
@@ -215,10 +243,4 @@ impl<R: Answer> Connection<R> {
 /// The beginning of an answer, for an error.
 pub fn said(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.get(..SAID_BYTES_MAX).unwrap_or(bytes)).into_owned()
-}
-
-impl Tally {
-    fn wants_more(&self, pace: Pace) -> bool {
-        self.started < pace.requests_min || self.start.elapsed() < pace.span
-    }
 }

@@ -46,7 +46,8 @@ fn each_push(sample: Sample) -> Sample {
 }
 
 /// Batches of pushes to addresses of this collection that were never used before. The collections' own
-/// class is `disk`, which a batch could also name part by part.
+/// class is `disk`, which a batch could also name part by part. Each batch has a connection of its own: so
+/// seldom as they are asked, that costs nothing that could be measured.
 pub fn batches(collection: &str) -> http::Each<impl FnMut() -> Request> {
     let form = Form::new(collection, &payload::random(KB));
     let mut first = 0;
@@ -55,7 +56,7 @@ pub fn batches(collection: &str) -> http::Each<impl FnMut() -> Request> {
         first += PUSHES;
         http::post("/v1/batch", &format!("Content-Type: multipart/mixed; boundary={BOUNDARY}\r\n"), body)
     };
-    http::Each { next, wanted: http::Wanted { bytes: None, check: Some(Rc::new(all_stored)) } }
+    http::Each { next, wanted: http::Wanted { bytes: None, check: Some(Rc::new(all_stored)) }, anew: true }
 }
 
 /// The address of the object with this number.

@@ -45,7 +45,7 @@ fn turn(bench: &Bench, server: &Server, class: Durability) -> Result<Sample> {
         if asked % 2 == 1 { mesh::push(&address, class, object.clone()) } else { http::get(&mesh::path(&address)) }
     };
     let pairs = bench.effort.pick(300, 30);
-    let sample = drive(server, &mut http::Each { next, wanted: http::Wanted::default() }, times(2 * pairs))?;
+    let sample = drive(server, &mut http::Each::new(next), times(2 * pairs))?;
     verify(server, &mesh::path(&address(0)), &object)?;
     ensure!(sample.done == 2 * pairs, "some requests were not made");
     let latencies = sample.latencies.chunks(2).map(|pair| pair.iter().sum()).collect();

@@ -44,5 +44,5 @@ pub fn pushes() -> http::Each<impl FnMut() -> Request> {
         number += 1;
         mesh::push(&format!("bench/{number:012}"), Durability::Disk, object.clone())
     };
-    http::Each { next, wanted: http::Wanted::default() }
+    http::Each::new(next)
 }

@@ -25,6 +25,7 @@ pub struct Line {
     driver_cpu: String,
     /// What it comes to against the target, and whether that is enough.
     verdict: Option<Verdict>,
+    failed: bool,
 }
 
 /// Whether a target is met.
@@ -50,7 +51,16 @@ impl Line {
     pub fn figure(who: impl Into<String>, figure: impl Into<String>) -> Self {
         let none = String::new;
         let (who, figure) = (who.into(), figure.into());
-        Line { who, figure, p50: none(), p99: none(), server_cpu: none(), driver_cpu: none(), verdict: None }
+        Line {
+            who,
+            figure,
+            p50: none(),
+            p99: none(),
+            server_cpu: none(),
+            driver_cpu: none(),
+            verdict: None,
+            failed: false,
+        }
     }
 
     /// The medians of a contender.
@@ -67,6 +77,13 @@ impl Line {
             driver_cpu: cpu(series.median(Sample::driver_cpu_each)),
             ..Line::figure(series.name, figure)
         }
+    }
+
+    /// A row that could not be measured.
+    pub fn failed(error: &anyhow::Error) -> Self {
+        let said = format!("{error:#}").lines().next().unwrap_or_default().replace('|', "/");
+        let verdict = Verdict { value: said, target: "an answer".to_owned(), met: false };
+        Line { failed: true, ..Line::figure("failed", "").with(verdict) }
     }
 
     pub fn with(self, verdict: Verdict) -> Self {
@@ -102,6 +119,11 @@ impl Report {
         self.verdicts().all(|verdict| verdict.met)
     }
 
+    /// Whether a row could not be measured.
+    pub fn any_failed(&self) -> bool {
+        self.rows.iter().flat_map(|(_, lines)| lines).any(|line| line.failed)
+    }
+
     /// The whole, to be pasted.
     pub fn markdown(&self, command: &str, machine: &str, effort: &Effort) -> String {
         let mut out = String::new();
@@ -119,7 +141,7 @@ impl Report {
         writeln!(out, "|---|---|---|---|---|---|---|---|---|---|")?;
         for (work, lines) in &self.rows {
             let mut work = *work;
-            for Line { who, figure, p50, p99, server_cpu, driver_cpu, verdict } in lines {
+            for Line { who, figure, p50, p99, server_cpu, driver_cpu, verdict, .. } in lines {
                 write!(out, "| {work} | {who} | {figure} | {p50} | {p99} | {server_cpu} | {driver_cpu} | ")?;
                 match verdict {
                     Some(Verdict { value, target, met }) => {

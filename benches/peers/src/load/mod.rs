@@ -242,5 +242,6 @@ impl<R: Answer> Connection<R> {
 
 /// The beginning of an answer, for an error.
 pub fn said(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes.get(..SAID_BYTES_MAX).unwrap_or(bytes)).into_owned()
+    // On one line: it is part of a sentence.
+    String::from_utf8_lossy(bytes.get(..SAID_BYTES_MAX).unwrap_or(bytes)).replace(['\r', '\n'], " ")
 }

@@ -97,8 +97,13 @@ impl Form {
 }
 
 fn all_stored(answer: &[u8]) -> Result<()> {
+    const ANSWER: &[u8] = b"HTTP/1.1 ";
     const CREATED: &[u8] = b"HTTP/1.1 201 ";
-    let stored = answer.windows(CREATED.len()).filter(|window| *window == CREATED).count();
-    ensure!(stored == PUSHES, "stored {stored} of {PUSHES}: {}", said(answer));
+    let begins = |at: &usize| answer.get(*at..).is_some_and(|rest| rest.starts_with(ANSWER));
+    let starts = (0..answer.len()).filter(begins);
+    let (stored, other): (Vec<usize>, Vec<usize>) =
+        starts.partition(|at| answer.get(*at..).is_some_and(|rest| rest.starts_with(CREATED)));
+    let other = other.first().and_then(|at| answer.get(*at..)).unwrap_or_default();
+    ensure!(stored.len() == PUSHES, "stored {} of {PUSHES}: {}", stored.len(), said(other));
     Ok(())
 }

@@ -87,10 +87,12 @@ impl VersionClock {
     }
 
     /// The ceiling that must be durable before `count` more versions can be given at `now_ms`;
-    /// `None` when the present one suffices.
+    /// `None` when the present one suffices. Asked for while half of the reserve is left: the clock goes on
+    /// between this question and the versions, and they must not find themselves above the ceiling.
     pub fn ceiling_needed(&self, now_ms: u64, count: u64) -> Option<u64> {
         let highest = self.last.max(now_ms << 16).saturating_add(count);
-        (highest > self.ceiling).then(|| highest.saturating_add(VERSION_RESERVE_MS << 16))
+        let short = highest.saturating_add((VERSION_RESERVE_MS / 2) << 16) > self.ceiling;
+        short.then(|| highest.saturating_add(VERSION_RESERVE_MS << 16))
     }
 
     /// Takes note that `ceiling` is durable now.
@@ -146,6 +148,14 @@ mod tests {
         let first = clock.next(1_000).unwrap();
         let second = clock.next(1).unwrap();
         assert!(second > first, "the wall clock went back, the version did not");
+
+        // Time goes on between the question and the versions: at no instant is one refused.
+        for now in (1_000..60_000).step_by(7) {
+            if let Some(ceiling) = clock.ceiling_needed(now, 3) {
+                clock.raise_ceiling(ceiling);
+            }
+            assert!((0..3).all(|n| clock.next(now + n * VERSION_RESERVE_MS / 8).is_some()), "at {now}");
+        }
 
         let mut again = VersionClock::resume(ME, ceiling);
         again.raise_ceiling(again.ceiling_needed(1, 1).unwrap());

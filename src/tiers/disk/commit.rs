@@ -155,7 +155,11 @@ impl<'a> Plan<'a> {
     pub(super) fn take_in(&mut self, address: &Address, version: Version, bytes: u64, mut frame: StagedFrame) {
         self.gained += bytes;
         match frame.inline.take() {
-            Some(inline) => self.batch.put_inline(version, inline),
+            Some(inline) => {
+                // It never was a file, so there is none to remove when it is dropped.
+                frame.committed();
+                self.batch.put_inline(version, inline);
+            }
             None => {
                 self.batch.own_frame(frame.frame, address);
                 self.frames.push(frame);

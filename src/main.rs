@@ -6,8 +6,13 @@ use std::process::ExitCode;
 use meshstore::cli::{self, Command};
 use meshstore::{Error, Result, node, sys, telemetry};
 
+/// Freed buffers of a megabyte are used again; glibc gives them back to the kernel, which fills each anew with
+/// zeros, page by page.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
-    sys::give_back_large_buffers();
+    sys::give_back_freed_memory();
     match run(cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => cli::fail(&error),

@@ -35,13 +35,15 @@ const LAYERS: [(&str, u8); 22] = [
 const SIDEWAYS: [(&str, &str); 1] = [("tiers", "store")];
 
 /// Third-party names and the only places that may know them.
-const FENCES: [(&str, &[&str]); 34] = [
+const FENCES: [(&str, &[&str]); 36] = [
     ("actix::", &["src/actors/runtime.rs"]),
     ("actix_web::", &["src/gateway/"]),
     ("async_nats::", &["src/bus/nats.rs"]),
     ("object_store::", &["src/tiers/cloud/"]),
     ("wasmtime::", &["src/functions/runtime/wasm.rs"]),
     ("redb::", &["src/store/db.rs", "src/store/backend.rs"]),
+    ("mimalloc::", &["src/main.rs"]),
+    ("libmimalloc_sys::", &["src/sys.rs"]),
     ("argon2::", &["src/nfr/export.rs"]),
     ("rpassword::", &["src/cli/"]),
     ("aws_lc_rs::", &["src/nfr/engine.rs", "src/gateway/tls.rs", "src/client/tls.rs"]),

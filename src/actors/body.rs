@@ -39,6 +39,11 @@ impl Body {
         Body { whole: Some(bytes.into()), stream: None, rest: Bytes::new(), wanted: None, whole_sent: None }
     }
 
+    /// Its length, if all of it is here.
+    pub(super) fn whole_len(&self) -> Option<usize> {
+        self.whole.as_ref().map(Bytes::len)
+    }
+
     /// A body that arrives piece by piece; the sender waits while the window is full.
     pub fn streamed() -> (BodySender, Body) {
         let (pieces, stream) = mpsc::channel(BODY_WINDOW_PIECES);
@@ -71,7 +76,7 @@ impl Body {
             }
             match self.receive().await? {
                 Some(piece) => {
-                    if chunk.capacity() == 0 {
+                    if chunk.capacity() == 0 && !self.rest.is_empty() {
                         chunk = BytesMut::with_capacity(CHUNK_BYTES);
                     }
                     chunk.extend_from_slice(&self.rest);

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use super::body::Body;
 use super::cpu::blocking;
-use super::disk::DiskActor;
+use super::disk::{CommitQueue, DiskActor};
 use super::eviction::EvictionActor;
 use super::fetch::Fetches;
 use super::handle::Permits;
 use super::heal::Healer;
 use super::memory::MemoryActor;
-use super::nfr::NfrActor;
+use super::nfr::{NfrActor, Stages};
 use super::pull::fetch;
 use super::push::store;
 use super::request::{Delete, Deleted, Pull, Pulled, Push, Pushed};
@@ -34,6 +34,10 @@ pub struct Crew {
     pub(super) memory: Link<MemoryActor>,
     pub(super) eviction: Link<EvictionActor>,
     pub(super) disk: Link<DiskActor>,
+    /// Where changes go that need nothing else of the disk actor.
+    pub(super) commits: CommitQueue,
+    /// What the nfr actor hands out in every life.
+    pub(super) stages: Arc<Stages>,
     pub(super) nfr: Link<NfrActor>,
     pub(super) sync: Link<SyncActor>,
     pub(super) cloud: Option<CloudTier>,
@@ -149,7 +153,7 @@ impl Serves<StoreObject> for ContainerActor {
                 }
             };
             let plan = Plan::of(&collection.policy, &push)?;
-            store(crew, plan, push, body, permits).await
+            store(&crew, plan, push, body, permits).await
         })
     }
 }

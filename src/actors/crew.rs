@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::container::{ContainerActor, Crew};
 use super::cpu::CpuPool;
-use super::disk::{Collect, DiskActor, Sweep};
+use super::disk::{Collect, CommitQueue, DiskActor, Sweep};
 use super::eviction::{EvictionActor, EvictionOptions, Learn};
 use super::fetch::Fetches;
 use super::handle::{Bounds, Doors, Handle};
@@ -70,12 +70,17 @@ impl Actors {
         let runtime = ActorRuntime::start(main.clone())?;
         let stages = Arc::new(Stages::new(CpuPool::new(options.workers)?, keyring, Arc::clone(&rng)));
         let (front, back) = (runtime.arbiter(), runtime.arbiter());
-        let nfr = runtime.supervise(&front, "nfr", ACTOR_QUEUE_MAX, move || NfrActor::new(Arc::clone(&stages)));
+        let nfr = {
+            let stages = Arc::clone(&stages);
+            runtime.supervise(&front, "nfr", ACTOR_QUEUE_MAX, move || NfrActor::new(Arc::clone(&stages)))
+        };
         let teller = Teller::new(EventBook::new(rng.u64()), Arc::clone(&keeper));
+        let commits = CommitQueue::default();
         let disk = {
+            let commits = commits.clone();
             let (keeper, teller, telemetry) = (Arc::clone(&keeper), teller.clone(), Arc::clone(&options.telemetry));
             runtime.supervise(&back, "disk", ACTOR_QUEUE_MAX, move || {
-                DiskActor::new(Arc::clone(&keeper), teller.clone(), Arc::clone(&telemetry))
+                DiskActor::new(Arc::clone(&keeper), teller.clone(), Arc::clone(&telemetry), commits.clone())
             })
         };
         let eviction = {
@@ -104,6 +109,8 @@ impl Actors {
             memory,
             eviction,
             disk,
+            commits,
+            stages,
             nfr,
             sync,
             cloud,

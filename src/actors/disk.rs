@@ -1,11 +1,11 @@
 //! The disk actor: the one queue through which changes become durable, in groups.
 //!
-//! Owns: the commit queue and its thread. Asked by: container, memory. Bound: `ACTOR_QUEUE_MAX`;
+//! Owns: the commit queue and its thread, to which pushes go directly. Asked by: container, memory, scrub. Bound: `ACTOR_QUEUE_MAX`;
 //! callers wait. A new life starts a new thread; the keeper lets only one commit run at a time, so the
 //! old one may finish its queue beside it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, PoisonError, RwLock, mpsc};
 
 use tokio::sync::oneshot;
 
@@ -26,7 +26,51 @@ pub struct DiskActor {
     keeper: Arc<Keeper>,
     telemetry: Arc<Telemetry>,
     teller: Teller,
-    queue: mpsc::Sender<(Job, Done)>,
+    commits: CommitQueue,
+    /// The way to this life's own thread.
+    queue: Arc<Queue>,
+}
+
+type Queue = mpsc::Sender<(Job, Done)>;
+
+/// The way to the commit thread of the life that is on: into the queue without a mailbox before it. What waits
+/// in it is bounded by the requests that may be at work.
+#[derive(Clone, Default)]
+pub struct CommitQueue(Arc<RwLock<Option<Arc<Queue>>>>);
+
+impl CommitQueue {
+    /// Makes a change durable, together with whoever else asks at the same time.
+    pub async fn commit(&self, job: Job) -> Result<Outcome> {
+        let queue = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        persist(queue.as_deref(), job).await
+    }
+
+    fn set(&self, queue: Option<Arc<Queue>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = queue;
+    }
+}
+
+/// Queues the change at once; what is awaited is its outcome.
+fn persist(queue: Option<&Queue>, job: Job) -> impl Future<Output = Result<Outcome>> + Send + use<> {
+    let (done, outcome) = oneshot::channel();
+    let queued = queue.is_some_and(|queue| queue.send((job, done)).is_ok());
+    async move {
+        let stopped = || Error::unavailable("the commit thread has stopped; try again");
+        if !queued {
+            return Err(stopped());
+        }
+        outcome.await.map_err(|_| stopped())?
+    }
+}
+
+impl Drop for DiskActor {
+    fn drop(&mut self) {
+        // The thread ends with the last way to it; a new life may have set its own already.
+        let mut set = self.commits.0.write().unwrap_or_else(PoisonError::into_inner);
+        if set.as_ref().is_some_and(|set| Arc::ptr_eq(set, &self.queue)) {
+            *set = None;
+        }
+    }
 }
 
 /// Make a change durable, together with whoever else asks at the same time.
@@ -69,7 +113,7 @@ impl Ask for Sweep {
 
 impl DiskActor {
     /// An actor with a commit thread of its own, which ends with it.
-    pub fn new(keeper: Arc<Keeper>, teller: Teller, telemetry: Arc<Telemetry>) -> Self {
+    pub fn new(keeper: Arc<Keeper>, teller: Teller, telemetry: Arc<Telemetry>, commits: CommitQueue) -> Self {
         let (queue, jobs) = mpsc::channel();
         let mine = (Arc::clone(&keeper), teller.clone(), Arc::clone(&telemetry));
         let commit = move || commit_groups(&mine.0, &mine.1, &mine.2, &jobs);
@@ -78,7 +122,9 @@ impl DiskActor {
             // The queue is closed then, and every change is refused with a clear error.
             tracing::error!(%error, "cannot start the commit thread");
         }
-        DiskActor { keeper, telemetry, teller, queue }
+        let queue = Arc::new(queue);
+        commits.set(Some(Arc::clone(&queue)));
+        DiskActor { keeper, telemetry, teller, commits, queue }
     }
 }
 
@@ -107,12 +153,7 @@ fn commit_groups(keeper: &Keeper, teller: &Teller, telemetry: &Telemetry, jobs: 
 
 impl Serves<Persist> for DiskActor {
     fn serve(&mut self, Persist(job): Persist) -> Answer<Outcome> {
-        let (done, outcome) = oneshot::channel();
-        let stopped = || Error::unavailable("the commit thread has stopped; try again");
-        if self.queue.send((job, done)).is_err() {
-            return Answer::Ready(Err(stopped()));
-        }
-        Answer::later(async move { outcome.await.map_err(|_| stopped())? })
+        Answer::later(persist(Some(&self.queue), job))
     }
 }
 

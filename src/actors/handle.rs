@@ -15,6 +15,7 @@ use super::memory::WriteOut;
 use super::page::page;
 use super::pull::{absent, from_memory};
 use super::push::within;
+use super::quick;
 use super::release::{Release, Released};
 use super::request::{Delete, Deleted, Found, List, Page, Pull, Pulled, Push, Pushed, Stat};
 use super::runtime::{ActorHealth, Link};
@@ -138,7 +139,10 @@ impl Handle {
     async fn store(&self, push: Push, body: Body) -> Result<Pushed> {
         let in_flight = push.size.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
         let permits = self.permits_to_change(in_flight, push.deadline).await?;
-        let pushed = self.0.doors.container.ask(StoreObject { push, body, permits }).await?;
+        let pushed = match quick::plan(&self.0.crew, &push, &body) {
+            Some(plan) => quick::push(&self.0.crew, plan, push, body, permits).await?,
+            None => self.0.doors.container.ask(StoreObject { push, body, permits }).await?,
+        };
         // Not closed yet means that it was in memory before the last writing out began.
         if pushed.manifest.durability == Durability::Ram && self.0.closed.load(Ordering::SeqCst) {
             return Err(shutting_down());

@@ -43,6 +43,7 @@ mod owing;
 mod page;
 mod pull;
 mod push;
+mod quick;
 mod release;
 mod request;
 mod runtime;

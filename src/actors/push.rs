@@ -12,10 +12,9 @@ use tokio::time::timeout;
 use super::body::Body;
 use super::container::{Crew, Plan};
 use super::cpu::blocking;
-use super::disk::Persist;
 use super::handle::Permits;
 use super::memory::Admit;
-use super::nfr::{HandOutStages, Sealed, SealingStream, Stages, seal_small};
+use super::nfr::{Sealed, SealingStream, Stages, seal_small};
 use super::request::{Push, Pushed};
 use super::sync::FreeDisk;
 use super::window::Window;
@@ -26,17 +25,16 @@ use crate::nfr::{ChunkHash, PlainDigest, combine, hash_chunk};
 use crate::tiers::{Change, Draft, Job, MemoryTier, Outcome, Reservation, Show};
 
 /// Plain bytes whose sealed form surely rests in the store: frame overhead is well under this.
-const SMALL_BYTES_MAX: usize = INLINE_FRAME_BYTES_MAX - 512;
+pub(super) const SMALL_BYTES_MAX: usize = INLINE_FRAME_BYTES_MAX - 512;
 
 /// Stores an object as planned.
-pub async fn store(crew: Crew, plan: Plan, push: Push, body: Body, permits: Permits) -> Result<Pushed> {
+pub async fn store(crew: &Crew, plan: Plan, push: Push, body: Body, permits: Permits) -> Result<Pushed> {
     if crew.keeper.foresees(&push.address, &push.condition) {
         let (keeper, wanted) = (Arc::clone(&crew.keeper), push.clone());
         let work = move || keeper.foresee(&wanted.address, wanted.size.unwrap_or_default(), &wanted.condition);
         blocking(work).await.inspect_err(|error| crew.teller.refused(&push.address, error))?;
     }
-    let stages = crew.nfr.ask(HandOutStages).await?;
-    let mut intake = Intake::new(&crew, plan, &push, stages);
+    let mut intake = Intake::new(crew, plan, &push);
     let address = push.address.clone();
     let outcome = intake.run(body).await;
     drop(permits);
@@ -64,14 +62,14 @@ struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    fn new(crew: &'a Crew, plan: Plan, push: &'a Push, stages: Arc<Stages>) -> Self {
+    fn new(crew: &'a Crew, plan: Plan, push: &'a Push) -> Self {
         let wanted = [Some(plan.nfr.digest), push.expect.map(|digest| digest.kind)];
         let sha256 = wanted.into_iter().flatten().find_map(PlainDigest::beside_chunks);
         Intake {
             crew,
             plan,
             push,
-            stages,
+            stages: Arc::clone(&crew.stages),
             size: 0,
             granted: 0,
             held: plan.in_ram.then(|| (Vec::new(), None)),
@@ -277,8 +275,8 @@ impl<'a> Intake<'a> {
         let bind = sealed.binding();
         let condition = self.push.condition.clone();
         let change = Change::Store { draft, seal: sealed.seal, frame: sealed.frame, bind, condition };
-        let job = Persist(Job { address: self.push.address.clone(), change, show });
-        match within(self.push.deadline, "the commit took too long", self.crew.disk.ask(job)).await? {
+        let job = Job { address: self.push.address.clone(), change, show };
+        match within(self.push.deadline, "the commit took too long", self.crew.commits.commit(job)).await? {
             Outcome::Stored { manifest, created } => Ok(Pushed { manifest, created }),
             Outcome::Deleted(_) | Outcome::Mended | Outcome::Superseded => {
                 Err(Error::internal("a push became something else"))

@@ -28,8 +28,8 @@ use crate::model::{Address, Session};
 /// Bodies up to this length are read whole before the core hears of them.
 const WHOLE_BYTES_MAX: u64 = 64 << 10;
 
-/// Pieces of an upload's first chunk: a short upload should hold little. From then on pieces are
-/// whole chunks, which the core takes over without a copy.
+/// Pieces of the first chunk of an upload without a length: a short one should hold little. From then on, and
+/// where the length is known, pieces are whole chunks, which the core takes over without a copy.
 const FIRST_PIECE_BYTES: usize = 64 << 10;
 
 #[derive(Serialize)]
@@ -88,10 +88,10 @@ async fn whole(door: &Shared, push: Push, mut payload: Payload, size: u64) -> Re
 /// The deadline that nobody asked for bounds each wait for the core, not the whole upload: a large
 /// body may take as long as it keeps moving.
 async fn streamed(door: &Shared, push: Push, payload: Payload) -> Result<Pushed> {
-    let deadline = push.deadline;
+    let (deadline, size) = (push.deadline, push.size);
     let (sender, body) = Body::streamed();
     let pushing = door.core.push(push, body);
-    let feeding = pin!(feed(door, payload, sender, deadline));
+    let feeding = pin!(feed(door, payload, sender, size, deadline));
     match select(pushing, feeding).await {
         // Refused early, say: what still arrives is not wanted.
         Either::Left((pushed, _)) => pushed,
@@ -101,24 +101,31 @@ async fn streamed(door: &Shared, push: Push, payload: Payload) -> Result<Pushed>
 }
 
 /// Hands the body over. When the core wants no more of it this ends well: the push knows why.
-async fn feed(door: &Shared, mut payload: Payload, mut sender: BodySender, deadline: Duration) -> Result<()> {
+async fn feed(
+    door: &Shared,
+    mut payload: Payload,
+    mut sender: BodySender,
+    size: Option<u64>,
+    deadline: Duration,
+) -> Result<()> {
     // Each buffer has just the size of its piece: pieces may stay in memory for long, and a buffer
     // that grew by doubling would keep up to twice its bytes there.
     // How long that may take is the push's business: it knows what it waits for.
     sender.wanted().await;
     let mut gathered = BytesMut::new();
-    let (mut received, mut sent) = (0u64, 0);
+    let (mut received, mut sent) = (0u64, 0u64);
     while let Some(mut piece) = next_piece(door, &mut payload).await? {
         received += piece.len() as u64;
         check_size(received, door.options.object_bytes_max)?;
         while !piece.is_empty() {
+            let wanted = piece_bytes(sent, size);
             if gathered.capacity() == 0 {
-                gathered = BytesMut::with_capacity(piece_bytes(sent));
+                gathered = BytesMut::with_capacity(wanted);
             }
-            let missing = piece_bytes(sent) - gathered.len();
+            let missing = wanted - gathered.len();
             gathered.extend_from_slice(&piece.split_to(missing.min(piece.len())));
-            if gathered.len() == piece_bytes(sent) {
-                sent += gathered.len();
+            if gathered.len() == wanted {
+                sent += wanted as u64;
                 if !send(&mut sender, std::mem::take(&mut gathered).freeze(), deadline).await? {
                     return Ok(());
                 }
@@ -131,8 +138,12 @@ async fn feed(door: &Shared, mut payload: Payload, mut sender: BodySender, deadl
     Ok(())
 }
 
-fn piece_bytes(sent: usize) -> usize {
-    if sent < CHUNK_BYTES { FIRST_PIECE_BYTES } else { CHUNK_BYTES }
+fn piece_bytes(sent: u64, size: Option<u64>) -> usize {
+    match size.map(|size| size.saturating_sub(sent)) {
+        None if sent < CHUNK_BYTES as u64 => FIRST_PIECE_BYTES,
+        Some(left @ 1..) if left < CHUNK_BYTES as u64 => left as usize,
+        _ => CHUNK_BYTES,
+    }
 }
 
 /// Whether the core took the piece; an error when it took too long.

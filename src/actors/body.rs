@@ -39,11 +39,6 @@ impl Body {
         Body { whole: Some(bytes.into()), stream: None, rest: Bytes::new(), wanted: None, whole_sent: None }
     }
 
-    /// Its length, if all of it is here.
-    pub(super) fn whole_len(&self) -> Option<usize> {
-        self.whole.as_ref().map(Bytes::len)
-    }
-
     /// A body that arrives piece by piece; the sender waits while the window is full.
     pub fn streamed() -> (BodySender, Body) {
         let (pieces, stream) = mpsc::channel(BODY_WINDOW_PIECES);

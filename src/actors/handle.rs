@@ -139,8 +139,8 @@ impl Handle {
     async fn store(&self, push: Push, body: Body) -> Result<Pushed> {
         let in_flight = push.size.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
         let permits = self.permits_to_change(in_flight, push.deadline).await?;
-        let pushed = match quick::plan(&self.0.crew, &push, &body) {
-            Some(plan) => quick::push(&self.0.crew, plan, push, body, permits).await?,
+        let pushed = match quick::plan(&self.0.crew, &push) {
+            Some(plan) => quick::push(&self.0.crew, plan?, push, body, permits).await?,
             None => self.0.doors.container.ask(StoreObject { push, body, permits }).await?,
         };
         // Not closed yet means that it was in memory before the last writing out began.

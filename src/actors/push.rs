@@ -21,11 +21,14 @@ use super::window::Window;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, DISK_GRANT_BYTES, INLINE_FRAME_BYTES_MAX};
 use crate::model::{Chunks, Digest, DigestKind, Durability};
-use crate::nfr::{ChunkHash, PlainDigest, combine, hash_chunk};
+use crate::nfr::{ChunkHash, HASHED_BYTES, PlainDigest, combine, hash_part};
 use crate::tiers::{Change, Draft, Job, MemoryTier, Outcome, Reservation, Show};
 
 /// Plain bytes whose sealed form surely rests in the store: frame overhead is well under this.
-pub(super) const SMALL_BYTES_MAX: usize = INLINE_FRAME_BYTES_MAX - 512;
+const SMALL_BYTES_MAX: usize = INLINE_FRAME_BYTES_MAX - 512;
+
+/// Parts of a full chunk that are hashed apart.
+const PARTS_A_CHUNK: u32 = (CHUNK_BYTES / HASHED_BYTES) as u32;
 
 /// Stores an object as planned.
 pub async fn store(crew: &Crew, plan: Plan, push: Push, body: Body, permits: Permits) -> Result<Pushed> {
@@ -54,7 +57,7 @@ struct Intake<'a> {
     held: Option<(Vec<Bytes>, Option<Reservation>)>,
     /// The way to the disk, if the object goes there.
     stream: Option<SealingStream>,
-    /// Hashes of the chunks of an object that stays in memory.
+    /// Hashes of the parts of an object that stays in memory.
     hashes: Vec<ChunkHash>,
     hashing: Window<ChunkHash>,
     /// SHA-256, when the collection shows it or the pusher sent it to be checked.
@@ -75,7 +78,7 @@ impl<'a> Intake<'a> {
             held: plan.in_ram.then(|| (Vec::new(), None)),
             stream: None,
             hashes: Vec::new(),
-            hashing: Window::new(BODY_WINDOW_CHUNKS),
+            hashing: Window::new(BODY_WINDOW_CHUNKS * PARTS_A_CHUNK as usize),
             sha256,
         }
     }
@@ -139,13 +142,21 @@ impl<'a> Intake<'a> {
         }
         match &mut self.stream {
             Some(stream) => stream.feed(chunk, last).await,
-            None => {
-                let index = (self.size - 1) / CHUNK_BYTES as u64;
-                let work = self.stages.cpu.run(move || Ok(hash_chunk(index as u32, last, &chunk)));
-                self.hashes.extend(self.hashing.push(work).await?);
-                Ok(())
-            }
+            None => self.hash(chunk, last).await,
         }
+    }
+
+    /// Hashes a chunk that is not sealed, in parts, by as many workers as are free.
+    async fn hash(&mut self, mut chunk: Bytes, last: bool) -> Result<()> {
+        let mut index = ((self.size - 1) / CHUNK_BYTES as u64) as u32 * PARTS_A_CHUNK;
+        while !chunk.is_empty() {
+            let part = chunk.split_to(chunk.len().min(HASHED_BYTES));
+            let end = last && chunk.is_empty();
+            let work = self.stages.cpu.run(move || Ok(hash_part(index, end, &part)));
+            self.hashes.extend(self.hashing.push(work).await?);
+            index += 1;
+        }
+        Ok(())
     }
 
     async fn hash_sha256(&mut self, chunk: &Bytes) -> Result<()> {

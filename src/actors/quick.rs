@@ -1,8 +1,8 @@
-//! A small push: sealed on the door's own thread and put straight into the commit queue.
+//! A push as the door's own thread can carry it: to a collection that is there already.
 //!
-//! As for a read from memory, what a mailbox costs would be more than the work. What has to wait for
-//! something else first, such as a new collection, a condition or a body that still arrives, goes through the
-//! container actor.
+//! As for a read from memory, what mailboxes and other threads cost would be more than what a small push costs
+//! itself. What takes a processor or a disk runs apart also here: in the workers, in the commit thread. The
+//! container actor stores what first needs its collection made.
 
 use std::panic::AssertUnwindSafe;
 
@@ -11,19 +11,14 @@ use futures_util::FutureExt;
 use super::body::Body;
 use super::container::{Crew, Plan};
 use super::handle::Permits;
-use super::push::{SMALL_BYTES_MAX, store};
+use super::push::store;
 use super::request::{Push, Pushed};
 use crate::error::{Error, Result};
-use crate::model::Durability;
 
-/// How to store it, if it is one.
-pub(super) fn plan(crew: &Crew, push: &Push, body: &Body) -> Option<Plan> {
-    let whole = body.whole_len().is_some_and(|bytes| bytes <= SMALL_BYTES_MAX);
-    if !whole || crew.keeper.foresees(&push.address, &push.condition) {
-        return None;
-    }
-    let collection = crew.collections.get(push.address.collection()).ok().flatten()?;
-    Plan::of(&collection.policy, push).ok().filter(|plan| plan.durability == Durability::Disk)
+/// How to store it, if its collection is there.
+pub(super) fn plan(crew: &Crew, push: &Push) -> Option<Result<Plan>> {
+    let collection = crew.collections.get(push.address.collection()).transpose()?;
+    Some(collection.and_then(|collection| Plan::of(&collection.policy, push)))
 }
 
 /// Stores it. A panic is this push's alone, as in an actor.

@@ -16,9 +16,13 @@ pub struct ChunkHash {
     whole: Option<[u8; 32]>,
 }
 
-/// Hashes one chunk of an object that is cut into chunks of [`CHUNK_BYTES`].
-pub fn hash_chunk(index: u32, last: bool, plain: &[u8]) -> ChunkHash {
-    hash_sized(index, last, plain, CHUNK_BYTES)
+/// Bytes that are hashed at once where nothing else is done with them: a part of a chunk, so that two workers
+/// share the work also for an object of one chunk.
+pub const HASHED_BYTES: usize = CHUNK_BYTES / 4;
+
+/// Hashes one part of an object that is cut into parts of [`HASHED_BYTES`].
+pub fn hash_part(index: u32, last: bool, plain: &[u8]) -> ChunkHash {
+    hash_sized(index, last, plain, HASHED_BYTES)
 }
 
 /// Hashes one chunk of an object that is cut into chunks of `chunk_bytes`, a power of two from 1024 on.

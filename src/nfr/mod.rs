@@ -17,7 +17,7 @@ mod sealer;
 #[cfg(test)]
 mod tests;
 
-pub use digest::{ChunkHash, PlainDigest, combine, hash_chunk};
+pub use digest::{ChunkHash, HASHED_BYTES, PlainDigest, combine, hash_part};
 pub use engine::{DataKey, SystemRng};
 pub use export::{export, import};
 pub use frame::{HEADER_BYTES, footer_extent};

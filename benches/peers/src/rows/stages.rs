@@ -97,7 +97,7 @@ impl Stages {
             threads,
             || (),
             |(), at| {
-                let (plain, parts) = (self.plain(at)?, CHUNK / HASHED_BYTES);
+                let (plain, parts) = (self.plain(at)?, CHUNK_BYTES / HASHED_BYTES);
                 for (n, part) in plain.chunks(HASHED_BYTES).enumerate() {
                     let end = at == last && (n + 1) * HASHED_BYTES >= plain.len();
                     black_box(hash_part((at * parts + n) as u32, end, part));

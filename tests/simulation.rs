@@ -180,7 +180,7 @@ impl World {
         self.pushes += 1;
         let plain = Self::body(self.pushes);
         let Some(room) = keeper.memory().try_reserve(MemoryTier::cost(&address, plain.len())) else { return Ok(true) };
-        let hashes = [meshstore::nfr::hash_chunk(0, true, &plain.to_bytes())];
+        let hashes = [meshstore::nfr::hash_part(0, true, &plain.to_bytes())];
         let draft = self.draft(&plain, meshstore::nfr::combine(&hashes));
         let held = keeper.hold(&address, &draft, &plain, room, &Condition::Always);
         self.trace.note((&address, held.is_ok()));

@@ -108,6 +108,8 @@ fn the_page_tells_of_levels_actors_permits_and_the_process() {
     let read = |n: u64| drop(process.get(&format!("levels/more-{n}")).expect(200));
     (0..40).for_each(read);
     process.get("levels/none").expect(404);
+    // A push goes straight into the commit queue; a delete asks the disk actor.
+    process.delete("levels/none").expect(204);
     let then = page(&process);
     then.follows(&first).unwrap();
     assert!(at(&then, "meshstore_level_evictions_total", "ram") >= 20.0);

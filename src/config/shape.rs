@@ -23,7 +23,13 @@ pub(super) struct Shape<T> {
 }
 
 fn bad(message: &str, text: &str) -> Error {
-    Error::invalid(message).with("value", text.escape_default())
+    about(Error::invalid(message), text)
+}
+
+/// Repeats the value, unless it may hold a password: in a URL one stands before an `@`, however else the URL is
+/// misspelt.
+fn about(error: Error, text: &str) -> Error {
+    if text.contains('@') { error } else { error.with("value", text.escape_default()) }
 }
 
 pub(super) const NAME: Shape<Name> = Shape { takes: "a name", read: str::parse, show: Name::to_string };
@@ -204,15 +210,10 @@ fn read_collector(text: &str) -> Result<Option<String>> {
     let Some(rest) = text.strip_prefix("http://") else {
         let https = text.starts_with("https://");
         let why = "https to a collector is not built yet; use one on this host with http";
-        return Err(if https {
-            Error::unimplemented(why).with("value", text.escape_default())
-        } else {
-            bad(wrong, text)
-        });
+        return Err(if https { about(Error::unimplemented(why), text) } else { bad(wrong, text) });
     };
     let host = rest.split('/').next().unwrap_or_default();
     if host.contains('@') {
-        // The value may hold a password, so it is not repeated.
         return Err(Error::invalid("a collector's URL carries no credentials"));
     }
     let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#' | '\\');
@@ -238,7 +239,7 @@ fn read_bus(text: &str) -> Result<BusMode> {
         url if url.contains("://") => {
             let why =
                 "a bus between containers is unimplemented until sites of several containers are; use auto or local";
-            Err(Error::unimplemented(why).with("value", url.escape_default()))
+            Err(about(Error::unimplemented(why), url))
         }
         _ => Err(bad("a bus is auto or local", text)),
     }
@@ -300,6 +301,8 @@ mod tests {
     fn a_bus_url_is_not_built_yet_and_nonsense_is_invalid() {
         assert_eq!(read_bus("nats://127.0.0.1:4222").unwrap_err().kind(), Kind::Unimplemented);
         assert_eq!(read_bus("nats").unwrap_err().kind(), Kind::Invalid);
+        let secret = read_bus("nats://u:hidden@h").unwrap_err();
+        assert!(!secret.to_string().contains("hidden"), "{secret}");
     }
 
     #[test]
@@ -322,8 +325,10 @@ mod tests {
             assert_eq!(read_collector(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
         assert_eq!(read_collector("https://h").unwrap_err().kind(), Kind::Unimplemented);
-        let secret = read_collector("http://u:hidden@h").unwrap_err();
-        assert!(!secret.to_string().contains("hidden"), "{secret}");
+        for url in ["http://u:hidden@h", "https://u:hidden@h", "htp://u:hidden@h", "http:/u:hidden@h", "u:hidden@h"] {
+            let secret = read_collector(url).unwrap_err();
+            assert!(!secret.to_string().contains("hidden"), "{secret}");
+        }
     }
 
     #[test]

@@ -31,7 +31,9 @@ impl FromStr for CloudUrl {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = |why: &str| Err(Error::invalid(why).with("cloud", text.escape_default()));
+        // In a URL a password may stand before an `@`: such a text is not repeated.
+        let about = |error: Error| if text.contains('@') { error } else { error.with("cloud", text.escape_default()) };
+        let bad = |why: &str| Err(about(Error::invalid(why)));
         let Some((scheme, rest)) = text.split_once("://") else {
             let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
             if scheme == "file" || LATER.contains(&scheme) {
@@ -49,7 +51,7 @@ impl FromStr for CloudUrl {
             "file" => folder(rest).or_else(bad),
             later if LATER.contains(&later) => {
                 let why = "clouds of this kind are not built yet; name a folder as a path or as file:///path";
-                Err(Error::unimplemented(why).with("cloud", text.escape_default()))
+                Err(about(Error::unimplemented(why)))
             }
             _ => bad("a cloud is a folder: a path or file:///path"),
         }
@@ -118,6 +120,14 @@ mod tests {
         for text in ["s3://bucket/prefix", "az://container", "gs://bucket"] {
             let error = text.parse::<CloudUrl>().unwrap_err();
             assert_eq!((error.kind(), error.context("cloud")), (Kind::Unimplemented, Some(text)));
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_repeated() {
+        for text in ["s3://id:hidden@bucket", "S3://id:hidden@bucket", "s3:id:hidden@bucket"] {
+            let error = text.parse::<CloudUrl>().unwrap_err();
+            assert!(!error.to_string().contains("hidden"), "{error}");
         }
     }
 

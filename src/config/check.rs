@@ -39,6 +39,14 @@ pub(super) fn check(config: &Config, given: &Given, faults: &mut Vec<Fault>) {
         let why = "this folder belongs to level 2; name another one for the cloud, such as its subfolder cloud";
         fault("cloud.url", Error::invalid(why).with("data.dir", data.display()).with("value", cloud.display()));
     }
+    // A default that follows from data.dir may have no words of its own: `config show` could not say where it is.
+    if let Some(cloud) = &config.cloud.url
+        && cloud.to_string().parse().ok().as_ref() != Some(cloud)
+    {
+        let why = "the folder cloud in data.dir reads as something else than a path; begin data.dir with / or ./ and \
+                   leave out control characters, or name another cloud";
+        fault("cloud.url", Error::invalid(why).with("value", cloud.to_string().escape_default()));
+    }
     if config.data.dir.as_os_str().is_empty() {
         fault(
             "data.dir",

@@ -139,6 +139,19 @@ fn the_cloud_is_a_folder_of_its_own() {
 }
 
 #[test]
+fn a_default_cloud_that_could_not_be_shown_is_a_fault() {
+    for bad in ["a://b", "s3:x", "/a\u{7}b"] {
+        let found = from("", &[], &[("data.dir", bad)]).unwrap_err();
+        assert!(found.len() == 1 && found[0].key == "cloud.url", "{bad}");
+        assert!(!found[0].to_string().contains('\u{7}'));
+    }
+    for good in ["./a://b", "./s3:x", "/a://b"] {
+        let config = from("", &[], &[("data.dir", good)]).unwrap();
+        assert_eq!(config.cloud.url.unwrap().to_string(), format!("{good}/cloud"));
+    }
+}
+
+#[test]
 fn faults_become_one_error() {
     let only = Fault::combine(&from("", &[], &[("bus.mode", "nats://x")]).unwrap_err());
     assert_eq!(only.kind(), Kind::Unimplemented);

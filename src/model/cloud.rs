@@ -34,7 +34,8 @@ impl FromStr for CloudUrl {
         // In a URL a password may stand before an `@`: such a text is not repeated.
         let about = |error: Error| if text.contains('@') { error } else { error.with("cloud", text.escape_default()) };
         let bad = |why: &str| Err(about(Error::invalid(why)));
-        let Some((scheme, rest)) = text.split_once("://") else {
+        // No scheme holds a `/`: what has one before its `://` is a path, however odd.
+        let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| !scheme.contains('/')) else {
             let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
             if scheme == "file" || LATER.contains(&scheme) {
                 return bad("a cloud is a path or a URL with '://', such as file:///srv/cloud");
@@ -108,6 +109,8 @@ mod tests {
             ("cloud", "cloud"),
             ("../a b/%20", "../a b/%20"),
             ("./none", "./none"),
+            ("file:///srv/a://b", "/srv/a://b"),
+            ("./a://b", "./a://b"),
         ] {
             let url: CloudUrl = text.parse().unwrap();
             assert_eq!(url.folder().unwrap().as_os_str(), path, "{text}");

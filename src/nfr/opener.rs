@@ -99,7 +99,7 @@ impl Opener {
             || Error::corrupt("a chunk of the frame is damaged").with("frame", self.header.frame).with("chunk", index);
         let (front, stored) = sealed.split_at_checked(PREFIX_BYTES).ok_or_else(bad)?;
         let prefix = Prefix::decode(front).ok_or_else(bad)?;
-        let last = index + 1 == self.chunks();
+        let last = index.checked_add(1) == Some(self.chunks());
         if prefix.index != index || prefix.last != last || prefix.payload as usize != stored.len() {
             return Err(bad());
         }
@@ -137,6 +137,10 @@ pub fn open_whole(seal: &Seal, size: u64, frame: &[u8], key: Option<&DataKey>) -
     }
     let footer = footer_extent(seal.bytes, size, CHUNK_BYTES)?;
     let opener = Opener::new(seal, cut(0..HEADER_BYTES as u64)?, cut(footer)?, key)?;
+    // Chunks of another size would make a rope that cannot be cut; a footer as long can list such ones too.
+    if opener.size() != size || opener.header.chunk_bytes() != CHUNK_BYTES {
+        return Err(Error::corrupt("the frame holds an object of another size").with("frame", seal.frame));
+    }
     let pieces = (0..opener.chunks()).map(|index| opener.open(index, cut(opener.extent(index))?));
     Ok(Chunks::from_pieces(pieces.collect::<Result<_>>()?))
 }

@@ -82,6 +82,28 @@ fn every_combination_and_size_round_trips() {
 }
 
 #[test]
+fn a_frame_of_other_chunks_than_its_manifest_means_is_refused() {
+    let small = seal_small(NfrSpec::default(), 4, &text(3000));
+    let (seal, key) = (&small.finished.seal, small.sealer.data_key());
+    // Both ask for a footer of three chunks.
+    for size in [3000, 3 * CHUNK_BYTES as u64] {
+        let refused = open_whole(seal, size, &small.frame, key).unwrap_err();
+        assert_eq!(refused.kind(), crate::Kind::Corrupt, "{size}");
+    }
+}
+
+#[test]
+fn no_index_is_too_large_to_be_refused() {
+    let small = seal_small(NfrSpec::default(), 4, &text(3000));
+    let footer = footer_extent(small.frame.len() as u64, 3000, 1 << SMALL_LOG2).unwrap();
+    let (body, footer) = small.frame.split_at(footer.start as usize);
+    let opener = Opener::new(&small.finished.seal, &body[..HEADER_BYTES], footer, small.sealer.data_key()).unwrap();
+    let stray = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 2, 0, 0, 0];
+    assert_eq!(opener.open(u32::MAX, &stray).unwrap_err().kind(), crate::Kind::Corrupt);
+    assert!(opener.extent(u32::MAX).is_empty() && opener.plain_extent(u32::MAX).is_empty());
+}
+
+#[test]
 fn auto_compresses_text_and_leaves_noise_alone() {
     let spec = NfrSpec::default();
     let size = |plain: &[u8]| seal_small(spec, 1, plain).frame.len();

@@ -81,7 +81,9 @@ pub fn tracestate<'a>(headers: impl Iterator<Item = &'a [u8]>) -> Option<String>
         }
     }
     let members = state.split(',').count();
-    (!state.is_empty() && members <= TRACESTATE_MEMBERS_MAX).then_some(state)
+    // The commas that join the headers count as well.
+    let fits = state.len() <= TRACESTATE_BYTES_MAX && members <= TRACESTATE_MEMBERS_MAX;
+    (!state.is_empty() && fits).then_some(state)
 }
 
 fn is_key(key: &str) -> bool {
@@ -183,6 +185,10 @@ mod tests {
             assert_eq!(state(&[bad]), None, "{bad}");
         }
         assert_eq!(state(&["a=1", "b"]), None);
+        // The comma that joins two headers is one byte too many.
+        let (most, more) = (format!("a={}", "x".repeat(506)), format!("a={}", "x".repeat(507)));
+        assert_eq!(state(&[&most, "b=y"]).map(|state| state.len()), Some(512));
+        assert_eq!(state(&[&more, "b=y"]), None);
     }
 
     proptest! {

@@ -105,7 +105,7 @@ impl Reader {
     /// Says whether the input may end here.
     pub fn finish(&self) -> Result<()> {
         match self.state {
-            State::End if self.buffer.is_empty() => Ok(()),
+            State::End if matches!(&self.buffer[..], b"" | b"\r\n") => Ok(()),
             _ => Err(Error::invalid("the batch ended before its closing boundary; nothing behind this point was done")),
         }
     }
@@ -185,11 +185,9 @@ impl Reader {
     }
 
     fn end(&mut self) -> Result<Step> {
-        // One line end is what most writers put behind the last boundary.
+        // One line end is what most writers put behind the last boundary. It stays in the buffer, so that a second
+        // one is seen as such, however the bytes arrive.
         if b"\r\n".starts_with(&self.buffer) {
-            if self.buffer.len() == 2 {
-                self.buffer.clear();
-            }
             return Ok(Step::More);
         }
         Err(Error::invalid("something follows the closing boundary"))

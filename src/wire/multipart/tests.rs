@@ -59,6 +59,19 @@ fn a_body_may_hold_what_looks_like_a_boundary() {
 }
 
 #[test]
+fn one_line_end_may_follow_the_end_in_any_pieces() {
+    let body = written(&[b"x".to_vec()]);
+    let bare = &body[..body.len() - 2];
+    for sizes in [&[1][..], &[body.len() - 1], &[body.len()], &[usize::MAX]] {
+        assert!(read(bare, sizes).is_ok() && read(&body, sizes).is_ok(), "{sizes:?}");
+        for more in ["\r\n", "\r", "x"] {
+            assert!(read(&[&body[..], more.as_bytes()].concat(), sizes).is_err(), "{sizes:?} {more:?}");
+        }
+        assert!(read(&body[..body.len() - 1], sizes).is_err(), "{sizes:?}: half a line end");
+    }
+}
+
+#[test]
 fn what_is_not_a_batch_is_refused() {
     for (body, kind) in [
         ("".to_owned(), Kind::Invalid),

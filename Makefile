@@ -1,6 +1,6 @@
 # `make test` needs nothing but a Rust toolchain and Debian: it installs the rest and says so.
 
-.PHONY: test tools lint check soak bench bench-eviction
+.PHONY: test tools lint check soak bench bench-eviction fuzz
 
 ## Install what the tests need and is missing.
 tools:
@@ -30,6 +30,9 @@ bench:
 	@sh scripts/tools.sh benchmarks
 	cargo build -q --locked --release
 	cargo run -q --locked --release --manifest-path benches/peers/Cargo.toml --target-dir target -- $(BENCH) $(ROWS)
+## Arbitrary bytes at everything that reads what others wrote: `make fuzz TARGETS=frame FUZZ_SECONDS=30`.
+fuzz:
+	@TARGETS="$(TARGETS)" FUZZ_SECONDS="$(FUZZ_SECONDS)" sh scripts/fuzz.sh
 
 ## Hit ratios beside those of other caches, and what the policies' books take; see docs/benchmarks.md.
 bench-eviction:

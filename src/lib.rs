@@ -34,4 +34,10 @@ pub mod gateway;
 // Layer 6: the composition root.
 pub mod node;
 
+// The fuzz targets' properties, so that `make test` holds the seeds against them; see docs/fuzzing.md.
+#[cfg(test)]
+extern crate self as meshstore;
+#[cfg(test)]
+mod seeds;
+
 pub use error::{Error, Kind, Result};

@@ -31,6 +31,13 @@ use reqwest::Method;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Address, ByteRange, Name};
 
+/// The path that the client asks for an object by, for the fuzz targets alone.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub fn path_of(address: &Address) -> String {
+    transport::object_path(address)
+}
+
 impl Client {
     /// Stores an object.
     pub async fn push(&self, address: &Address, body: Upload, options: &PushOptions) -> Result<Pushed> {

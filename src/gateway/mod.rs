@@ -16,6 +16,9 @@ mod date;
 mod deadline;
 mod digest;
 mod events;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod headers;
 mod health;

@@ -34,14 +34,25 @@ struct File {
 
 /// The keyring under this passphrase.
 pub fn export(ring: &Keyring, passphrase: &str, rng: &dyn Rng) -> Result<String> {
+    export_at(MEMORY_KIB, PASSES, ring, passphrase, rng)
+}
+
+/// The same at costs of the caller's own choice.
+pub(super) fn export_at(
+    memory_kib: u32,
+    passes: u32,
+    ring: &Keyring,
+    passphrase: &str,
+    rng: &dyn Rng,
+) -> Result<String> {
     check(passphrase)?;
     let (mut salt, mut nonce) = ([0; 16], [0; 12]);
     rng.fill(&mut salt);
     rng.fill(&mut nonce);
     let mut file = File {
         meshstore_keyring: FORMAT,
-        memory_kib: MEMORY_KIB,
-        passes: PASSES,
+        memory_kib,
+        passes,
         salt: hex(&salt),
         nonce: hex(&nonce),
         sealed: String::new(),

@@ -10,6 +10,9 @@ mod digest;
 mod engine;
 mod export;
 mod frame;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod keyring;
 mod opener;
 mod sealer;

@@ -10,6 +10,9 @@ mod db;
 mod entries;
 mod faults;
 mod fs;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ledger;
 mod real;
 mod records;

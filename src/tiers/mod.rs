@@ -18,6 +18,9 @@ mod conformance;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use cloud::fuzzing;
 pub use cloud::{CloudHead, CloudParts, CloudReader, CloudTier};
 pub use disk::{DiskTier, DiskUsage, FrameReader, Recovery, Rewrapped, StagedFrame, Staging};
 pub use keeper::{Binding, Change, Draft, Job, Keeper, Located, Outcome, Show, Swept};

@@ -34,6 +34,8 @@ use crate::wire::multipart;
 use answer::{Answered, Writing};
 use input::{Input, Read};
 use operation::Operation;
+#[cfg(any(test, fuzzing))]
+pub(super) use operation::request;
 
 /// Answers a batch.
 pub(super) async fn batch(door: &Arc<Shared>, head: &RequestHead, payload: Payload) -> Result<HttpResponse> {

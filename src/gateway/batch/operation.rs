@@ -69,7 +69,8 @@ fn changed(head: &RequestHead) -> Option<Address> {
     Address::new(&path::collection(collection).ok()?, &path::decode(key).ok()?).ok()
 }
 
-fn request(part: &Head, outer: &RequestHead) -> Result<RequestHead> {
+/// The request that a part spells out.
+pub(in crate::gateway) fn request(part: &Head, outer: &RequestHead) -> Result<RequestHead> {
     let bad = |why: &'static str| Error::invalid(why).with("part", part.start.escape_default());
     let words: Vec<&str> = part.start.split(' ').collect();
     let [method, target, "HTTP/1.1"] = words[..] else {

@@ -47,7 +47,7 @@ pub(super) fn durability(class: Durability) -> HeaderValue {
 }
 
 /// Whether `If-None-Match` names this version: the caller has it already.
-pub(super) fn is_known(headers: &HeaderMap, version: Version) -> bool {
+pub(in crate::gateway) fn is_known(headers: &HeaderMap, version: Version) -> bool {
     let mut values = headers.get_all(IF_NONE_MATCH).peekable();
     if values.peek().is_none() {
         return false;

@@ -13,6 +13,8 @@
 //! stay readable, and owes [`CloudTier::remove`].
 
 mod calls;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod head;
 mod layout;
 mod list;

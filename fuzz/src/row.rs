@@ -25,7 +25,8 @@ pub fn check(data: &[u8]) {
     assert_eq!(value(key, sealed.clone()).unwrap(), bytes);
     // One bit is what any checksum must notice; whoever forges it is another matter.
     let mut other = [key, &sealed].concat();
-    let bit = bytes.iter().fold(0, |sum, byte| sum * 31 + usize::from(*byte)) % (other.len() * 8);
+    let bit =
+        bytes.iter().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add((*byte).into())) % (other.len() * 8);
     other[bit / 8] ^= 1 << (bit % 8);
     assert!(value(&other[..key.len()], other[key.len()..].to_vec()).is_err(), "a flipped bit was not noticed");
     fine(holding(key, sealed.clone()));

@@ -30,6 +30,7 @@ bench:
 	@sh scripts/tools.sh benchmarks
 	cargo build -q --locked --release
 	cargo run -q --locked --release --manifest-path benches/peers/Cargo.toml --target-dir target -- $(BENCH) $(ROWS)
+
 ## Arbitrary bytes at everything that reads what others wrote: `make fuzz TARGETS=frame FUZZ_SECONDS=30`.
 fuzz:
 	@TARGETS="$(TARGETS)" FUZZ_SECONDS="$(FUZZ_SECONDS)" sh scripts/fuzz.sh

@@ -45,9 +45,12 @@ struct Args {
     bare: Option<usize>,
 }
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // As the container's own program does, for the rows that run it in this process.
-    meshstore::sys::give_back_large_buffers();
+    meshstore::sys::give_back_freed_memory();
     match run(&Args::parse()) {
         Ok(code) => code,
         Err(error) => {

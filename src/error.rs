@@ -4,7 +4,7 @@
 //! `match`. Messages are lower case, without a full stop, and say what was wrong, with which
 //! input, and what to do about it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 /// What `Result` means everywhere in this crate.
@@ -194,7 +194,11 @@ impl fmt::Display for Error {
             f.write_str(")")?;
         }
         if let Some(source) = &self.0.source {
-            write!(f, ": {source}")?;
+            // A cause of other making may quote its input as it came: no line and no colour is forged with it.
+            f.write_str(": ")?;
+            for c in source.to_string().chars() {
+                if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
+            }
         }
         Ok(())
     }
@@ -250,6 +254,8 @@ mod tests {
         assert_eq!(error.to_string(), "cannot write the frame (path: /x): disk on fire");
         assert_eq!(error.context("path"), Some("/x"));
         assert_eq!(format!("{error:?}"), format!("internal: {error}"));
+        let quoting = Error::corrupt("cannot be read").because("unknown `a\n\u{1b}[31mé`");
+        assert_eq!(quoting.to_string(), "cannot be read: unknown `a\\n\\u{1b}[31mé`");
     }
 
     #[test]

@@ -243,8 +243,9 @@ pub const BATCH_PART_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of the headers of one part of a batch.
 pub const BATCH_HEAD_BYTES_MAX: usize = 16 << 10;
 
-/// Operations of a batch that are at work at the same time.
-pub const BATCH_WINDOW_PARTS: usize = 64;
+/// Operations of a batch that are at work at the same time: enough to read and seal the next ones while a group
+/// is being committed.
+pub const BATCH_WINDOW_PARTS: usize = 512;
 
 /// Bytes of bodies that a batch holds before it reads on.
 pub const BATCH_WINDOW_BYTES: u64 = 1 << 20;

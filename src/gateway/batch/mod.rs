@@ -9,7 +9,7 @@ mod answer;
 mod input;
 mod operation;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ pub(super) async fn batch(door: &Arc<Shared>, head: &RequestHead, payload: Paylo
         input: Some(input),
         pending: Some(first),
         running: FuturesOrdered::new(),
-        started: VecDeque::new(),
+        started: Started::default(),
         writing: Writing::new(boundary),
         _place: place,
     };
@@ -117,8 +117,8 @@ struct Batch {
     pending: Option<Operation>,
     /// At work, in order.
     running: FuturesOrdered<LocalBoxFuture<'static, Answered>>,
-    /// What each of them holds: the object it changes (reads hold none), and bytes of its body.
-    started: VecDeque<(Option<Address>, u64)>,
+    /// What each of them holds.
+    started: Started,
     writing: Writing,
     _place: Place,
 }
@@ -133,7 +133,7 @@ impl Batch {
             self.start();
             let may_read = self.pending.is_none()
                 && self.running.len() < BATCH_WINDOW_PARTS
-                && self.started.iter().map(|(_, bytes)| bytes).sum::<u64>() < BATCH_WINDOW_BYTES;
+                && self.started.bytes < BATCH_WINDOW_BYTES;
             match &mut self.input {
                 Some(input) if may_read => tokio::select! {
                     biased;
@@ -160,23 +160,53 @@ impl Batch {
     /// Starts what waits, if its turn has come.
     fn start(&mut self) {
         let Some(pending) = &self.pending else { return };
-        let must_wait = match &pending.changes {
-            Some(address) => self.started.iter().any(|(other, _)| other.as_ref().is_none_or(|other| other == address)),
-            None => !self.started.is_empty(),
-        };
-        if must_wait {
+        if self.started.is_in_the_way_of(pending.changes.as_ref()) {
             return;
         }
         if let Some(operation) = self.pending.take() {
-            self.started.push_back((operation.changes.clone(), operation.held));
+            self.started.push(operation.changes.clone(), operation.held);
             let door = Arc::clone(&self.door);
             self.running.push_back(Box::pin(operation.run(door)));
         }
     }
 
     fn answered(&mut self, done: Answered) {
-        self.started.pop_front();
+        self.started.pop();
         self.writing.begin(done);
+    }
+}
+
+/// What the operations at work hold, in order.
+#[derive(Default)]
+struct Started {
+    /// The object that each changes (reads change none), and bytes of its body.
+    held: VecDeque<(Option<Address>, u64)>,
+    /// The objects that are being changed; no two at once change the same one.
+    changed: HashSet<Address>,
+    bytes: u64,
+}
+
+impl Started {
+    /// Changes of one object go one after the other, and reads go alone: each sees what stands before it.
+    fn is_in_the_way_of(&self, changes: Option<&Address>) -> bool {
+        match changes {
+            Some(address) => self.changed.len() < self.held.len() || self.changed.contains(address),
+            None => !self.held.is_empty(),
+        }
+    }
+
+    fn push(&mut self, changes: Option<Address>, bytes: u64) {
+        self.bytes += bytes;
+        self.changed.extend(changes.clone());
+        self.held.push_back((changes, bytes));
+    }
+
+    fn pop(&mut self) {
+        let Some((changes, bytes)) = self.held.pop_front() else { return };
+        self.bytes -= bytes;
+        if let Some(address) = changes {
+            self.changed.remove(&address);
+        }
     }
 }
 

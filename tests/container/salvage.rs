@@ -125,14 +125,43 @@ fn a_store_that_is_gone_says_so() {
     let mut process = Process::start(&[]);
     let held = fill(&process);
     process.terminate();
-    fs::remove_file(process.data().join("store.redb")).unwrap();
+    let (place, good) = (process.data().join("store.redb"), process.data().join("store.good"));
+    fs::rename(&place, &good).unwrap();
     process.restart();
+    assert!(process.said().contains("sealed files without a record are left"), "{}", process.said());
     assert_eq!(judge(&process, &held), 0);
     let doctor = process.cli(&["doctor"], b"");
     let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(!doctor.status.success() && told.contains("admin repair"), "{told}");
-    let orphans = fs::read_dir(process.data().join("quarantine")).unwrap().count();
-    assert!(orphans >= 4, "frames without a record are kept: {orphans}");
+    assert!(frames(&process) >= 4, "frames without a record stay in their place");
     process.put("salvage/100", b"again").expect(201);
     assert_eq!(process.get("salvage/100").expect(200).body, b"again");
+
+    // The good store put back serves everything again, whatever was started without it, and however.
+    for nonsense in [&b""[..], b"nonsense"] {
+        process.terminate();
+        fs::write(&place, nonsense).unwrap();
+        process.restart();
+        assert_eq!(judge(&process, &held), 0);
+    }
+    process.terminate();
+    fs::copy(&good, &place).unwrap();
+    process.restart();
+    assert_eq!(judge(&process, &held), held.len());
+    let all = frames(&process);
+
+    // Accepted, the losses leave nothing behind.
+    process.terminate();
+    fs::remove_file(&place).unwrap();
+    process.restart();
+    assert_eq!(frames(&process), all);
+    process.put("salvage/large", &body_of("salvage/large", 1, 90_000)).expect(201);
+    assert!(process.cli(&["admin", "repair"], b"").status.success());
+    assert_eq!(frames(&process), 1, "what was pushed since is kept");
+    assert!(process.get("salvage/large").expect(200).body == body_of("salvage/large", 1, 90_000));
+}
+
+fn frames(process: &Process) -> usize {
+    let shelves = fs::read_dir(process.data().join("frames")).unwrap();
+    shelves.map(|shelf| fs::read_dir(shelf.unwrap().path()).unwrap().count()).sum()
 }

@@ -40,6 +40,11 @@ impl Layout {
         self.root.join(FRAMES).join(format!("{first:02x}")).join(name(frame))
     }
 
+    /// The folder of all committed frames.
+    pub fn frames(&self) -> PathBuf {
+        self.root.join(FRAMES)
+    }
+
     /// Where a frame is written.
     pub fn staging(&self, frame: FrameId) -> PathBuf {
         self.root.join(STAGING).join(name(frame))

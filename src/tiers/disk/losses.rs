@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::DiskTier;
+use super::{DiskTier, locked};
 use crate::error::Result;
 use crate::model::{Address, Version};
 
@@ -23,6 +23,13 @@ impl DiskTier {
         let let_go = self.store.accept_losses()?;
         self.incomplete.store(false, Ordering::Release);
         self.owed.store(true, Ordering::Release);
-        Ok(let_go)
+        // A crash from here on leaves the rest to the next start. Held to the end, so that nobody puts a frame of
+        // the same name in its place meanwhile.
+        let mut unowned = locked(&self.unowned);
+        let removed = unowned.len() as u64;
+        for frame in unowned.drain(..) {
+            self.layout.unlink(frame)?;
+        }
+        Ok(let_go + removed)
     }
 }

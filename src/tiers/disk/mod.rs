@@ -56,6 +56,9 @@ pub struct DiskTier {
     /// Frame files of commits that failed: a crash may still bring their records back, until another commit is
     /// durable.
     abandoned: Mutex<Vec<FrameId>>,
+    /// Frame files without a record that the start left where they are, because the record may be among what the
+    /// store lost: the store may still be put back.
+    unowned: Mutex<Vec<FrameId>>,
     /// Sealed bytes of objects and of old versions, as last committed.
     sealed: AtomicU64,
     hits: AtomicU64,
@@ -70,6 +73,8 @@ pub struct Recovery {
     pub unfinished: usize,
     /// Frames that no record names: their commit never happened.
     pub orphans: usize,
+    /// Frames that no record names either, left in their place because the store lost records.
+    pub unowned: usize,
     /// Discarded frames that were still there.
     pub discarded: usize,
 }
@@ -152,6 +157,7 @@ impl DiskTier {
             owed: AtomicBool::new(true),
             collecting: Mutex::default(),
             abandoned: Mutex::default(),
+            unowned: Mutex::default(),
             sealed,
             hits,
             evictions: AtomicU64::new(0),
@@ -160,7 +166,15 @@ impl DiskTier {
         let unfinished = disk.layout.clear_staging()?;
         let orphans = disk.remove_orphans()?;
         let discarded = disk.collect()?;
-        Ok((disk, Recovery { unfinished, orphans, discarded }))
+        let unowned = locked(&disk.unowned).len();
+        if unowned > 0 {
+            tracing::warn!(
+                frames = unowned,
+                folder = %disk.layout.frames().display(),
+                "sealed files without a record are left in their place: put a good store.redb back, or accept the losses with `meshstore admin repair`, which removes them"
+            );
+        }
+        Ok((disk, Recovery { unfinished, orphans, unowned, discarded }))
     }
 
     /// The records.
@@ -172,6 +186,7 @@ impl DiskTier {
     pub fn stage(&self, frame: FrameId) -> Staging {
         // A frame may come back from another copy under its old name; from here on it is wanted again.
         locked(&self.abandoned).retain(|abandoned| *abandoned != frame);
+        locked(&self.unowned).retain(|unowned| *unowned != frame);
         Staging::new(Arc::clone(&self.layout), Arc::clone(&self.store), frame)
     }
 
@@ -294,13 +309,14 @@ impl DiskTier {
     fn remove_orphans(&self) -> Result<usize> {
         let mut orphans = 0;
         self.layout.each_frame(|frame| {
-            if !self.store.owns(frame)? && !self.store.is_discarded(frame)? {
-                if self.is_incomplete() {
-                    // Its record may be among what was lost; without it nobody can open the frame.
-                    self.layout.quarantine(frame)?;
-                } else {
-                    self.layout.unlink(frame)?;
-                }
+            if self.store.owns(frame)? || self.store.is_discarded(frame)? {
+                return Ok(());
+            }
+            if self.is_incomplete() {
+                // Its record may be among what was lost; once the losses are accepted, it goes.
+                locked(&self.unowned).push(frame);
+            } else {
+                self.layout.unlink(frame)?;
                 orphans += 1;
             }
             Ok(())

@@ -165,3 +165,22 @@ fn frames(process: &Process) -> usize {
     let shelves = fs::read_dir(process.data().join("frames")).unwrap();
     shelves.map(|shelf| fs::read_dir(shelf.unwrap().path()).unwrap().count()).sum()
 }
+
+#[test]
+fn a_collection_that_was_removed_before_the_damage_is_unknown_after_it() {
+    let mut process = Process::start(&[]);
+    let held = fill(&process);
+    process.put("removed/a", b"first").expect(201);
+    process.put("removed/a", b"second").expect(200);
+    assert!(process.cli(&["collection", "rm", "-r", "removed"], b"").status.success());
+    process.terminate();
+    let path = process.data().join("store.redb");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[..4096].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    process.restart();
+    assert_eq!(judge(&process, &held), held.len());
+    process.request("GET", "/v1/collections/removed", &[], b"").expect_problem(404, "not_found");
+    process.put("removed/a", b"third").expect(201);
+    assert_eq!(process.get("removed/a").expect(200).body, b"third");
+}

@@ -30,7 +30,7 @@ pub(super) fn rebuild(
 ) -> Result<SalvageRecord> {
     let store = Store::over(Db::open(fresh, options.cache_bytes)?);
     record.lost_pages = tables.losses.pages;
-    let mut missing = BTreeSet::new();
+    let (mut missing, mut ruleless) = (BTreeSet::new(), BTreeSet::new());
     for table in Table::ALL {
         let root = tables.roots.get(&table).copied();
         let mut copy = Copy { store: &store, table, ops: Vec::new(), bytes: 0, rows: 0 };
@@ -48,6 +48,9 @@ pub(super) fn rebuild(
             record.tables.push(table.name().to_owned());
         }
         missing.extend(losses.keys.iter().filter_map(|key| named(table, key)));
+        if table == Table::Collections {
+            ruleless.extend(losses.keys.iter().filter_map(|key| String::from_utf8(key.clone()).ok()));
+        }
     }
     let before = store.salvage_record().ok().flatten().is_some_and(|before| before.incomplete);
     record.incomplete = before || !certain || record.lost_pages > 0 || record.lost_rows > 0;
@@ -55,7 +58,7 @@ pub(super) fn rebuild(
         .retain(|address| address.parse().is_ok_and(|address: Address| !matches!(store.head(&address), Ok(Some(_)))));
     missing.extend(store.headless(MISSING_MAX)?);
     record.missing = missing.into_iter().take(MISSING_MAX).collect();
-    derive(&store, &record, rng)?;
+    derive(&store, &record, &ruleless, rng)?;
     Ok(record)
 }
 
@@ -102,7 +105,8 @@ impl Derived {
     }
 }
 
-fn derive(store: &Store, record: &SalvageRecord, rng: &dyn Rng) -> Result<()> {
+/// `ruleless` are collections whose own row is seen to be lost.
+fn derive(store: &Store, record: &SalvageRecord, ruleless: &BTreeSet<String>, rng: &dyn Rng) -> Result<()> {
     let mut derived = Derived::default();
     let mut batch = Batch::new();
     let all: BTreeSet<&str> = record.tables.iter().map(String::as_str).collect();
@@ -157,7 +161,9 @@ fn derive(store: &Store, record: &SalvageRecord, rng: &dyn Rng) -> Result<()> {
     let known: BTreeSet<&str> = collections.iter().map(|(name, _)| name.as_str()).collect();
     for (collection, holding) in &derived.holdings {
         batch.put_holding(collection, *holding);
-        if !known.contains(collection.as_str()) {
+        // One that was removed leaves traces of deletes and old versions behind, and no row is missing then.
+        let lived = holding.usage.objects > 0 || ruleless.contains(collection);
+        if lived && !known.contains(collection.as_str()) {
             // An empty row fails its check: the policy is known to be lost, and the default one does not
             // take its place unseen.
             batch.put(Table::Collections, collection.as_bytes().to_vec(), Vec::new());

@@ -39,8 +39,13 @@ fn tell(handle: &Handle, record: ScrubRecord, bytes_per_s: u64) -> Result<ScrubR
     let usage = disk.usage()?;
     let named = disk.store().quarantined(QUARANTINE_NAMED_MAX)?.into_iter().map(|(frame, record)| {
         let QuarantineRecord { address, version, why, at_ms } = record;
-        // A head that cannot be read is no newer version either.
-        let newest = disk.head(&address).ok().flatten().is_none_or(|head| head.version() <= version);
+        let newest = match disk.head(&address) {
+            Ok(Some(head)) => head.version() <= version,
+            // The object is gone, and only an old version of it is kept; unless its head is among what was lost.
+            Ok(None) => disk.is_incomplete(),
+            // A head that cannot be read is no newer version either.
+            Err(_) => true,
+        };
         let (version, frame) = (version.to_string(), frame.to_string());
         QuarantineReport { address: address.to_string(), version, frame, why, at_ms, newest }
     });

@@ -114,7 +114,13 @@ fn a_damaged_frame_is_found_put_aside_reported_and_healed() {
     let said = String::from_utf8(said.stdout).unwrap();
     assert!(said.contains("scrub/large") && said.contains("1 copies in quarantine"), "{said}");
 
+    let objects = |process: &Process| {
+        let told = String::from_utf8(process.cli(&["doctor"], b"").stdout).unwrap();
+        told.lines().find(|line| line.contains(" objects ")).unwrap().to_owned()
+    };
+    assert!(objects(&process).starts_with("poor"), "{}", objects(&process));
     process.put("scrub/large", b"a new text").expect(200);
+    assert!(objects(&process).starts_with("good"), "only an old version is damaged: {}", objects(&process));
     process.delete("scrub/small").expect(204);
     assert_eq!(process.get("scrub/large").expect(200).body, b"a new text");
     process.get("scrub/small").expect(404);

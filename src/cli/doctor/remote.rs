@@ -73,7 +73,7 @@ async fn ask(client: &Client, findings: &mut Vec<Finding>) -> Result<Running> {
     findings.push(actors(&client.admin("actors").await?));
     findings.push(queues(&client.admin("queues").await?));
     let tiers = client.admin("tiers").await?;
-    findings.push(damage(&tiers));
+    findings.push(damage(&client.admin("scrub").await?));
     findings.push(budget(&tiers));
     findings.push(losses(&client.admin("repair").await?));
     let config = client.admin("config").await?;
@@ -193,13 +193,43 @@ fn budget(told: &Value) -> Finding {
 }
 
 fn damage(told: &Value) -> Finding {
-    let count: u64 = items(told, "tiers").filter_map(|tier| number(tier, "quarantined")).sum();
-    if count == 0 {
-        return Finding::good("objects", "none is in quarantine");
+    const CHECK: &str = "objects";
+    let all = number(told, "quarantined").unwrap_or_default();
+    let is_old = |item: &&Value| item.get("newest").and_then(Value::as_bool) == Some(false);
+    // Those that are not named may be the newest.
+    let old = items(told, "quarantine").filter(is_old).count() as u64;
+    match (all, all.saturating_sub(old)) {
+        (0, _) => Finding::good(CHECK, "none is in quarantine"),
+        (old, 0) => Finding::good(
+            CHECK,
+            format!("none is in quarantine but {old} old versions, which go when their retention ends"),
+        ),
+        (_, bad) => Finding::poor(
+            CHECK,
+            format!("{bad} failed their check and are in quarantine"),
+            "push them again or restore them; check the disk",
+        ),
     }
-    Finding::poor(
-        "objects",
-        format!("{count} failed their check and are in quarantine"),
-        "push them again or restore them; check the disk",
-    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::doctor::finding::Verdict;
+
+    #[test]
+    fn damaged_old_versions_are_no_damaged_objects() {
+        let told = |all: u64, newest: &[bool]| {
+            let named: Vec<Value> = newest.iter().map(|newest| json!({ "newest": newest })).collect();
+            damage(&json!({ "quarantined": all, "quarantine": named }))
+        };
+        assert_eq!(told(0, &[]).verdict, Verdict::Good);
+        assert_eq!(told(2, &[false, false]).verdict, Verdict::Good);
+        let poor = told(3, &[false, true, false]);
+        assert!(poor.verdict == Verdict::Poor && poor.text().contains("1 failed"), "{}", poor.text());
+        assert_eq!(told(2, &[false]).verdict, Verdict::Poor, "who is not named may be the newest");
+    }
+/// An old version that is damaged keeps nobody from the object: it goes when its retention ends.
 }

@@ -13,7 +13,7 @@ use super::answer::strange;
 use super::object::{self, Object};
 use super::transport::root_cause;
 use super::{Client, ReadOptions, about, options, transport};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::{Address, Digest, DigestKind};
 
 /// An object on its way here.
@@ -27,7 +27,10 @@ pub struct Pulled {
     /// Only the whole object can be checked, and only where the digest is of the kind computed here.
     check: Option<(blake3::Hasher, Digest)>,
     silence: Duration,
+    client: Client,
     address: Address,
+    /// What was asked for, to ask once more why it ended early.
+    wanted: ReadOptions,
 }
 
 pub(super) async fn pull(client: &Client, address: &Address, wanted: &ReadOptions) -> Result<Pulled> {
@@ -42,8 +45,9 @@ pub(super) async fn pull(client: &Client, address: &Address, wanted: &ReadOption
     let whole = covered == (0..size) && object.digest.kind == DigestKind::Blake3;
     let check = whole.then(|| (blake3::Hasher::new(), object.digest));
     let left = covered.end - covered.start;
-    let (silence, address) = (client.silence, address.clone());
-    Ok(Pulled { object, range: covered, answer: Some(answer), left, check, silence, address })
+    let (silence, address, wanted) = (client.silence, address.clone(), wanted.clone());
+    let client = client.clone();
+    Ok(Pulled { object, range: covered, answer: Some(answer), left, check, silence, client, address, wanted })
 }
 
 /// Which bytes an answer holds, and the size of the whole object.
@@ -78,7 +82,19 @@ impl Pulled {
         if !matches!(outcome, Ok(Some(_))) {
             self.answer = None;
         }
+        let outcome = match outcome {
+            Err(error) if error.kind() == Kind::Unavailable => Err(self.reason(error).await),
+            outcome => outcome,
+        };
         outcome.map_err(|error| about(error, &self.address)).transpose()
+    }
+
+    /// Why a body ended early: damage that is met on the way can only cut it off, but whoever asks again is told.
+    async fn reason(&self, error: Error) -> Error {
+        match self.client.stat_with(&self.address, &self.wanted).await {
+            Err(told) if told.kind() == Kind::Corrupt => told.because(error),
+            _ => error,
+        }
     }
 
     fn take(&mut self, piece: Bytes) -> Result<Bytes> {

@@ -147,6 +147,21 @@ async fn a_body_that_breaks_off_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_body_that_breaks_off_over_damage_says_so() {
+    let mut torn = answer("200 OK", &object_headers("hello"), "hello");
+    torn.truncate(torn.len() - 2);
+    let head = b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 99\r\n\r\n".to_vec();
+    let json = r#"{"kind":"corrupt","detail":"the object's bytes are damaged"}"#;
+    let why = answer("500 Internal Server Error", "Content-Type: application/problem+json\r\n", json);
+    let (client, fake) = client(vec![torn, head, why]).await;
+    let error = client.pull(&address(), None).await.unwrap().bytes().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    assert!(error.to_string().contains("c/a b"), "{error}");
+    let asked = fake.asked().await;
+    assert!(asked[1].starts_with("HEAD ") && asked[2].starts_with("GET "), "{asked:?}");
+}
+
+#[tokio::test]
 async fn a_body_with_another_digest_is_corrupt() {
     let (client, _fake) = client(vec![answer("200 OK", &object_headers("hello"), "jello")]).await;
     let error = client.pull(&address(), None).await.unwrap().bytes().await.unwrap_err();

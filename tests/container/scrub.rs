@@ -146,13 +146,23 @@ fn whoever_pulls_damage_never_gets_it_and_puts_it_aside() {
     let near = process.request("GET", &object("scrub/far"), &[("Range", "bytes=0-9")], b"");
     expect_corrupt(near, "scrub/far");
 
+    // The command line asks why the body was cut off.
+    process.put("scrub/cut", &body_of("scrub/cut", 1, 3_600_000)).expect(201);
+    process.terminate();
+    flip(&largest_frame(&process), 0.95);
+    process.restart();
+    let said = process.cli(&["pull", "scrub/cut", "-"], b"");
+    let text = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.status.code() == Some(21) && text.contains("damaged"), "{text}");
+    process.put("scrub/cut", b"again").expect(200);
+
     // A frame that is gone altogether is damage as well.
     process.put("scrub/gone", &body_of("scrub/gone", 1, 300_000)).expect(201);
     process.terminate();
     fs::remove_file(largest_frame(&process)).unwrap();
     process.restart();
     expect_corrupt(process.get("scrub/gone"), "scrub/gone");
-    assert_eq!(named(&report(&process)), ["scrub/far", "scrub/gone"]);
+    assert_eq!(named(&report(&process)), ["scrub/cut", "scrub/far", "scrub/gone"]);
     process.put("scrub/gone", b"again").expect(200);
     assert_eq!(process.get("scrub/gone").expect(200).body, b"again");
 }

@@ -23,8 +23,8 @@ pub struct KeyFile {
     seen: Mutex<Option<Stamp>>,
 }
 
-/// What differs once a file was written anew.
-type Stamp = (u64, u64, i64, i64);
+/// What differs once a file was written anew, or may be read by others.
+type Stamp = (u64, u64, i64, i64, u32);
 
 impl KeyFile {
     /// The keyring at this place, whether or not it is there yet.
@@ -69,7 +69,7 @@ impl KeyFile {
     pub fn change<T>(&self, change: impl FnOnce(&mut Keyring) -> Result<T>) -> Result<(Keyring, T)> {
         let _lock = self.lock()?;
         let ring = self.read()?;
-        let mut ring = ring.ok_or_else(|| self.named(Error::not_found("there is no keyring here; name its file")))?;
+        let mut ring = ring.ok_or_else(|| self.gone())?;
         let done = change(&mut ring)?;
         self.write(&ring)?;
         Ok((ring, done))
@@ -90,17 +90,26 @@ impl KeyFile {
         Ok(new)
     }
 
-    /// The keyring, if its file changed since it was last read.
+    /// The keyring, if its file changed since it was last read. That it is gone, or cannot be used, is said once.
     pub fn changed(&self) -> Result<Option<Keyring>> {
         let stamp = self.stamp();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if stamp.is_none() || *seen == stamp {
+        if *seen == stamp {
             return Ok(None);
         }
         // Taken as seen whatever is in it, so that a file that cannot be used is complained of once.
         *seen = stamp;
         drop(seen);
+        if stamp.is_none() {
+            return Err(self.gone());
+        }
         self.read()
+    }
+
+    /// A process that holds the keys goes on with them, but no later one can.
+    fn gone(&self) -> Error {
+        let why = "the keyring's file is gone; put it back from a copy before the container is stopped, or nothing sealed here can be opened again";
+        self.named(Error::not_found(why))
     }
 
     fn write(&self, ring: &Keyring) -> Result<()> {
@@ -111,7 +120,7 @@ impl KeyFile {
 
     fn stamp(&self) -> Option<Stamp> {
         let found = std::fs::metadata(&self.path).ok()?;
-        Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
+        Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec(), found.mode()))
     }
 
     fn lock(&self) -> Result<LockGuard> {
@@ -180,5 +189,25 @@ mod tests {
         assert!(other.changed().unwrap().is_none(), "a change that failed is none");
         let _held = one.lock().unwrap();
         assert_eq!(other.change(|ring| ring.add(&rng)).unwrap_err().kind(), Kind::Unavailable);
+    }
+
+    #[test]
+    fn a_file_that_vanishes_or_is_laid_open_is_complained_of_once() {
+        let (folder, rng) = (tempfile::tempdir().unwrap(), SeededRng::new(4));
+        let file = KeyFile::at(folder.path().join("keys.toml"));
+        file.load_or_make(&rng, false).unwrap();
+        let mode = |mode| std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o644);
+        assert!(file.changed().unwrap_err().to_string().contains("chmod 600"));
+        assert!(file.changed().unwrap().is_none());
+        mode(0o600);
+        assert!(file.changed().unwrap().is_some());
+        let aside = folder.path().join("aside");
+        std::fs::rename(file.path(), &aside).unwrap();
+        assert!(file.changed().unwrap_err().to_string().contains("before the container is stopped"));
+        assert!(file.changed().unwrap().is_none());
+        assert!(file.change(|ring| ring.add(&rng)).unwrap_err().to_string().contains("put it back"));
+        std::fs::rename(&aside, file.path()).unwrap();
+        assert!(file.changed().unwrap().is_some());
     }
 }

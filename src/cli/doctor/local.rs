@@ -45,7 +45,7 @@ impl Places {
 /// Looks at everything; `pid` is that of a container that runs here.
 pub(super) fn look(places: &Places, pid: Option<u64>, findings: &mut Vec<Finding>) {
     findings.push(folder(&places.data));
-    findings.push(keyring(&places.keys, places.data.join(STORE_FILE).exists()));
+    findings.push(keyring(&places.keys, places.data.join(STORE_FILE).exists(), pid.is_some()));
     findings.push(space(&places.data));
     findings.push(open_files(places.requests_max, pid));
     findings.push(clock(&places.data));
@@ -101,7 +101,7 @@ fn writable(folder: &Path) -> io::Result<()> {
     fs::remove_file(&probe)
 }
 
-fn keyring(path: &Path, lived: bool) -> Finding {
+fn keyring(path: &Path, lived: bool, runs: bool) -> Finding {
     const CHECK: &str = "keyring";
     let shown = path.display();
     let there = match fs::metadata(path) {
@@ -110,7 +110,11 @@ fn keyring(path: &Path, lived: bool) -> Finding {
             return Finding::bad(
                 CHECK,
                 format!("{shown} is missing, but a store is there that needs it"),
-                "put the file back from a copy, or name it with --keys",
+                match runs {
+                    // It still has the keys in memory; the next start does not.
+                    true => "put the file back from a copy; do not stop this container before the file is back",
+                    false => "put the file back from a copy, or name it with --keys",
+                },
             );
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -212,15 +216,16 @@ mod tests {
     fn a_keyring_is_private_whole_and_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys.toml");
-        assert_eq!(keyring(&path, false).verdict, Verdict::Good);
-        assert_eq!(keyring(&path, true).verdict, Verdict::Bad);
+        assert_eq!(keyring(&path, false, false).verdict, Verdict::Good);
+        assert_eq!(keyring(&path, true, false).verdict, Verdict::Bad);
+        assert!(keyring(&path, true, true).text().contains("do not stop this container before the file is back"));
         fs::write(&path, Keyring::generate(&SystemRng).render().as_bytes()).unwrap();
         set_mode(&path, 0o640);
-        assert!(keyring(&path, true).text().contains("chmod 600"));
+        assert!(keyring(&path, true, false).text().contains("chmod 600"));
         set_mode(&path, 0o600);
-        assert_eq!(keyring(&path, true).verdict, Verdict::Good);
+        assert_eq!(keyring(&path, true, false).verdict, Verdict::Good);
         fs::write(&path, "nonsense").unwrap();
-        assert_eq!(keyring(&path, true).verdict, Verdict::Bad);
+        assert_eq!(keyring(&path, true, false).verdict, Verdict::Bad);
     }
 
     #[test]

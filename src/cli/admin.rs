@@ -7,6 +7,7 @@ use super::out;
 use super::table::{self, Cell, Column};
 use super::target::Target;
 use crate::client::Client;
+use crate::control::bytes as size;
 use crate::error::{Error, Result};
 
 /// `admin …`.
@@ -14,7 +15,7 @@ use crate::error::{Error, Result};
 #[command(after_help = "Examples:
   meshstore admin tiers
   meshstore admin objects ram meteo/2024-
-  meshstore admin evict --collection meteo --bytes 67108864
+  meshstore admin evict --collection meteo --bytes 64MiB
   meshstore admin scrub
   meshstore admin drain --json")]
 pub struct Admin {
@@ -82,8 +83,8 @@ struct Evict {
     /// Only entries of this collection.
     #[arg(long)]
     collection: Option<String>,
-    /// Stop once so many bytes are free; without it all entries go.
-    #[arg(long)]
+    /// Stop once so many bytes are free, such as 64MiB; without it all entries go.
+    #[arg(long, value_parser = size)]
     bytes: Option<u64>,
     /// The level: ram or disk.
     #[arg(long, default_value = "ram")]
@@ -182,7 +183,9 @@ impl Admin {
             Task::Scrub(Scrub { show }) => self.scrub(client, !show).await,
             Task::Drain => {
                 let told = client.admin_do("drain", &json!({})).await?;
-                self.tell(&told, |count, bytes| format!("drained: {count} objects ({bytes}) were written out"))
+                self.tell(&told, |count, bytes| {
+                    format!("drained: {} ({bytes}) written out", out::count(count, "object", "objects"))
+                })
             }
         }
     }
@@ -233,7 +236,7 @@ impl Admin {
             None => out::line("no round is under way")?,
         }
         table::print(&ROUNDS, items(&told, "history")?)?;
-        out::line(&format!("{} copies in quarantine", number("quarantined")))?;
+        out::line(&format!("{} in quarantine", out::count(number("quarantined"), "copy", "copies")))?;
         table::print(&QUARANTINE, items(&told, "quarantine")?)
     }
 

@@ -47,6 +47,11 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
+/// A number and what it counts.
+pub(super) fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// A size for people, three digits or so.
 pub(super) fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()

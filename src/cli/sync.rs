@@ -81,11 +81,12 @@ impl Scope {
             return out::json(&paid);
         }
         let (sent, owed) = (paid.sent, paid.owed);
+        let count = |number| out::count(number, "object", "objects");
         out::line(&format!(
-            "{} objects ({}) sent; {} are still owed",
-            sent.objects,
+            "{} ({}) sent; {} still owed",
+            count(sent.objects),
             out::size(sent.bytes),
-            owed.objects
+            count(owed.objects)
         ))
     }
 }

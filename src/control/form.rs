@@ -107,7 +107,7 @@ pub const FIELDS: [Field; 14] = [
     Field {
         name: "visibility",
         takes: "\"all\" or a list of sites",
-        help: "which sites may see it",
+        help: "which sites may see it (kept, but does nothing yet)",
         read: |policy, value| put(&mut policy.visibility, visibility(value)),
         show: |policy| match &policy.visibility {
             Visibility::All => "all".into(),
@@ -129,7 +129,7 @@ pub const FIELDS: [Field; 14] = [
     Field {
         name: "home_site",
         takes: "a site, or null: each site decides for itself",
-        help: "the site that decides conditional requests for the whole mesh",
+        help: "the site that decides conditional requests for the whole mesh (kept, but does nothing yet)",
         read: |policy, value| put(&mut policy.home_site, optional(value, parsed::<Name>)),
         show: |policy| policy.home_site.as_ref().map(Name::to_string).into(),
     },
@@ -190,6 +190,11 @@ fn misfits(policy: &CollectionPolicy) -> Vec<String> {
 pub fn time(text: &str) -> Result<u64> {
     seconds(&json!(text), 1)
         .map_err(|why| Error::invalid(format!("a time {why}; write seconds, or a time such as 90s, 15m, 12h or 7d")))
+}
+
+/// The bytes of a size as fields take it: a number, or one with a unit such as `1GiB`.
+pub fn bytes(text: &str) -> Result<u64> {
+    size(&json!(text)).map_err(|why| Error::invalid(format!("a size {why}; write bytes, or a size such as 64MiB")))
 }
 
 fn put<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {

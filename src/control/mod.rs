@@ -7,6 +7,6 @@ mod keyfile;
 mod tokens;
 
 pub use collections::{Collection, Collections};
-pub use form::{FIELDS, Field, from_json, time, to_json};
+pub use form::{FIELDS, Field, bytes, from_json, time, to_json};
 pub use keyfile::KeyFile;
 pub use tokens::{NewToken, Secret, Tokens};

@@ -336,3 +336,14 @@ fn owed_work_is_asked_for_in_words_that_make_sense() {
     let body = br#"{"level":"cloud"}"#;
     process.request("POST", "/v1/admin/evict", &[], body).expect_problem(400, "invalid");
 }
+
+#[test]
+fn sizes_at_the_command_line_take_units() {
+    let process = Process::start(&[]);
+    process.put("units/a", b"good").expect(201);
+    let said = process.cli(&["sync", "flush"], b"");
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.status.success() && text.contains("1 object (") && text.contains("0 objects still owed"), "{text}");
+    assert!(process.cli(&["admin", "evict", "--bytes", "1GiB"], b"").status.success());
+    assert!(!process.cli(&["admin", "evict", "--bytes", "1 sack"], b"").status.success());
+}

@@ -112,7 +112,7 @@ fn a_damaged_frame_is_found_put_aside_reported_and_healed() {
     }
     let said = process.cli(&["admin", "scrub", "--show"], b"");
     let said = String::from_utf8(said.stdout).unwrap();
-    assert!(said.contains("scrub/large") && said.contains("1 copies in quarantine"), "{said}");
+    assert!(said.contains("scrub/large") && said.contains("1 copy in quarantine"), "{said}");
 
     let objects = |process: &Process| {
         let told = String::from_utf8(process.cli(&["doctor"], b"").stdout).unwrap();

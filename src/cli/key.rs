@@ -16,7 +16,7 @@ use super::here::Here;
 use super::table::{self, Cell, Column};
 use super::{Remote, files, out};
 use crate::client::Client;
-use crate::control::KeyFile;
+use crate::control::{Imported, KeyFile};
 use crate::error::{Error, Result};
 use crate::limits::KEYS_FILE_BYTES_MAX;
 use crate::model::KeyId;
@@ -126,7 +126,9 @@ impl KeyCommand {
                     return out::json(&told);
                 }
                 let made = told.get("keys").and_then(Value::as_array).and_then(|keys| keys.last()?.get("id")?.as_str());
-                out::line(made.ok_or_else(|| Error::internal("the container made a key and did not tell its id"))?)
+                out::line(made.ok_or_else(|| Error::internal("the container made a key and did not tell its id"))?)?;
+                tell_of_exports();
+                Ok(())
             }
             KeyCommand::Rotate(rotate) => rotate.run(&remote.client()?).await,
             KeyCommand::Export(export) => export.run(),
@@ -135,24 +137,38 @@ impl KeyCommand {
     }
 }
 
+/// Not on stdout, where a script looks for the id.
+fn tell_of_exports() {
+    eprintln!("an export made before does not hold the new key; make another one with `meshstore key export`");
+}
+
 fn show(told: &Value, json: bool) -> Result<()> {
     if json {
         return out::json(told);
     }
     table::print(&COLUMNS, told.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default())?;
-    let Some(rewrap) = told.get("rewrap").filter(|rewrap| !rewrap.is_null()) else { return Ok(()) };
+    // That of a key before is history: the one of the active key has not begun yet.
+    let current = |rewrap: &&Value| rewrap.get("key").and_then(Value::as_str) == active(told).as_deref();
+    let Some(rewrap) = told.get("rewrap").filter(|rewrap| !rewrap.is_null()).filter(current) else { return Ok(()) };
     let text = |name: &str| rewrap.get(name).and_then(Value::as_str).unwrap_or("?");
     let number = |name: &str| rewrap.get(name).and_then(Value::as_u64).unwrap_or_default();
     let (done, failed, key) = (number("rewrapped"), number("failed"), text("key"));
     out::line(&if is_running(told) {
         format!("data keys are being wrapped anew by {key}: {done} so far")
     } else {
-        format!("{done} data keys were wrapped anew by {key}, until {}", text("ended"))
+        let done = out::count(done, "data key was", "data keys were");
+        format!("{done} wrapped anew by {key}, until {}", text("ended"))
     })?;
     if failed > 0 {
         out::line(&format!("{failed} could not be, the last one: {}", text("last_error")))?;
     }
     Ok(())
+}
+
+fn active(told: &Value) -> Option<String> {
+    let keys = told.get("keys").and_then(Value::as_array)?;
+    let active = keys.iter().find(|key| key.get("state").and_then(Value::as_str) == Some("active"))?;
+    Some(active.get("id")?.as_str()?.to_owned())
 }
 
 fn is_running(told: &Value) -> bool {
@@ -163,13 +179,18 @@ impl Rotate {
     async fn run(&self, client: &Client) -> Result<()> {
         let to = self.to.as_deref().map(str::parse::<KeyId>).transpose()?;
         let asked = to.map_or_else(|| json!({}), |to| json!({ "to": to.to_string() }));
-        let mut told = client.admin_do("keys/rotate", &asked).await?;
-        if self.wait {
-            let active = |told: &Value| {
-                let keys = told.get("keys").and_then(Value::as_array)?;
-                let active = keys.iter().find(|key| key.get("state").and_then(Value::as_str) == Some("active"))?;
-                Some(active.get("id")?.as_str()?.to_owned())
-            };
+        let before = client.admin("keys").await?;
+        let already = to.map(|to| to.to_string()).filter(|to| active(&before).as_ref() == Some(to));
+        let mut told = match &already {
+            Some(key) => {
+                eprintln!("{key} is the active key already; nothing was changed");
+                before
+            }
+            None => client.admin_do("keys/rotate", &asked).await?,
+        };
+        // A lone key that was active already wraps everything, and there never was a rewrap to wait for.
+        let begun = already.is_none() || told.get("rewrap").is_some_and(|rewrap| !rewrap.is_null());
+        if self.wait && begun {
             let wanted = active(&told);
             // The rewrap of this key may not have begun yet, and somebody may rotate again meanwhile.
             while active(&told) == wanted
@@ -179,7 +200,11 @@ impl Rotate {
                 told = client.admin("keys").await?;
             }
         }
-        show(&told, self.json)
+        show(&told, self.json)?;
+        if to.is_none() && !self.json {
+            tell_of_exports();
+        }
+        Ok(())
     }
 }
 
@@ -201,7 +226,8 @@ impl Export {
             }
             _ => files::failed("write the export", &self.file, error),
         })?;
-        out::line(&format!("{} keys; keep the passphrase apart from the file", ring.ids().len()))
+        let keys = out::count(ring.ids().len() as u64, "key", "keys");
+        out::line(&format!("{keys}; keep the passphrase apart from the file"))
     }
 }
 
@@ -212,8 +238,14 @@ impl Import {
         let passphrase = passphrase(self.passphrase_file.as_deref(), false)?;
         let ring = nfr::import(&text, &passphrase).map_err(|error| error.with("path", self.file.display()))?;
         let (all, file) = (ring.ids().len(), KeyFile::at(self.here.config()?.keys.file));
-        let new = file.import(ring)?;
-        out::line(&format!("{new} of {all} keys are new in {}", file.path().display()))
+        let Imported { new, active, exported } = file.import(ring)?;
+        out::line(&format!("{new} of {all} keys are new in {}; the active key is {active}", file.path().display()))?;
+        if exported == active {
+            return Ok(());
+        }
+        out::line(&format!(
+            "the export's active key is {exported}; `meshstore key rotate --to {exported}` takes it up again"
+        ))
     }
 }
 

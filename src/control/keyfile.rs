@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::limits::KEYS_FILE_BYTES_MAX;
-use crate::model::Rng;
+use crate::model::{KeyId, Rng};
 use crate::nfr::Keyring;
 use crate::private;
 use crate::store::{LockGuard, RealFs, io_error};
@@ -21,6 +21,17 @@ pub struct KeyFile {
     path: PathBuf,
     /// What the file was when it was last read.
     seen: Mutex<Option<Stamp>>,
+}
+
+/// What became of an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Keys that were not here before.
+    pub new: usize,
+    /// The key that wraps.
+    pub active: KeyId,
+    /// The one that wrapped where the export was made.
+    pub exported: KeyId,
 }
 
 /// What differs once a file was written anew, or may be read by others.
@@ -75,19 +86,19 @@ impl KeyFile {
         Ok((ring, done))
     }
 
-    /// Takes in the keys of another ring, or the ring itself where there is none yet. Returns how many
-    /// are new.
-    pub fn import(&self, other: Keyring) -> Result<usize> {
+    /// Takes in the keys of another ring, or the ring itself where there is none yet. The active key stays.
+    pub fn import(&self, other: Keyring) -> Result<Imported> {
         let _lock = self.lock()?;
+        let exported = other.active();
         let Some(mut ring) = self.read()? else {
             self.write(&other)?;
-            return Ok(other.ids().len());
+            return Ok(Imported { new: other.ids().len(), active: exported, exported });
         };
         let new = ring.merge(other).map_err(|error| self.named(error))?;
         if new > 0 {
             self.write(&ring)?;
         }
-        Ok(new)
+        Ok(Imported { new, active: ring.active(), exported })
     }
 
     /// The keyring, if its file changed since it was last read. That it is gone, or cannot be used, is said once.

@@ -8,5 +8,5 @@ mod tokens;
 
 pub use collections::{Collection, Collections};
 pub use form::{FIELDS, Field, bytes, from_json, time, to_json};
-pub use keyfile::KeyFile;
+pub use keyfile::{Imported, KeyFile};
 pub use tokens::{NewToken, Secret, Tokens};

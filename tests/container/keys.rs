@@ -180,9 +180,17 @@ fn a_key_is_made_shared_out_and_then_used() {
     let said = process.cli(&["key", "rotate", "--to", &made, "--wait"], b"");
     let text = String::from_utf8(said.stdout).unwrap();
     assert!(said.status.success() && text.contains(&format!("{made}  active")), "{text}");
-    assert!(text.contains(&format!("1 data keys were wrapped anew by {made}")), "{text}");
+    assert!(text.contains(&format!("1 data key was wrapped anew by {made}")), "{text}");
+    let said = process.cli(&["key", "rotate", "--to", &made, "--wait"], b"");
+    assert!(said.status.success() && String::from_utf8_lossy(&said.stderr).contains("active key already"), "{said:?}");
+    // The next rotation does not show what the one before wrapped as its own.
+    let said = process.cli(&["key", "rotate"], b"");
+    let (text, hint) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert!(!text.contains(&format!("anew by {made}")), "{text}");
+    assert!(hint.contains("an export made before"), "{hint}");
+    process.cli(&["key", "rotate", "--to", &made, "--wait"], b"");
     let listed = process.cli(&["key", "ls", "--json"], b"");
-    assert_eq!(serde_json::from_slice::<Value>(&listed.stdout).unwrap()["keys"].as_array().unwrap().len(), 2);
+    assert_eq!(serde_json::from_slice::<Value>(&listed.stdout).unwrap()["keys"].as_array().unwrap().len(), 3);
     let audit = process.request("GET", "/v1/admin/audit", &[], b"").expect(200).text();
     assert!(audit.contains("/v1/admin/keys/rotate") && audit.contains(&format!("active {made}")), "{audit}");
 }
@@ -256,7 +264,7 @@ fn a_lost_keyring_comes_back_from_its_export() {
         )
     };
     let (code, text) = run(&process, &["key", "export", "backup.keys"]);
-    assert!(code == 0 && text.contains("1 keys"), "{text}");
+    assert!(code == 0 && text.contains("1 key;"), "{text}");
     let (code, text) = run(&process, &["key", "export", "backup.keys"]);
     assert!(code == 14 && text.contains("there already"), "{code} {text}");
     let (code, text) = run(&process, &["key", "export", "-"]);
@@ -264,6 +272,14 @@ fn a_lost_keyring_comes_back_from_its_export() {
     // While it runs the import changes nothing; what is not known yet is taken over.
     let (code, text) = run(&process, &["key", "import", "backup.keys"]);
     assert!(code == 0 && text.contains("0 of 1 keys are new"), "{text}");
+
+    // An older export onto a ring that went on: the newer key stays the active one.
+    let first = active(&crate::keys::keys(&process));
+    let second = rotate(&process);
+    let (code, text) = run(&process, &["key", "import", "backup.keys"]);
+    assert!(code == 0 && text.contains(&format!("the active key is {second}")), "{text}");
+    assert!(text.contains(&format!("meshstore key rotate --to {first}")), "{text}");
+    process.cli(&["key", "rotate", "--to", &first, "--wait"], b"");
 
     fs::remove_file(&path).unwrap();
     process.terminate();

@@ -63,7 +63,22 @@ fn certified(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>> {
     let key = PrivateKeyDer::from_pem_slice(key)
         .map_err(|_| Error::invalid("the key's file holds no private key in PEM; name the key's file"))?;
     let certified = CertifiedKey::from_der(chain, key, &engine::default_provider());
-    certified.map(Arc::new).map_err(|error| {
+    let certified = certified.map_err(|error| {
         Error::invalid("the certificate and the key cannot be used together; name files of one pair").because(error)
-    })
+    })?;
+    if certified.cert.first().is_some_and(|own| is_authority(own)) {
+        tracing::warn!(
+            "the door's own certificate is that of an authority (CA:TRUE), which clients refuse; make one with `openssl req -x509 … -addext basicConstraints=critical,CA:FALSE`"
+        );
+    }
+    Ok(Arc::new(certified))
+}
+
+/// Whether a certificate says of itself that it is an authority's: its basic constraints begin with TRUE.
+fn is_authority(certificate: &[u8]) -> bool {
+    const BASIC_CONSTRAINTS: [u8; 5] = [0x06, 0x03, 0x55, 0x1d, 0x13];
+    const CRITICAL: [u8; 3] = [0x01, 0x01, 0xff];
+    let at = certificate.windows(BASIC_CONSTRAINTS.len()).position(|window| window == BASIC_CONSTRAINTS);
+    let rest = at.and_then(|at| certificate.get(at + BASIC_CONSTRAINTS.len()..)).unwrap_or_default();
+    matches!(rest.strip_prefix(&CRITICAL).unwrap_or(rest), [0x04, _, 0x30, _, 0x01, 0x01, 0xff, ..])
 }

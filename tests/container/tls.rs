@@ -208,3 +208,19 @@ fn files_that_are_no_pair_or_not_private_are_refused_by_name() {
     let alone = Process::refused(&["--set", &format!("tls.cert={}", cert.display())], &[]);
     assert!(alone.stderr.contains("tls.key"), "{alone:?}");
 }
+
+#[test]
+fn a_self_signed_certificate_works_unless_it_is_an_authoritys() {
+    let authority = Authority::new();
+    let own = ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"];
+    authority.openssl("own", &own);
+    let (cert, key) = (authority.path("own.pem"), authority.path("own.key"));
+    let good = start(&cert, &key);
+    let said = cli(&good, Some(&cert), &["push", key.to_str().unwrap(), "tls/a"]);
+    assert!(said.status.success(), "{said:?}");
+    assert!(!good.said().contains("CA:TRUE"), "{}", good.said());
+    let said = cli(&good, None, &["doctor"]);
+    assert!(String::from_utf8_lossy(&said.stdout).contains("basicConstraints=critical,CA:FALSE"), "{said:?}");
+    let bad = start(&authority.ca(), &authority.path("authority.key"));
+    assert!(bad.said().contains("CA:TRUE"), "{}", bad.said());
+}

@@ -33,7 +33,12 @@ pub(super) async fn look(remote: &Remote, named: bool, findings: &mut Vec<Findin
     let client = match reach(remote).await {
         Ok(client) => client,
         Err(error) => {
-            let remedy = "start one with `meshstore serve`, or name it with --url or MESHSTORE_URL";
+            let remedy = match remote.url.starts_with("https:") {
+                true => {
+                    "start one with `meshstore serve`, or name it with --url or MESHSTORE_URL; where its certificate is not trusted, name its authority's with --ca, and make a self-signed one with `openssl req -x509 … -addext basicConstraints=critical,CA:FALSE`"
+                }
+                false => "start one with `meshstore serve`, or name it with --url or MESHSTORE_URL",
+            };
             let detail = format!("none answers at {}: {}", remote.url, error.message());
             findings.push(if named {
                 Finding::bad(CHECK, detail, remedy)
@@ -192,6 +197,7 @@ fn budget(told: &Value) -> Finding {
     )
 }
 
+/// An old version that is damaged keeps nobody from the object: it goes when its retention ends.
 fn damage(told: &Value) -> Finding {
     const CHECK: &str = "objects";
     let all = number(told, "quarantined").unwrap_or_default();
@@ -231,5 +237,4 @@ mod tests {
         assert!(poor.verdict == Verdict::Poor && poor.text().contains("1 failed"), "{}", poor.text());
         assert_eq!(told(2, &[false]).verdict, Verdict::Poor, "who is not named may be the newest");
     }
-/// An old version that is damaged keeps nobody from the object: it goes when its retention ends.
 }

@@ -8,9 +8,9 @@ use futures_util::future::BoxFuture;
 
 use crate::config::Config;
 use crate::control::{NewToken, Secret, Tokens};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::gateway::Authority;
-use crate::model::{Clock, Rng, SystemClock, TokenId, TokenRecord};
+use crate::model::{Clock, Permission, Rng, SystemClock, TokenId, TokenRecord};
 use crate::nfr::SystemRng;
 use crate::private;
 use crate::store::Batch;
@@ -101,7 +101,19 @@ impl Inner {
 
     fn revoke(&self, id: TokenId) -> Result<()> {
         let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        self.keep(&[self.tokens.draft_revoked(id)?])
+        let revoked = self.tokens.draft_revoked(id)?;
+        if self.required && self.is_last_admin(id) {
+            let why = "this is the last token with the scope admin, and without one nobody can make others; make another one first with `meshstore token create --scope admin`, or remove the file root.token and start the container anew, which makes a new root token and ends the old one";
+            return Err(Error::new(Kind::PreconditionFailed, why).with("id", id));
+        }
+        self.keep(&[revoked])
+    }
+
+    fn is_last_admin(&self, id: TokenId) -> bool {
+        let now = self.clock.now_ms();
+        let mut admins = self.tokens.list();
+        admins.retain(|token| token.is_live(now) && token.allows(Permission::Admin, None));
+        matches!(admins.as_slice(), [last] if last.id == id)
     }
 }
 

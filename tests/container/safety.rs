@@ -106,6 +106,21 @@ fn a_root_token_makes_others_and_each_reaches_as_far_as_its_scopes() {
 }
 
 #[test]
+fn the_last_token_that_may_make_others_is_not_revoked() {
+    let process = closed();
+    let root = root_token(&process);
+    let id = root.split('_').nth(1).unwrap();
+    create(&process, &root, &json!({"subject": "ada", "scopes": ["read"]})).expect(201);
+    let said = cli(&process, &[("MESHSTORE_TOKEN", &root)], &["token", "revoke", id]);
+    let text = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.status.code() == Some(15) && text.contains("root.token"), "{text}");
+    let other = create(&process, &root, &json!({"subject": "eve", "scopes": ["admin"]})).expect(201).json();
+    printed(&cli(&process, &[("MESHSTORE_TOKEN", &root)], &["token", "revoke", id]));
+    with(&process, &root, "GET", "/v1/admin/tokens", b"").expect_problem(401, "unauthorised");
+    with(&process, other["token"].as_str().unwrap(), "GET", "/v1/admin/tokens", b"").expect(200);
+}
+
+#[test]
 fn a_revoked_token_ends_at_once_and_stays_ended_after_a_restart() {
     let mut process = closed();
     let root = root_token(&process);

@@ -258,6 +258,7 @@ impl Handle {
 
     /// Lets entries of level 1 go, as far as the rules allow.
     pub async fn release(&self, release: Release, deadline: Duration) -> Result<Released> {
+        self.check_known(&release.which)?;
         within(deadline, "level 1 could not be emptied in time; it goes on", self.0.crew.memory.ask(release)).await
     }
 

@@ -34,11 +34,26 @@ pub struct OwedPage {
 }
 
 impl Handle {
+    /// Refuses a question about a collection that is not there: a slip must not look like nothing to do.
+    pub(super) fn check_known(&self, which: &Which) -> Result<()> {
+        let name = match which {
+            Which::Object(address) => address.collection(),
+            Which::Collection(name) => name.as_str(),
+            Which::Any => return Ok(()),
+        };
+        match self.0.crew.collections.get(name) {
+            Ok(None) => Err(Error::not_found("there is no such collection").with("collection", name)),
+            // What a damaged policy asks for is of no interest here.
+            Ok(Some(_)) | Err(_) => Ok(()),
+        }
+    }
+
     /// A page of what the cloud is still to get.
     pub async fn owed(&self, OwedQuery { which, after, limit }: OwedQuery) -> Result<OwedPage> {
         if !(1..=LIST_LIMIT_MAX).contains(&limit) {
             return Err(Error::invalid("a page holds 1 to 1000 entries").with("limit", limit));
         }
+        self.check_known(&which)?;
         let keeper = Arc::clone(&self.0.crew.keeper);
         blocking(move || {
             // One object owes one thing at most: its newest version.
@@ -56,6 +71,7 @@ impl Handle {
 
     /// Pays what is owed now. Answers with what the cloud got, and what is still owed.
     pub async fn flush(&self, which: Which, deadline: Duration) -> Result<(Usage, Usage)> {
+        self.check_known(&which)?;
         let flush = self.0.crew.sync.ask(Flush(which));
         let paid = within(deadline, "not all could be sent in time; it stays owed", flush).await?;
         Ok((paid, self.0.crew.keeper.holding().owed))
@@ -63,6 +79,7 @@ impl Handle {
 
     /// Lets the disk go of objects, once the cloud has them.
     pub async fn evict_disk(&self, which: Which, bytes: Option<u64>, deadline: Duration) -> Result<Usage> {
+        self.check_known(&which)?;
         let evict = self.0.crew.sync.ask(EvictDisk { which, bytes });
         within(deadline, "the disk could not be emptied in time; it goes on", evict).await
     }

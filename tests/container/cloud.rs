@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Process, object};
+use crate::harness::{Process, body_of, object};
 
 #[test]
 fn the_cloud_is_a_folder_that_is_made_at_the_start() {
@@ -346,4 +346,38 @@ fn sizes_at_the_command_line_take_units() {
     assert!(said.status.success() && text.contains("1 object (") && text.contains("0 objects still owed"), "{text}");
     assert!(process.cli(&["admin", "evict", "--bytes", "1GiB"], b"").status.success());
     assert!(!process.cli(&["admin", "evict", "--bytes", "1 sack"], b"").status.success());
+}
+
+#[test]
+fn what_cannot_be_sent_is_named_each_time_and_so_is_an_unknown_collection() {
+    let mut process = Process::start(&[]);
+    process.put("damaged/a", &body_of("damaged/a", 1, 300_000)).expect(201);
+    process.terminate();
+    for frame in files_below(&process.data().join("frames")) {
+        fs::remove_file(frame).unwrap();
+    }
+    process.restart();
+    process.put("damaged/b", b"good").expect(201);
+    // The first time something else is sent; after that the bad one is passed over for a while.
+    for _ in 0..3 {
+        let said = process.cli(&["sync", "flush"], b"");
+        let text = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(
+            said.status.code() == Some(21) && text.contains("damaged/a") && text.contains("push it again"),
+            "{text}"
+        );
+    }
+    process.put("damaged/a", b"again").expect(200);
+    let said = process.cli(&["sync", "flush"], b"");
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.status.success() && text.contains("1 object (") && text.contains("0 objects still owed"), "{text}");
+    for args in [
+        &["sync", "flush", "nope"][..],
+        &["sync", "flush", "nope/key"],
+        &["sync", "status", "nope"],
+        &["admin", "evict", "--collection", "nope"],
+        &["admin", "evict", "--collection", "nope", "--level", "disk"],
+    ] {
+        assert_eq!(process.cli(args, b"").status.code(), Some(13), "{args:?}");
+    }
 }

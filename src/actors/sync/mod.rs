@@ -11,6 +11,7 @@ mod release;
 mod rewrap;
 mod upload;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
@@ -19,12 +20,14 @@ use pauses::Pauses;
 pub use release::Recent;
 pub use rewrap::TakeRewrapped;
 
+use super::cpu::blocking;
 use super::release::Which;
 use super::runtime::{Answer, Ask, Serves};
 use super::telling::Teller;
 use crate::error::{Error, Result};
 use crate::limits::{DISK_HIGH_PERCENT, DISK_LOW_PERCENT, OWED_HIGH_PERCENT, OWED_LOW_PERCENT};
-use crate::model::{Address, Usage};
+use crate::model::{Address, Usage, Version};
+use crate::store::Owed;
 use crate::tiers::{CloudTier, Keeper};
 
 /// The actor.
@@ -109,10 +112,31 @@ impl SyncActor {
             let mut turn = self.turn.lock().await;
             let round = self.upload_round(cloud, &mut turn, which, last).await?;
             if round.objects == 0 {
-                return Ok(paid);
+                return self.left_alone(&turn, which, last).await.map(|()| paid);
             }
             paid = paid.plus(round);
         }
+    }
+
+    /// Fails with the reason where something stays owed because it failed lately: rounds pass it over for a
+    /// while, and whoever asked for it to be sent must hear of it.
+    async fn left_alone(&self, turn: &Turn, which: &Which, until: Option<Version>) -> Result<()> {
+        let mut reasons = turn.pauses.reasons(self.keeper.now_ms());
+        if reasons.is_empty() {
+            return Ok(());
+        }
+        let (keeper, which, failed): (_, _, HashSet<Version>) =
+            (Arc::clone(&self.keeper), which.clone(), reasons.keys().copied().collect());
+        let still_owed = blocking(move || {
+            let wanted = |version: Version, owed: &Owed| {
+                until.is_none_or(|until| version <= until) && which.fits(&owed.address) && failed.contains(&version)
+            };
+            keeper.disk().store().owed_page(None, 1, &wanted)
+        });
+        let Some((version, owed)) = still_owed.await?.pop() else { return Ok(()) };
+        let Some(why) = reasons.remove(&version) else { return Ok(()) };
+        let named = why.context("address").is_some();
+        Err(if named { why } else { why.with("address", owed.address) })
     }
 
     async fn free(&self, bytes: u64) -> Result<()> {

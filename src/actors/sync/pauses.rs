@@ -11,8 +11,8 @@ use crate::model::Version;
 pub(super) struct Pauses {
     /// The last pause and its end.
     all: Option<(u64, u64)>,
-    /// Versions that cannot be sent although the cloud answers, as when their bytes are damaged.
-    versions: HashMap<Version, u64>,
+    /// Versions that cannot be sent although the cloud answers, as when their bytes are damaged, and why.
+    versions: HashMap<Version, (u64, Option<Error>)>,
 }
 
 impl Pauses {
@@ -23,7 +23,7 @@ impl Pauses {
 
     /// The versions that are left alone for now.
     pub(super) fn waiting(&self, now_ms: u64) -> HashSet<Version> {
-        self.versions.iter().filter(|(_, until)| now_ms < **until).map(|(version, _)| *version).collect()
+        self.versions.iter().filter(|(_, (until, _))| now_ms < *until).map(|(version, _)| *version).collect()
     }
 
     /// The cloud answered.
@@ -49,14 +49,24 @@ impl Pauses {
             return;
         }
         tracing::error!(%version, %error, "an object cannot be brought to the cloud; it is tried again later");
-        self.skip(now_ms, version);
+        self.leave(now_ms, version, Some(error.duplicate()));
+    }
+
+    /// Why each of these versions cannot be sent that is left alone for now.
+    pub(super) fn reasons(&self, now_ms: u64) -> HashMap<Version, Error> {
+        let waiting = self.versions.iter().filter(|(_, (until, _))| now_ms < *until);
+        waiting.filter_map(|(version, (_, why))| Some((*version, why.as_ref()?.duplicate()))).collect()
     }
 
     /// This version is left alone for a while.
     pub(super) fn skip(&mut self, now_ms: u64, version: Version) {
+        self.leave(now_ms, version, None);
+    }
+
+    fn leave(&mut self, now_ms: u64, version: Version, why: Option<Error>) {
         if self.versions.len() >= SYNC_SKIPPED_MAX {
-            self.versions.retain(|_, until| now_ms < *until);
+            self.versions.retain(|_, (until, _)| now_ms < *until);
         }
-        self.versions.insert(version, now_ms + SYNC_PAUSE_LONGEST_MS);
+        self.versions.insert(version, (now_ms + SYNC_PAUSE_LONGEST_MS, why));
     }
 }

@@ -250,3 +250,16 @@ fn a_folder_of_small_files_is_pushed_in_batches() {
     assert_eq!(refused.status.code(), Some(16), "{}", String::from_utf8_lossy(&refused.stderr));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("cli/new"));
 }
+
+#[test]
+fn the_example_of_the_documentation_works_as_typed() {
+    let text = include_str!("../../docs/batch.md");
+    let (_, typed) = text.split_once("```sh\n").unwrap();
+    let (command, rest) = typed.split_once(" |\n").unwrap();
+    assert!(rest.contains(KIND), "{rest}");
+    let printed = std::process::Command::new("sh").args(["-c", command]).output().unwrap();
+    assert!(printed.status.success(), "{printed:?}");
+    let process = Process::start(&[]);
+    assert_eq!(statuses(&answers(send(&process, &printed.stdout))), [201, 404]);
+    assert_eq!(process.get("meteo/a.csv").expect(200).body, b"hello");
+}

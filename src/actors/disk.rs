@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use tokio::sync::oneshot;
 
 use super::cpu::blocking;
-use super::runtime::{Answer, Ask, Serves};
+use super::runtime::{Answer, Ask, Link, Serves};
 use super::telling::{Teller, Telling};
 use crate::error::{Error, Result};
 use crate::limits::COMMIT_CHANGES_MAX;
@@ -39,10 +39,14 @@ type Queue = mpsc::Sender<(Job, Done)>;
 pub struct CommitQueue(Arc<RwLock<Option<Arc<Queue>>>>);
 
 impl CommitQueue {
-    /// Makes a change durable, together with whoever else asks at the same time.
-    pub async fn commit(&self, job: Job) -> Result<Outcome> {
+    /// Makes a change durable, together with whoever else asks at the same time: at once, or through the
+    /// actor's mailbox while no life of it is on, as right after the start.
+    pub async fn commit(&self, disk: &Link<DiskActor>, job: Job) -> Result<Outcome> {
         let queue = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        persist(queue.as_deref(), job).await
+        match queue {
+            Some(queue) => persist(&queue, job).await,
+            None => disk.ask(Persist(job)).await,
+        }
     }
 
     fn set(&self, queue: Option<Arc<Queue>>) {
@@ -51,9 +55,9 @@ impl CommitQueue {
 }
 
 /// Queues the change at once; what is awaited is its outcome.
-fn persist(queue: Option<&Queue>, job: Job) -> impl Future<Output = Result<Outcome>> + Send + use<> {
+fn persist(queue: &Queue, job: Job) -> impl Future<Output = Result<Outcome>> + Send + use<> {
     let (done, outcome) = oneshot::channel();
-    let queued = queue.is_some_and(|queue| queue.send((job, done)).is_ok());
+    let queued = queue.send((job, done)).is_ok();
     async move {
         let stopped = || Error::unavailable("the commit thread has stopped; try again");
         if !queued {
@@ -153,7 +157,7 @@ fn commit_groups(keeper: &Keeper, teller: &Teller, telemetry: &Telemetry, jobs: 
 
 impl Serves<Persist> for DiskActor {
     fn serve(&mut self, Persist(job): Persist) -> Answer<Outcome> {
-        Answer::later(persist(Some(&self.queue), job))
+        Answer::later(persist(&self.queue, job))
     }
 }
 

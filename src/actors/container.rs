@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::body::Body;
 use super::cpu::blocking;
-use super::disk::{CommitQueue, DiskActor};
+use super::disk::{CommitQueue, DiskActor, Persist, persist};
 use super::eviction::EvictionActor;
 use super::fetch::Fetches;
 use super::handle::Permits;
@@ -58,6 +58,15 @@ impl Crew {
             disk: self.disk.clone(),
             nfr: self.nfr.clone(),
             cloud: self.cloud.clone(),
+        }
+    }
+
+    /// Makes a change durable, together with whoever else asks at the same time: at once, or through the disk
+    /// actor's mailbox while no life of it is on.
+    pub(super) async fn commit(&self, job: Job) -> Result<Outcome> {
+        match self.commits.open() {
+            Some(queue) => persist(&queue, job).await,
+            None => self.disk.ask(Persist(job)).await,
         }
     }
 }
@@ -169,7 +178,7 @@ impl Serves<RemoveObject> for ContainerActor {
         let disk = self.crew.disk.clone();
         Answer::later(async move {
             let job = Job { address, change: Change::Delete { condition }, show: None };
-            match disk.ask(super::disk::Persist(job)).await? {
+            match disk.ask(Persist(job)).await? {
                 Outcome::Deleted(stamp) => Ok(Deleted { gone: stamp.map(|stamp| (stamp.version, stamp.dot)) }),
                 Outcome::Stored { .. } | Outcome::Mended | Outcome::Superseded => {
                     Err(Error::internal("a delete became something else"))

@@ -1,8 +1,8 @@
 //! The disk actor: the one queue through which changes become durable, in groups.
 //!
-//! Owns: the commit queue and its thread, to which pushes go directly. Asked by: container, memory, scrub. Bound: `ACTOR_QUEUE_MAX`;
-//! callers wait. A new life starts a new thread; the keeper lets only one commit run at a time, so the
-//! old one may finish its queue beside it.
+//! Owns: the commit queue and its thread, to which pushes go directly. Asked by: container, memory, scrub.
+//! Bound: `ACTOR_QUEUE_MAX`; callers wait. A new life starts a new thread; the keeper lets only one commit run
+//! at a time, so the old one may finish its queue beside it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use tokio::sync::oneshot;
 
 use super::cpu::blocking;
-use super::runtime::{Answer, Ask, Link, Serves};
+use super::runtime::{Answer, Ask, Serves};
 use super::telling::{Teller, Telling};
 use crate::error::{Error, Result};
 use crate::limits::COMMIT_CHANGES_MAX;
@@ -31,7 +31,7 @@ pub struct DiskActor {
     queue: Arc<Queue>,
 }
 
-type Queue = mpsc::Sender<(Job, Done)>;
+pub(super) type Queue = mpsc::Sender<(Job, Done)>;
 
 /// The way to the commit thread of the life that is on: into the queue without a mailbox before it. What waits
 /// in it is bounded by the requests that may be at work.
@@ -39,14 +39,9 @@ type Queue = mpsc::Sender<(Job, Done)>;
 pub struct CommitQueue(Arc<RwLock<Option<Arc<Queue>>>>);
 
 impl CommitQueue {
-    /// Makes a change durable, together with whoever else asks at the same time: at once, or through the
-    /// actor's mailbox while no life of it is on, as right after the start.
-    pub async fn commit(&self, disk: &Link<DiskActor>, job: Job) -> Result<Outcome> {
-        let queue = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        match queue {
-            Some(queue) => persist(&queue, job).await,
-            None => disk.ask(Persist(job)).await,
-        }
+    /// The queue of the life that is on; there is none right after the start.
+    pub(super) fn open(&self) -> Option<Arc<Queue>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn set(&self, queue: Option<Arc<Queue>>) {
@@ -55,7 +50,7 @@ impl CommitQueue {
 }
 
 /// Queues the change at once; what is awaited is its outcome.
-fn persist(queue: &Queue, job: Job) -> impl Future<Output = Result<Outcome>> + Send + use<> {
+pub(super) fn persist(queue: &Queue, job: Job) -> impl Future<Output = Result<Outcome>> + Send + use<> {
     let (done, outcome) = oneshot::channel();
     let queued = queue.send((job, done)).is_ok();
     async move {

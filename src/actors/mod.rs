@@ -8,18 +8,18 @@
 //! | `ShowKeys` `ChangeKeys` | handle | keys | which keys there are | `ACTOR_QUEUE_MAX` |
 //! | `RewrapNext` | clockwork | keys | when to ask again | `ACTOR_QUEUE_MAX` |
 //! | `TakeRewrapped` | keys | sync | how many | `ACTOR_QUEUE_MAX` |
-//! | `Admit` | container | memory | room, or none | `ACTOR_QUEUE_MAX` |
+//! | `Admit` | container, handle | memory | room, or none | `ACTOR_QUEUE_MAX` |
 //! | `WriteOut` | handle | memory | how many | `ACTOR_QUEUE_MAX` |
 //! | `Release` | handle | memory | what left | `ACTOR_QUEUE_MAX` |
 //! | `MakeRoom` `Reinstate` | memory | eviction | victims | `ACTOR_QUEUE_MAX` |
 //! | `Consider` | container | eviction | yes or no | `ACTOR_QUEUE_MAX` |
 //! | `Learn` | clockwork | eviction | nothing | `ACTOR_QUEUE_MAX` |
-//! | `Persist` | container, memory, scrub | disk | what became of it | `ACTOR_QUEUE_MAX` |
+//! | `Persist` | container, memory, scrub; handle at the start | disk | what became of it | `ACTOR_QUEUE_MAX` |
 //! | `Quarantine` | container, scrub | disk | whether it was needed | `ACTOR_QUEUE_MAX` |
 //! | `StartScrub` `ShowScrub` | handle | scrub | how far it is | `ACTOR_QUEUE_MAX` |
 //! | `CheckNext` | clockwork | scrub | when to ask again | `ACTOR_QUEUE_MAX` |
 //! | `Flush` `EvictDisk` | handle | sync | objects and bytes | `ACTOR_QUEUE_MAX` |
-//! | `FreeDisk` | container | sync | nothing | `ACTOR_QUEUE_MAX` |
+//! | `FreeDisk` | container, handle | sync | nothing | `ACTOR_QUEUE_MAX` |
 //! | `Tick` | clockwork | sync | nothing | `ACTOR_QUEUE_MAX` |
 //! | `Collect` `Sweep` | clockwork | disk | how many | `ACTOR_QUEUE_MAX` |
 //!
@@ -66,7 +66,7 @@ pub use runtime::{ActorHealth, LastError};
 pub use scrub::ScrubOptions;
 
 /// Who asks whom, by the actors' names.
-pub const CONVERSATION: [(&str, &str); 17] = [
+pub const CONVERSATION: [(&str, &str); 18] = [
     ("handle", "container"),
     ("handle", "memory"),
     ("container", "nfr"),
@@ -82,6 +82,8 @@ pub const CONVERSATION: [(&str, &str); 17] = [
     ("scrub", "nfr"),
     ("scrub", "disk"),
     ("handle", "keys"),
+    // Pushes to collections that are there run in the handle: see `quick.rs`.
+    ("handle", "disk"),
     ("keys", "nfr"),
     ("keys", "sync"),
 ];

@@ -287,9 +287,7 @@ impl<'a> Intake<'a> {
         let condition = self.push.condition.clone();
         let change = Change::Store { draft, seal: sealed.seal, frame: sealed.frame, bind, condition };
         let job = Job { address: self.push.address.clone(), change, show };
-        match within(self.push.deadline, "the commit took too long", self.crew.commits.commit(&self.crew.disk, job))
-            .await?
-        {
+        match within(self.push.deadline, "the commit took too long", self.crew.commit(job)).await? {
             Outcome::Stored { manifest, created } => Ok(Pushed { manifest, created }),
             Outcome::Deleted(_) | Outcome::Mended | Outcome::Superseded => {
                 Err(Error::internal("a push became something else"))

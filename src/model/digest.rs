@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::hex::from_hex;
 use crate::error::{Error, Result};
 
 /// Which hash made a digest.
@@ -63,14 +64,7 @@ impl FromStr for Digest {
             "sha256" => DigestKind::Sha256,
             _ => return Err(bad()),
         };
-        if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(bad());
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| bad())?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| bad())?;
-        }
+        let bytes = from_hex(hex).ok_or_else(bad)?;
         Ok(Digest { kind, bytes })
     }
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::hex::from_hex;
 use crate::error::{Error, Result};
 
 /// Names a key of the keyring: random, written as 16 hex digits. Says nothing of the key itself.
@@ -27,12 +28,9 @@ impl FromStr for KeyId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let plain = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let number = plain.then(|| u64::from_str_radix(text, 16).ok()).flatten();
-        number.map(|number| KeyId(number.to_be_bytes())).ok_or_else(|| {
-            // What was typed in its place may be a secret: it is not repeated.
-            Error::invalid("a key's id is 16 hex digits; `meshstore key ls` shows the ids")
-        })
+        // What was typed in its place may be a secret: it is not repeated.
+        let bad = || Error::invalid("a key's id is 16 hex digits; `meshstore key ls` shows the ids");
+        from_hex(text).map(KeyId).ok_or_else(bad)
     }
 }
 

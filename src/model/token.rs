@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::address::Name;
+use super::hex::from_hex;
 use crate::error::{Error, Result};
 use crate::limits::{SUBJECT_BYTES_MAX, TOKEN_GROUPS_MAX, TOKEN_SCOPES_MAX};
 
@@ -112,9 +113,8 @@ impl FromStr for TokenId {
     fn from_str(text: &str) -> Result<Self> {
         // The text is not repeated: a whole token may have been given where its id is meant.
         let bad = || Error::invalid("the id of a token is 16 hex digits, as `token ls` shows them");
-        let plain = text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let number = plain.then(|| u64::from_str_radix(text, 16).ok()).flatten().ok_or_else(bad)?;
-        Ok(TokenId(number.to_be_bytes()))
+        let shouted = text.bytes().any(|byte| byte.is_ascii_uppercase());
+        from_hex(text).filter(|_| !shouted).map(TokenId).ok_or_else(bad)
     }
 }
 

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::engine::DataKey;
-use super::keyring::{Keyring, from_hex, hex};
+use super::keyring::{Keyring, hex};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{KEYS_FILE_BYTES_MAX, PASSPHRASE_CHARS_MIN};
-use crate::model::Rng;
+use crate::model::{Rng, from_hex};
 
 const FORMAT: u32 = 1;
 /// What drawing the key costs: about a tenth of a second here, and as much memory for each guess elsewhere.

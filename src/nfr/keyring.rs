@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::engine::DataKey;
 use crate::error::{Error, Result};
 use crate::limits::KEYS_MAX;
-use crate::model::{Address, KeyId, Rng, Seal, Version, WrappedKey};
+use crate::model::{Address, KeyId, Rng, Seal, Version, WrappedKey, from_hex};
 
 /// Several keys, one of which wraps; the others still unwrap.
 pub struct Keyring {
@@ -198,15 +198,6 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() * 2);
     bytes.iter().for_each(|byte| out.push_str(&format!("{byte:02x}")));
     out
-}
-
-pub(super) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let plain = text.len() == N * 2 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let mut out = [0; N];
-    for (byte, at) in out.iter_mut().zip((0..text.len()).step_by(2)) {
-        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
-    }
-    plain.then_some(out)
 }
 
 #[cfg(test)]

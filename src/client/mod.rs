@@ -69,6 +69,10 @@ impl Client {
                 let error = about(error, address);
                 return Err(options.version.map_or(error.duplicate(), |version| error.with("version", version)));
             }
+            // Nobody answered, so nobody would answer a GET.
+            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Deadline) => {
+                return Err(about(error, address));
+            }
             // An answer to HEAD has no words; those to GET say why.
             Err(error) => return Err(self.pull_with(address, options).await.err().unwrap_or(about(error, address))),
         };

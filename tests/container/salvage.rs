@@ -44,16 +44,22 @@ fn judge(process: &Process, held: &BTreeMap<String, Vec<u8>>) -> usize {
     whole
 }
 
-#[test]
-fn a_store_with_a_zeroed_header_is_salvaged_whole() {
-    let mut process = Process::start(&[]);
-    let held = fill(&process);
+/// Stops the container, zeroes the header of its store and starts it again. Returns the damaged store.
+fn restart_without_header(process: &mut Process) -> Vec<u8> {
     process.terminate();
     let path = process.data().join("store.redb");
     let mut bytes = fs::read(&path).unwrap();
     bytes[..4096].fill(0);
     fs::write(&path, &bytes).unwrap();
     process.restart();
+    bytes
+}
+
+#[test]
+fn a_store_with_a_zeroed_header_is_salvaged_whole() {
+    let mut process = Process::start(&[]);
+    let held = fill(&process);
+    let bytes = restart_without_header(&mut process);
     assert!(process.said().contains("the store was damaged"), "{}", process.said());
     assert_eq!(judge(&process, &held), held.len());
     assert_eq!(fs::read(process.data().join("store.damaged-1")).unwrap(), bytes);
@@ -173,12 +179,7 @@ fn a_collection_that_was_removed_before_the_damage_is_unknown_after_it() {
     process.put("removed/a", b"first").expect(201);
     process.put("removed/a", b"second").expect(200);
     assert!(process.cli(&["collection", "rm", "-r", "removed"], b"").status.success());
-    process.terminate();
-    let path = process.data().join("store.redb");
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[..4096].fill(0);
-    fs::write(&path, &bytes).unwrap();
-    process.restart();
+    restart_without_header(&mut process);
     assert_eq!(judge(&process, &held), held.len());
     process.request("GET", "/v1/collections/removed", &[], b"").expect_problem(404, "not_found");
     process.put("removed/a", b"third").expect(201);

@@ -5,13 +5,11 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
-
 use super::finding::Finding;
 use crate::cli::out;
 use crate::config::Config;
+use crate::control::KeyFile;
 use crate::model::{Clock, SystemClock};
-use crate::nfr::Keyring;
 use crate::sys;
 
 /// Less free space than this and pushes are about to be refused.
@@ -104,37 +102,23 @@ fn writable(folder: &Path) -> io::Result<()> {
 fn keyring(path: &Path, lived: bool, runs: bool) -> Finding {
     const CHECK: &str = "keyring";
     let shown = path.display();
-    let there = match fs::metadata(path) {
-        Ok(there) => there,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && lived => {
-            return Finding::bad(
-                CHECK,
-                format!("{shown} is missing, but a store is there that needs it"),
-                match runs {
-                    // It still has the keys in memory; the next start does not.
-                    true => "put the file back from a copy; do not stop this container before the file is back",
-                    false => "put the file back from a copy, or name it with --keys",
-                },
-            );
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Finding::good(CHECK, format!("{shown} will be made at the first start"));
-        }
-        Err(error) => return Finding::bad(CHECK, format!("{shown}: {error}"), "let this user read it"),
-    };
-    if there.permissions().mode() & 0o077 != 0 {
-        return Finding::bad(
+    match KeyFile::at(path).read() {
+        Ok(Some(_)) => Finding::good(CHECK, format!("{shown} is private and can be read; keep a copy elsewhere")),
+        Ok(None) if !lived => Finding::good(CHECK, format!("{shown} will be made at the first start")),
+        Ok(None) => Finding::bad(
             CHECK,
-            format!("{shown} can be read by others"),
-            format!("chmod 600 {shown}; if others had access, rotate the keys"),
-        );
-    }
-    match fs::read_to_string(path).map(Zeroizing::new) {
-        Err(error) => Finding::bad(CHECK, format!("{shown}: {error}"), "let the user that runs the container read it"),
-        Ok(text) => match Keyring::parse(&text) {
-            Ok(_) => Finding::good(CHECK, format!("{shown} is private and can be read; keep a copy elsewhere")),
-            Err(error) => Finding::bad(CHECK, format!("{shown}: {error}"), "put the file back from a copy"),
-        },
+            format!("{shown} is missing, but a store is there that needs it"),
+            match runs {
+                // It still has the keys in memory; the next start does not.
+                true => "put the file back from a copy; do not stop this container before the file is back",
+                false => "put the file back from a copy, or name it with --keys",
+            },
+        ),
+        Err(error) => Finding::bad(
+            CHECK,
+            error.to_string(),
+            "mend what is named, or put the file back from a copy; if others could read it, rotate the keys",
+        ),
     }
 }
 
@@ -206,7 +190,7 @@ fn clock(data: &Path) -> Finding {
 mod tests {
     use super::*;
     use crate::cli::doctor::finding::Verdict;
-    use crate::nfr::SystemRng;
+    use crate::nfr::{Keyring, SystemRng};
 
     fn set_mode(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

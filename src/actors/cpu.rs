@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
+use crate::telemetry::trace;
 
 /// Runs work that only needs a processor.
 #[derive(Clone)]
@@ -40,8 +41,12 @@ impl CpuPool {
 
 /// Runs work that waits for the disk.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let span = tracing::Span::current();
-    tokio::task::spawn_blocking(move || span.in_scope(work))
+    let place = trace::here();
+    let work = move || {
+        let _inside = trace::enter(place);
+        work()
+    };
+    tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::internal("work on the disk failed").because(error))?
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tracing::Instrument;
 
 use super::body::PullBody;
 use super::container::Crew;
@@ -25,6 +24,7 @@ use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, PROMOTION_WAIT_MAX};
 use crate::model::{Address, ByteRange, Chunks, Level, Manifest, Version};
 use crate::nfr::Opener;
 use crate::store::lost;
+use crate::telemetry::trace;
 use crate::tiers::{Keeper, Located, MemoryTier, Reservation, Resident, Source, Ticket};
 
 const LATE: &str = "the object could not be read in time";
@@ -223,7 +223,7 @@ impl Reading {
         let (send, rest) = mpsc::channel(1);
         let body = PullBody::streamed([cut.apply(0, &first)], rest);
         let streaming = Streaming { opener, window, todo, first, cut, send, promotion, permits };
-        tokio::spawn(self.stream(streaming).in_current_span());
+        tokio::spawn(trace::within(trace::here(), self.stream(streaming)));
         Ok(Pulled { manifest, level, range, body })
     }
 

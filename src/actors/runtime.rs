@@ -15,13 +15,13 @@ use actix::{Actor, Addr, Arbiter, ArbiterHandle, Context, Handler, System};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot, watch};
-use tracing::Instrument;
 
 use super::fuse::Fuse;
 use crate::error::{Error, Result};
 use crate::limits::PANIC_TEXT_CHARS_MAX;
 use crate::model::{Clock, SystemClock};
 use crate::telemetry::metrics::{Histogram, SECONDS};
+use crate::telemetry::trace::{self, Place};
 
 /// Waits before a restart: doubled each time an actor dies young, up to the longest.
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
@@ -60,7 +60,7 @@ impl<T> Answer<T> {
 struct Envelope<M: Ask> {
     message: M,
     /// What the message belongs to, for the log lines of whoever works on it.
-    span: tracing::Span,
+    place: Option<Place>,
     asked: Instant,
     reply: oneshot::Sender<Result<M::Reply>>,
 }
@@ -87,9 +87,9 @@ impl<B: Unpin + 'static> Actor for Shell<B> {
 impl<B: Serves<M>, M: Ask> Handler<Envelope<M>> for Shell<B> {
     type Result = ();
 
-    fn handle(&mut self, Envelope { message, span, asked, reply }: Envelope<M>, _: &mut Context<Self>) {
+    fn handle(&mut self, Envelope { message, place, asked, reply }: Envelope<M>, _: &mut Context<Self>) {
         self.waits.observe((), asked.elapsed().as_nanos() as u64);
-        let _inside = span.enter();
+        let _inside = trace::enter(place);
         let served = catch_unwind(AssertUnwindSafe(|| {
             self.fuse.burn();
             self.behaviour.serve(message)
@@ -106,7 +106,7 @@ impl<B: Serves<M>, M: Ask> Handler<Envelope<M>> for Shell<B> {
                         Err(panic) => trouble.remember(&*panic),
                     }
                 };
-                self.runtime.spawn(answering.in_current_span());
+                self.runtime.spawn(trace::within(place, answering));
             }
             Err(panic) => {
                 self.trouble.remember(&*panic);
@@ -202,7 +202,7 @@ impl<B: Unpin + 'static> Link<B> {
             .clone();
         let (reply, answer) = oneshot::channel();
         if let Some(address) = address {
-            address.do_send(Envelope { message, span: tracing::Span::current(), asked, reply });
+            address.do_send(Envelope { message, place: trace::here(), asked, reply });
         }
         answer.await.map_err(|_| self.gone())?
     }

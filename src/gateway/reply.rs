@@ -8,7 +8,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::model::{Digest, Version};
+use crate::model::{Digest, Version, push_hex};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -66,11 +66,6 @@ fn push_version(out: &mut Vec<u8>, version: Version) {
     push_hex(out, &version.time.to_be_bytes());
     out.push(b'-');
     push_hex(out, &version.container.0.to_be_bytes());
-}
-
-fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use actix_web::HttpResponse;
 use actix_web::dev::{Payload, RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use futures_util::future::{Either, LocalBoxFuture};
-use tracing::Instrument;
 
 use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
@@ -21,6 +20,7 @@ use super::visit::{Visit, Waiting};
 use super::{access, admin, api, audit, batch, collections, events, health, metrics, problem, transfers};
 use crate::error::{Error, Result};
 use crate::model::{Address, Name, TokenRecord};
+use crate::telemetry::trace::within;
 
 type Answer = Result<ServiceResponse, actix_web::Error>;
 
@@ -61,10 +61,10 @@ pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
             Either::Left(ready(Ok(ServiceResponse::new(request, response))))
         }
         Ok(work) => {
-            let (door, span) = (Arc::clone(door), visit.span());
+            let (door, place) = (Arc::clone(door), visit.place());
             let visit = Waiting::new(visit, &door.telemetry);
             Either::Right(Box::pin(async move {
-                let mut response = perform(&door, request.head(), payload, work).instrument(span).await;
+                let mut response = within(Some(place), perform(&door, request.head(), payload, work)).await;
                 door.audit.end(begun, &response);
                 visit.answered(&mut response);
                 Ok(ServiceResponse::new(request, response))

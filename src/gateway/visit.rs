@@ -1,7 +1,7 @@
 //! What is told of each request: it is counted, timed, logged, and has its place in a trace.
 //!
 //! A hit in memory passes here as well, so nothing here waits, locks or allocates, but for the header of an
-//! answer that is part of a trace. The span for log lines is made only for requests that have to wait.
+//! answer that is part of a trace.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::path::Target;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::labels::{Method, Route, Status};
-use crate::telemetry::trace::{Context, Span, tracestate};
+use crate::telemetry::trace::{Context, Place, Span, tracestate};
 
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -44,16 +44,9 @@ impl Visit {
         Visit { method, route, context, asked, state, started: telemetry.ticks_ns() }
     }
 
-    /// The span in which the rest of a request runs that has to wait. Log lines in it name the trace.
-    pub(super) fn span(&self) -> tracing::Span {
-        // At the highest level, so that also a container that logs errors alone names the trace in them.
-        tracing::error_span!(
-            "request",
-            trace_id = format_args!("{:032x}", self.context.trace),
-            span_id = format_args!("{:016x}", self.context.span),
-            method = self.method.name(),
-            route = self.route.name()
-        )
+    /// Where the rest of a request runs that has to wait. Log lines from there name the trace.
+    pub(super) fn place(&self) -> Place {
+        Place { context: self.context, method: self.method.name(), route: self.route.name() }
     }
 
     /// Ends with the head of the answer, to which it adds the place in the trace.

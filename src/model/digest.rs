@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::hex::from_hex;
+use super::hex::{from_hex, write_hex};
 use crate::error::{Error, Result};
 
 /// Which hash made a digest.
@@ -39,8 +39,9 @@ pub struct Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.kind.name())?;
-        self.bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(self.kind.name())?;
+        f.write_str(":")?;
+        write_hex(f, &self.bytes)
     }
 }
 

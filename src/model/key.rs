@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::hex::from_hex;
+use super::hex::{from_hex, write_hex};
 use crate::error::{Error, Result};
 
 /// Names a key of the keyring: random, written as 16 hex digits. Says nothing of the key itself.
@@ -14,7 +14,7 @@ pub struct KeyId(pub [u8; 8]);
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_hex(f, &self.0)
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cloud::Receipt;
 use super::digest::Digest;
 use super::dot::Dot;
+use super::hex::write_hex;
 use super::key::KeyId;
 use super::nfr::NfrSpec;
 use super::policy::Durability;
@@ -20,7 +21,7 @@ pub struct FrameId(pub [u8; 16]);
 
 impl fmt::Display for FrameId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_hex(f, &self.0)
     }
 }
 

@@ -25,7 +25,7 @@ pub use cloud::{CloudUrl, Receipt};
 pub use condition::Condition;
 pub use digest::{Digest, DigestKind};
 pub use dot::{Dot, Incarnation};
-pub use hex::from_hex;
+pub use hex::{from_hex, push_hex};
 pub use key::KeyId;
 pub use manifest::{FrameId, Head, Level, Manifest, Rest, Seal, Tombstone, WrappedKey};
 pub use nfr::{Compression, Encryption, NfrOverride, NfrSpec};

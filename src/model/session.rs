@@ -169,11 +169,16 @@ const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 /// Base64 in the alphabet of URLs, without padding.
 fn encode(bytes: &[u8]) -> String {
+    let digit = |bits: u32| DIGITS.get(bits as usize & 63).map_or('A', |digit| char::from(*digit));
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let word = group.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        let digits = (0..=group.len()).map(|at| (word >> (18 - 6 * at)) as usize & 63);
-        out.extend(digits.filter_map(|digit| DIGITS.get(digit)).map(|digit| char::from(*digit)));
+    let (groups, rest) = bytes.as_chunks();
+    for [a, b, c] in groups {
+        let word = u32::from_be_bytes([0, *a, *b, *c]);
+        [word >> 18, word >> 12, word >> 6, word].into_iter().for_each(|bits| out.push(digit(bits)));
+    }
+    if !rest.is_empty() {
+        let word = rest.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - rest.len()));
+        (0..=rest.len()).for_each(|at| out.push(digit(word >> (18 - 6 * at))));
     }
     out
 }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::address::Name;
-use super::hex::from_hex;
+use super::hex::{from_hex, write_hex};
 use crate::error::{Error, Result};
 use crate::limits::{SUBJECT_BYTES_MAX, TOKEN_GROUPS_MAX, TOKEN_SCOPES_MAX};
 
@@ -97,7 +97,7 @@ pub struct TokenId(pub [u8; 8]);
 
 impl fmt::Display for TokenId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_hex(f, &self.0)
     }
 }
 

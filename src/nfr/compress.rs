@@ -33,6 +33,8 @@ pub fn choose(wish: Compression, first: &[u8]) -> Codec {
         Compression::None => Codec::None,
         Compression::Zstd => Codec::Zstd,
         Compression::Lz4 => Codec::Lz4,
+        // All of a short object is tried when it is sealed, so it is its own probe.
+        Compression::Auto if first.len() <= PROBE_BYTES => Codec::Zstd,
         Compression::Auto => {
             let probe = first.get(..PROBE_BYTES).unwrap_or(first);
             let mut out = Vec::new();

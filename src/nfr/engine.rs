@@ -1,10 +1,11 @@
 //! The crypto engine: the only file that names aws-lc-rs. `aes-gcm` is the tests' independent oracle.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, Result};
 use crate::model::Rng;
@@ -12,17 +13,48 @@ use crate::model::Rng;
 /// Bytes of an authentication tag.
 pub const TAG_BYTES: usize = 16;
 
+/// Random bytes that a thread draws at once: asking the engine costs the same for a few bytes as for many.
+const DRAWN_BYTES: usize = 512;
+
 /// Random bytes from the operating system, through the engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemRng;
 
+/// What a thread has drawn and not given out yet; what it gave out is wiped.
+struct Drawn {
+    bytes: Zeroizing<[u8; DRAWN_BYTES]>,
+    left: usize,
+}
+
+thread_local! {
+    static DRAWN: RefCell<Drawn> = RefCell::new(Drawn { bytes: Zeroizing::new([0; DRAWN_BYTES]), left: 0 });
+}
+
 impl Rng for SystemRng {
     fn fill(&self, buffer: &mut [u8]) {
-        // Without randomness there are no keys, no ids and no safe way on.
-        #[allow(clippy::panic)]
-        if aws_lc_rs::rand::fill(buffer).is_err() {
-            panic!("the operating system gives no random bytes");
+        if buffer.len() > DRAWN_BYTES / 4 {
+            return draw(buffer);
         }
+        DRAWN.with_borrow_mut(|Drawn { bytes, left }| {
+            if *left < buffer.len() {
+                draw(&mut **bytes);
+                *left = DRAWN_BYTES;
+            }
+            let rest = *left - buffer.len();
+            if let Some(given) = bytes.get_mut(rest..*left) {
+                buffer.copy_from_slice(given);
+                given.zeroize();
+            }
+            *left = rest;
+        });
+    }
+}
+
+fn draw(buffer: &mut [u8]) {
+    // Without randomness there are no keys, no ids and no safe way on.
+    #[allow(clippy::panic)]
+    if aws_lc_rs::rand::fill(buffer).is_err() {
+        panic!("the operating system gives no random bytes");
     }
 }
 

@@ -3,6 +3,7 @@
 //! Whatever cuts a body short drops its sender unfinished, which fails the push: half a body is
 //! never stored. The reason goes to the caller, from here.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -35,9 +36,9 @@ const FIRST_PIECE_BYTES: usize = 64 << 10;
 #[derive(Serialize)]
 struct Stored<'a> {
     address: &'a str,
-    version: String,
+    version: Cow<'a, str>,
     size: u64,
-    digest: String,
+    digest: Cow<'a, str>,
     durability: &'static str,
 }
 
@@ -169,20 +170,21 @@ fn acknowledged(address: &Address, pushed: &Pushed, mut session: Session) -> Htt
     let manifest = &pushed.manifest;
     session.note(address, manifest.version, manifest.dot);
     let status = if pushed.created { StatusCode::CREATED } else { StatusCode::OK };
+    let (version, digest) = (reply::version(manifest.version), reply::digest(&manifest.digest));
     let mut response = reply::json(
         status,
         &Stored {
             address: address.as_str(),
-            version: manifest.version.to_string(),
+            version: String::from_utf8_lossy(&version),
             size: manifest.size,
-            digest: manifest.digest.to_string(),
+            digest: String::from_utf8_lossy(&digest),
             durability: manifest.durability.name(),
         },
     );
     let out = response.headers_mut();
     reply::set(out, ETAG, reply::etag(manifest.version));
-    reply::set(out, headers::MESH_VERSION.clone(), reply::version(manifest.version));
-    reply::set(out, headers::MESH_DIGEST.clone(), reply::digest(&manifest.digest));
+    reply::set(out, headers::MESH_VERSION.clone(), version);
+    reply::set(out, headers::MESH_DIGEST.clone(), digest);
     out.insert(headers::MESH_DURABILITY.clone(), durability(manifest.durability));
     reply::set(out, headers::MESH_SESSION.clone(), session.to_string().into_bytes());
     response

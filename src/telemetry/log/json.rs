@@ -1,16 +1,17 @@
-//! One JSON object a line: fixed keys, then the fields of the spans around the event, then its own.
+//! One JSON object a line: fixed keys, then the request around the event, then the event's own fields.
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::Origin;
+use crate::telemetry::trace::{self, Place};
 
 /// The keys of every line, in their order; the last two where the event belongs to a request.
 pub const LOG_KEYS: [(&str, &str); 8] = [
@@ -38,16 +39,13 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut fields = Fields(Map::new());
-        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
-            let extensions = span.extensions();
-            // The fields of spans are kept as the text of a JSON object.
-            if let Some(text) = extensions.get::<FormattedFields<N>>()
-                && let Ok(Value::Object(map)) = serde_json::from_str(&text.fields)
-            {
-                map.into_iter().for_each(|(name, value)| fields.put(&name, value));
-            }
+        if let Some(Place { context, method, route }) = trace::here() {
+            fields.put("trace_id", Value::from(format!("{:032x}", context.trace)));
+            fields.put("span_id", Value::from(format!("{:016x}", context.span)));
+            fields.put("method", Value::from(method));
+            fields.put("route", Value::from(route));
         }
         event.record(&mut fields);
         let mut time = String::new();
@@ -116,6 +114,7 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
+    use crate::telemetry::trace::Context;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -135,7 +134,7 @@ mod tests {
         let out = lines.clone();
         let origin = Origin { site: "edge \"1\"".into(), container: "c1".into() };
         let layer = tracing_subscriber::fmt::layer().with_writer(move || out.clone()).with_ansi(false);
-        let layer = layer.json().event_format(JsonLines::of(origin));
+        let layer = layer.event_format(JsonLines::of(origin));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), say);
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         text.lines().map(str::to_owned).collect()
@@ -144,8 +143,8 @@ mod tests {
     #[test]
     fn a_line_says_whose_it_is_and_which_request_it_belongs_to() {
         let lines = lines(|| {
-            let span = tracing::error_span!("request", trace_id = "00ff", span_id = "0a", route = "/x");
-            let _inside = span.enter();
+            let context = Context { trace: 0xff, span: 0xa, parent: None, sampled: false };
+            let _inside = trace::enter(Some(Place { context, method: "GET", route: "/x" }));
             tracing::warn!(number = 7, share = 0.5, good = true, error = %"a\nb", level = "ram", "it happened");
         });
         let line: Value = serde_json::from_str(&lines[0]).unwrap();
@@ -154,7 +153,8 @@ mod tests {
             ("site", Value::from("edge \"1\"")),
             ("container", Value::from("c1")),
             ("message", Value::from("it happened")),
-            ("trace_id", Value::from("00ff")),
+            ("trace_id", Value::from(format!("{:032x}", 0xff))),
+            ("span_id", Value::from("000000000000000a")),
             ("route", Value::from("/x")),
             ("number", Value::from(7)),
             ("share", Value::from(0.5)),

@@ -2,6 +2,7 @@
 //!
 //! Stdout belongs to answers and is never written here. Only the composition root calls [`init`].
 
+mod human;
 mod json;
 
 use std::io::IsTerminal;
@@ -16,6 +17,7 @@ pub use tracing::level_filters::LevelFilter;
 pub use json::LOG_KEYS;
 
 use crate::error::{Error, Result};
+use human::HumanLines;
 use json::JsonLines;
 
 /// Whose lines these are.
@@ -73,7 +75,10 @@ pub fn init(format: LogFormat, level: LevelFilter, origin: Origin) -> Result<()>
         LogFormat::Human => false,
         LogFormat::Auto => !terminal,
     };
-    let layer = if json { lines.json().event_format(JsonLines::of(origin)).boxed() } else { lines.boxed() };
+    let layer = match json {
+        true => lines.event_format(JsonLines::of(origin)).boxed(),
+        false => lines.event_format(HumanLines::new(terminal)).boxed(),
+    };
     let started = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
     started.map_err(|error| Error::internal("logging was started twice").because(error))?;
     // A panic is a line like any other; whoever caught it goes on.

@@ -2,9 +2,11 @@
 
 mod context;
 mod ids;
+mod place;
 mod sample;
 
 pub use context::{Context, TRACEPARENT_BYTES, tracestate};
+pub use place::{Place, enter, here, within};
 pub use sample::Sample;
 
 use crate::model::Rng;

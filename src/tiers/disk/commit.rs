@@ -12,7 +12,7 @@ use crate::store::{Batch, Ending, Owed};
 pub struct Plan<'a> {
     pub(super) disk: &'a DiskTier,
     pub(super) batch: Batch,
-    /// What this plan already decided about an address; later changes of the plan build on it.
+    /// What an address held when the plan first asked, and then what the plan decided: later changes build on it.
     heads: HashMap<Address, Option<Head>>,
     /// What this plan already decided about what is owed for a version.
     pub(super) owed: HashMap<Version, Option<Owed>>,
@@ -61,11 +61,13 @@ impl<'a> Plan<'a> {
     }
 
     /// What an address will hold once the changes so far are committed.
-    pub fn head(&self, address: &Address) -> Result<Option<Head>> {
-        match self.heads.get(address) {
-            Some(head) => Ok(head.clone()),
-            None => self.disk.head(address),
+    pub fn head(&mut self, address: &Address) -> Result<Option<Head>> {
+        if let Some(head) = self.heads.get(address) {
+            return Ok(head.clone());
         }
+        let head = self.disk.head(address)?;
+        self.heads.insert(address.clone(), head.clone());
+        Ok(head)
     }
 
     /// What the address holds cannot be read and will be replaced, whatever it was.

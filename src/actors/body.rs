@@ -12,12 +12,15 @@ use crate::limits::{BODY_WINDOW_PIECES, CHUNK_BYTES};
 /// The body of a push, in pieces of any size as the door receives them.
 #[derive(Debug)]
 pub struct Body {
-    whole: Option<Bytes>,
     stream: Option<mpsc::Receiver<Result<Bytes>>>,
     /// What is left of the last piece received.
     rest: Bytes,
-    /// Told when the first piece is wanted.
-    wanted: Option<oneshot::Sender<()>>,
+    /// Pieces that were given back, and come again before anything else.
+    again: VecDeque<Bytes>,
+    /// How long a chunk is.
+    chunk_bytes: usize,
+    /// Told when the first piece is wanted, and how long pieces had best be.
+    wanted: Option<oneshot::Sender<usize>>,
     /// Says that all of the body was handed over. A stream that closes without it was cut short,
     /// whatever became of its sender.
     whole_sent: Option<oneshot::Receiver<()>>,
@@ -29,14 +32,14 @@ pub struct Body {
 #[derive(Debug)]
 pub struct BodySender {
     pieces: mpsc::Sender<Result<Bytes>>,
-    wanted: Option<oneshot::Receiver<()>>,
+    wanted: Option<oneshot::Receiver<usize>>,
     whole_sent: oneshot::Sender<()>,
 }
 
 impl Body {
     /// A body that is already here.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Body { whole: Some(bytes.into()), stream: None, rest: Bytes::new(), wanted: None, whole_sent: None }
+        Body { rest: bytes.into(), ..Body::empty() }
     }
 
     /// A body that arrives piece by piece; the sender waits while the window is full.
@@ -44,23 +47,39 @@ impl Body {
         let (pieces, stream) = mpsc::channel(BODY_WINDOW_PIECES);
         let (tell, wanted) = oneshot::channel();
         let (whole_sent, end) = oneshot::channel();
-        let body =
-            Body { whole: None, stream: Some(stream), rest: Bytes::new(), wanted: Some(tell), whole_sent: Some(end) };
+        let body = Body { stream: Some(stream), wanted: Some(tell), whole_sent: Some(end), ..Body::empty() };
         (BodySender { pieces, wanted: Some(wanted), whole_sent }, body)
     }
 
-    /// The next chunk: [`CHUNK_BYTES`] long unless it is the last, never empty; `None` at the end.
-    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>> {
-        if let Some(whole) = &mut self.whole {
-            let at = whole.len().min(CHUNK_BYTES);
-            let chunk = whole.split_to(at);
-            return Ok((!chunk.is_empty()).then_some(chunk));
+    fn empty() -> Self {
+        Body {
+            stream: None,
+            rest: Bytes::new(),
+            again: VecDeque::new(),
+            chunk_bytes: CHUNK_BYTES,
+            wanted: None,
+            whole_sent: None,
         }
+    }
+
+    /// From here on chunks are this long; it is [`CHUNK_BYTES`] if nothing else is said.
+    pub fn in_chunks_of(&mut self, bytes: usize) {
+        self.chunk_bytes = bytes;
+    }
+
+    /// Gives back chunks that were taken last, to have them again.
+    pub fn give_back(&mut self, chunks: impl IntoIterator<Item = Bytes>) {
+        let rest = std::mem::take(&mut self.rest);
+        self.again = chunks.into_iter().chain([rest]).chain(self.again.drain(..)).collect();
+    }
+
+    /// The next chunk: as long as chunks are unless it is the last, never empty; `None` at the end.
+    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>> {
         // A chunk made of several pieces gets a buffer of just its size: it may stay in memory for
         // long, and a buffer that grew by doubling would keep up to twice its bytes there.
         let mut chunk = BytesMut::new();
         loop {
-            let missing = CHUNK_BYTES - chunk.len();
+            let missing = self.chunk_bytes - chunk.len();
             if self.rest.len() >= missing {
                 let end = self.rest.split_to(missing);
                 if chunk.is_empty() {
@@ -72,7 +91,7 @@ impl Body {
             match self.receive().await? {
                 Some(piece) => {
                     if chunk.capacity() == 0 && !self.rest.is_empty() {
-                        chunk = BytesMut::with_capacity(CHUNK_BYTES);
+                        chunk = BytesMut::with_capacity(self.chunk_bytes);
                     }
                     chunk.extend_from_slice(&self.rest);
                     self.rest = piece;
@@ -91,10 +110,13 @@ impl Body {
 
     /// The next piece from the door; `None` at the end of the body.
     async fn receive(&mut self) -> Result<Option<Bytes>> {
+        if let Some(piece) = self.again.pop_front() {
+            return Ok(Some(piece));
+        }
         let Some(stream) = &mut self.stream else { return Ok(None) };
         if let Some(tell) = self.wanted.take() {
             // A sender that is gone has left its reason in the stream.
-            let _ = tell.send(());
+            let _ = tell.send(self.chunk_bytes);
         }
         let piece = stream.recv().await.transpose()?;
         if piece.is_none() {
@@ -110,10 +132,12 @@ impl Body {
 
 impl BodySender {
     /// Waits until the push takes its first piece, or is over. Until then it has no permit for the
-    /// bytes of its body, so nothing of it should be read into memory.
-    pub async fn wanted(&mut self) {
-        if let Some(wanted) = self.wanted.take() {
-            let _ = wanted.await;
+    /// bytes of its body, so nothing of it should be read into memory. Says how long the pieces had best
+    /// be: such a piece is a chunk already.
+    pub async fn wanted(&mut self) -> usize {
+        match self.wanted.take() {
+            Some(wanted) => wanted.await.unwrap_or(CHUNK_BYTES),
+            None => CHUNK_BYTES,
         }
     }
 
@@ -213,6 +237,23 @@ mod tests {
             sizes.push(chunk.len());
         }
         assert_eq!(sizes, [CHUNK_BYTES, CHUNK_BYTES, 17]);
+    }
+
+    #[tokio::test]
+    async fn chunks_given_back_come_again_in_another_size() {
+        let data: Vec<u8> = (0..3 * CHUNK_BYTES / 2 + 9).map(|i| (i / 11) as u8).collect();
+        let mut body = Body::whole(data.clone());
+        body.in_chunks_of(CHUNK_BYTES / 4);
+        let taken = [body.next_chunk().await.unwrap().unwrap(), body.next_chunk().await.unwrap().unwrap()];
+        assert!(taken.iter().all(|chunk| chunk.len() == CHUNK_BYTES / 4));
+        body.give_back(taken);
+        body.in_chunks_of(CHUNK_BYTES);
+        let mut chunks = Vec::new();
+        while let Some(chunk) = body.next_chunk().await.unwrap() {
+            chunks.push(chunk);
+        }
+        assert_eq!(chunks.iter().map(Bytes::len).collect::<Vec<_>>(), [CHUNK_BYTES, CHUNK_BYTES / 2 + 9]);
+        assert_eq!(chunks.concat(), data);
     }
 
     #[tokio::test]

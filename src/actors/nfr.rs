@@ -3,7 +3,6 @@
 //! Owns: the keyring in use, the source of randomness, the pool of workers. Asked by: container, memory, scrub, keys.
 //! Bound: `ACTOR_QUEUE_MAX`; callers wait. A life that ends costs nothing: it holds no state of its own.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -214,11 +213,11 @@ pub async fn seal_chunks(
     spec: NfrSpec,
     plain: &crate::model::Chunks,
 ) -> Result<Sealed> {
-    let mut pieces: VecDeque<Bytes> = plain.pieces().iter().cloned().collect();
-    let first = pieces.front().cloned().unwrap_or_default();
+    let mut chunks = plain.chunks().peekable();
+    let first = chunks.peek().cloned().unwrap_or_default();
     let mut stream = SealingStream::start(stages, disk, spec, &first).await?;
-    while let Some(piece) = pieces.pop_front() {
-        stream.feed(piece, pieces.is_empty()).await?;
+    while let Some(chunk) = chunks.next() {
+        stream.feed(chunk, chunks.peek().is_none()).await?;
     }
     stream.finish().await
 }

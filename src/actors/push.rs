@@ -27,9 +27,6 @@ use crate::tiers::{Change, Draft, Job, MemoryTier, Outcome, Reservation, Show};
 /// Plain bytes whose sealed form surely rests in the store: frame overhead is well under this.
 const SMALL_BYTES_MAX: usize = INLINE_FRAME_BYTES_MAX - 512;
 
-/// Parts of a full chunk that are hashed apart.
-const PARTS_A_CHUNK: u32 = (CHUNK_BYTES / HASHED_BYTES) as u32;
-
 /// Stores an object as planned.
 pub async fn store(crew: &Crew, plan: Plan, push: Push, body: Body, permits: Permits) -> Result<Pushed> {
     if crew.keeper.foresees(&push.address, &push.condition) {
@@ -60,6 +57,7 @@ struct Intake<'a> {
     /// Hashes of the parts of an object that stays in memory.
     hashes: Vec<ChunkHash>,
     hashing: Window<ChunkHash>,
+    last_hash: Option<ChunkHash>,
     /// SHA-256, when the collection shows it or the pusher sent it to be checked.
     sha256: Option<PlainDigest>,
 }
@@ -78,12 +76,15 @@ impl<'a> Intake<'a> {
             held: plan.in_ram.then(|| (Vec::new(), None)),
             stream: None,
             hashes: Vec::new(),
-            hashing: Window::new(BODY_WINDOW_CHUNKS * PARTS_A_CHUNK as usize),
+            hashing: Window::new(BODY_WINDOW_CHUNKS * (CHUNK_BYTES / HASHED_BYTES)),
+            last_hash: None,
             sha256,
         }
     }
 
     async fn run(&mut self, mut body: Body) -> Result<Pushed> {
+        // What stays in memory is hashed while the rest arrives, and needs no chunks for that.
+        body.in_chunks_of(if self.plan.durability == Durability::Ram { HASHED_BYTES } else { CHUNK_BYTES });
         let mut next = self.receive(&mut body).await?;
         if self.plan.durability == Durability::Disk && next.as_ref().is_none_or(|chunk| chunk.len() <= SMALL_BYTES_MAX)
         {
@@ -91,12 +92,22 @@ impl<'a> Intake<'a> {
             return self.run_small(next).await;
         }
         while let Some(chunk) = next {
-            next = self.receive(&mut body).await?;
+            // The last one need not wait for the end behind it to be told that it is.
+            let ends = self.push.size == Some(self.size + chunk.len() as u64);
+            next = if ends { None } else { self.receive(&mut body).await? };
+            if !self.has_place(&chunk).await? {
+                body.give_back(self.turn_to_disk().into_iter().chain([chunk]).chain(next));
+                return Box::pin(self.run(body)).await;
+            }
             self.take(chunk, next.is_none()).await?;
+            if ends {
+                next = self.receive(&mut body).await?;
+            }
         }
         while let Some(hash) = self.hashing.next().await? {
             self.hashes.push(hash);
         }
+        self.hashes.extend(self.last_hash);
         match self.stream.take() {
             Some(stream) => {
                 self.check_size()?;
@@ -129,9 +140,8 @@ impl<'a> Intake<'a> {
     }
 
     async fn take(&mut self, chunk: Bytes, last: bool) -> Result<()> {
-        self.count(&chunk)?;
         self.hash_sha256(&chunk).await?;
-        self.keep(&chunk).await?;
+        self.held.iter_mut().for_each(|(pieces, _)| pieces.push(chunk.clone()));
         if self.plan.durability == Durability::Disk && self.stream.is_none() {
             self.start_stream(&chunk).await?;
         }
@@ -146,16 +156,16 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Hashes a chunk that is not sealed, in parts, by as many workers as are free.
-    async fn hash(&mut self, mut chunk: Bytes, last: bool) -> Result<()> {
-        let mut index = ((self.size - 1) / CHUNK_BYTES as u64) as u32 * PARTS_A_CHUNK;
-        while !chunk.is_empty() {
-            let part = chunk.split_to(chunk.len().min(HASHED_BYTES));
-            let end = last && chunk.is_empty();
-            let work = self.stages.cpu.run(move || Ok(hash_part(index, end, &part)));
-            self.hashes.extend(self.hashing.push(work).await?);
-            index += 1;
+    /// Hashes a chunk that is not sealed: beside the next ones, and the last one at once, since to wake a worker
+    /// and to be woken by it takes about as long.
+    async fn hash(&mut self, chunk: Bytes, last: bool) -> Result<()> {
+        let index = ((self.size - 1) / HASHED_BYTES as u64) as u32;
+        if last {
+            self.last_hash = Some(hash_part(index, last, &chunk));
+            return Ok(());
         }
+        let work = self.stages.cpu.run(move || Ok(hash_part(index, last, &chunk)));
+        self.hashes.extend(self.hashing.push(work).await?);
         Ok(())
     }
 
@@ -175,21 +185,25 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// Keeps a chunk for level 1. Without room the copy is given up; if it was to be the only one,
-    /// the object turns to the disk with all that has been kept so far.
-    async fn keep(&mut self, chunk: &Bytes) -> Result<()> {
-        if self.held.is_none() {
-            return Ok(());
+    /// Counts a chunk in, and gives the copy for level 1 up where there is no room for it. Says no when that copy
+    /// was to be the only one.
+    async fn has_place(&mut self, chunk: &Bytes) -> Result<bool> {
+        self.count(chunk)?;
+        if self.held.is_none() || self.has_room().await? {
+            return Ok(true);
         }
-        if self.has_room().await? {
-            self.held.iter_mut().for_each(|(pieces, _)| pieces.push(chunk.clone()));
-            return Ok(());
+        if self.plan.durability == Durability::Disk {
+            self.held = None;
         }
+        Ok(self.plan.durability == Durability::Disk)
+    }
+
+    /// Begins again, as a push to the disk alone. Returns what has been kept.
+    fn turn_to_disk(&mut self) -> Vec<Bytes> {
         let kept = self.held.take().map(|(pieces, _)| pieces).unwrap_or_default();
-        match self.plan.durability {
-            Durability::Ram => self.turn_to_disk(kept, chunk).await,
-            Durability::Disk => Ok(()),
-        }
+        let plan = Plan { durability: Durability::Disk, in_ram: false, ..self.plan };
+        *self = Intake::new(self.crew, plan, self.push);
+        kept
     }
 
     /// Whether level 1 has room for all that is known to come, after asking for what is missing.
@@ -217,17 +231,6 @@ impl<'a> Intake<'a> {
         Ok(true)
     }
 
-    async fn turn_to_disk(&mut self, kept: Vec<Bytes>, chunk: &Bytes) -> Result<()> {
-        self.plan.durability = Durability::Disk;
-        self.start_stream(kept.first().unwrap_or(chunk)).await?;
-        if let Some(stream) = &mut self.stream {
-            for piece in kept {
-                stream.feed(piece, false).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Asks for room on the disk for so many bytes of this object, those that have come among them.
     async fn ask_disk(&mut self, bytes: u64) -> Result<()> {
         if self.crew.keeper.disk().sealed_bytes().saturating_add(bytes) > self.crew.disk_budget {
@@ -246,11 +249,11 @@ impl<'a> Intake<'a> {
 
     async fn run_small(&mut self, only: Option<Bytes>) -> Result<Pushed> {
         if let Some(chunk) = &only {
-            self.count(chunk)?;
+            self.has_place(chunk).await?;
             if let Some(digest) = &mut self.sha256 {
                 digest.update(chunk);
             }
-            self.keep(chunk).await?;
+            self.held.iter_mut().for_each(|(pieces, _)| pieces.push(chunk.clone()));
         }
         self.check_size()?;
         self.ask_disk(self.size).await?;
@@ -268,10 +271,13 @@ impl<'a> Intake<'a> {
             Some(room) => Some(room),
             None => reserve(self.crew, MemoryTier::cost(&self.push.address, 0), self.push.deadline).await?,
         };
-        let room = room.ok_or_else(|| Error::busy("level 1 has no room; try again"))?;
+        let mut room = room.ok_or_else(|| Error::busy("level 1 has no room; try again"))?;
         let (keeper, address) = (Arc::clone(&self.crew.keeper), self.push.address.clone());
         let (chunks, condition) = (Chunks::from_pieces(pieces), self.push.condition.clone());
-        let held = blocking(move || keeper.hold(&address, &draft, &chunks, room, &condition)).await;
+        let held = match keeper.hold_again(&address, &draft, &chunks, &mut room, &condition) {
+            Some(held) => Ok(held),
+            None => blocking(move || keeper.hold(&address, &draft, &chunks, room, &condition)).await,
+        };
         let (manifest, created) = held.inspect_err(|error| self.crew.teller.refused(&self.push.address, error))?;
         self.crew.teller.pushed(&self.push.address, &manifest, created);
         Ok(Pushed { manifest, created })

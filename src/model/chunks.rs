@@ -7,11 +7,13 @@ use bytes::Bytes;
 
 use crate::limits::CHUNK_BYTES;
 
-/// The plain bytes of one object: pieces of [`CHUNK_BYTES`] each, only the last may be shorter.
-/// An empty object has no pieces.
-#[derive(Clone, Debug, Default)]
+/// The plain bytes of one object: pieces of one size, a power of two up to [`CHUNK_BYTES`]; only the last may be
+/// shorter, and the only one of any size. An empty object has no pieces.
+#[derive(Clone, Debug)]
 pub struct Chunks {
     pieces: Arc<[Bytes]>,
+    /// Of all pieces but the last.
+    piece_bytes: usize,
     len: u64,
 }
 
@@ -19,10 +21,12 @@ impl Chunks {
     /// A rope of pieces that already have the right sizes.
     pub fn from_pieces(pieces: Vec<Bytes>) -> Self {
         let full = pieces.len().saturating_sub(1);
-        debug_assert!(pieces.iter().take(full).all(|piece| piece.len() == CHUNK_BYTES));
-        debug_assert!(pieces.last().is_none_or(|piece| (1..=CHUNK_BYTES).contains(&piece.len())));
+        let piece_bytes = pieces.first().filter(|_| full > 0).map_or(CHUNK_BYTES, Bytes::len);
+        debug_assert!(CHUNK_BYTES.is_multiple_of(piece_bytes));
+        debug_assert!(pieces.iter().take(full).all(|piece| piece.len() == piece_bytes));
+        debug_assert!(pieces.last().is_none_or(|piece| (1..=piece_bytes).contains(&piece.len())));
         let len = pieces.iter().map(|piece| piece.len() as u64).sum();
-        Chunks { pieces: pieces.into(), len }
+        Chunks { pieces: pieces.into(), piece_bytes, len }
     }
 
     /// Total bytes.
@@ -46,15 +50,23 @@ impl Chunks {
         let mut at = range.start;
         let mut out = Vec::new();
         while at < end {
-            let index = (at / CHUNK_BYTES as u64) as usize;
+            let index = (at / self.piece_bytes as u64) as usize;
             let Some(piece) = self.pieces.get(index) else { break };
-            let base = index as u64 * CHUNK_BYTES as u64;
+            let base = index as u64 * self.piece_bytes as u64;
             let from = (at - base) as usize;
             let to = piece.len().min((end - base) as usize);
             out.push(piece.slice(from..to));
             at = base + to as u64;
         }
         out
+    }
+
+    /// The bytes in chunks of [`CHUNK_BYTES`], each in one piece; copies where pieces are smaller than that.
+    pub fn chunks(&self) -> impl Iterator<Item = Bytes> + '_ {
+        self.pieces.chunks(CHUNK_BYTES / self.piece_bytes).map(|pieces| match pieces {
+            [one] => one.clone(),
+            many => many.concat().into(),
+        })
     }
 
     /// All bytes in one piece; copies unless there is just one.
@@ -64,6 +76,12 @@ impl Chunks {
             [one] => one.clone(),
             many => many.concat().into(),
         }
+    }
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Chunks::from_pieces(Vec::new())
     }
 }
 
@@ -96,5 +114,16 @@ mod tests {
             assert_eq!(got, data[range.start..range.end.min(data.len())]);
         }
         assert!(Chunks::default().slice(0..10).is_empty());
+    }
+
+    #[test]
+    fn small_pieces_are_the_same_bytes() {
+        let data: Vec<u8> = (0..CHUNK_BYTES + CHUNK_BYTES / 4 + 10).map(|i| (i / 7) as u8).collect();
+        let pieces = data.chunks(CHUNK_BYTES / 4).map(Bytes::copy_from_slice).collect();
+        let (small, large) = (Chunks::from_pieces(pieces), Chunks::from(Bytes::from(data.clone())));
+        assert_eq!(small.len(), large.len());
+        assert!(small.chunks().eq(large.chunks()));
+        let range = (CHUNK_BYTES / 2 - 3) as u64..(CHUNK_BYTES + 5) as u64;
+        assert_eq!(small.slice(range.clone()).concat(), large.slice(range).concat());
     }
 }

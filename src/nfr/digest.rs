@@ -16,8 +16,8 @@ pub struct ChunkHash {
     whole: Option<[u8; 32]>,
 }
 
-/// Bytes that are hashed at once where nothing else is done with them: a part of a chunk, so that two workers
-/// share the work also for an object of one chunk.
+/// Bytes that are hashed at once where nothing else is done with them: a part of a chunk, so that hashing begins
+/// while the rest arrives, and two workers share it also for an object of one chunk.
 pub const HASHED_BYTES: usize = CHUNK_BYTES / 4;
 
 /// Hashes one part of an object that is cut into parts of [`HASHED_BYTES`].

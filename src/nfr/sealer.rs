@@ -172,15 +172,17 @@ pub(super) fn footer_hash(header: &[u8; HEADER_BYTES], footer: &[u8]) -> [u8; 32
 
 /// Seals an object that is wholly here; for small ones.
 pub fn seal_whole(spec: NfrSpec, rng: &dyn Rng, plain: &Chunks) -> Result<(Bytes, FinishedFrame, Sealer)> {
-    let first = plain.pieces().first().map_or(&[][..], |piece| &piece[..]);
-    let sealer = Sealer::new(spec, rng, first)?;
+    let mut chunks = plain.chunks().peekable();
+    let first = chunks.peek().cloned().unwrap_or_default();
+    let sealer = Sealer::new(spec, rng, &first)?;
     let mut builder = FrameBuilder::new();
     let mut frame = sealer.header().to_vec();
-    let count = plain.pieces().len();
-    for (index, piece) in plain.pieces().iter().enumerate() {
-        let chunk = sealer.seal(index as u32, index + 1 == count, piece)?;
+    let mut index = 0;
+    while let Some(plain) = chunks.next() {
+        let chunk = sealer.seal(index, chunks.peek().is_none(), &plain)?;
         builder.push(&chunk);
         frame.extend_from_slice(&chunk.bytes);
+        index += 1;
     }
     let finished = builder.finish(&sealer);
     frame.extend_from_slice(&finished.footer);

@@ -30,7 +30,7 @@ use crate::model::{Address, Session};
 const WHOLE_BYTES_MAX: u64 = 64 << 10;
 
 /// Pieces of the first chunk of an upload without a length: a short one should hold little. From then on, and
-/// where the length is known, pieces are whole chunks, which the core takes over without a copy.
+/// where the length is known, pieces are as long as the core wants them, and it takes them over without a copy.
 const FIRST_PIECE_BYTES: usize = 64 << 10;
 
 #[derive(Serialize)]
@@ -112,14 +112,14 @@ async fn feed(
     // Each buffer has just the size of its piece: pieces may stay in memory for long, and a buffer
     // that grew by doubling would keep up to twice its bytes there.
     // How long that may take is the push's business: it knows what it waits for.
-    sender.wanted().await;
+    let most = sender.wanted().await;
     let mut gathered = BytesMut::new();
     let (mut received, mut sent) = (0u64, 0u64);
     while let Some(mut piece) = next_piece(door, &mut payload).await? {
         received += piece.len() as u64;
         check_size(received, door.options.object_bytes_max)?;
         while !piece.is_empty() {
-            let wanted = piece_bytes(sent, size);
+            let wanted = piece_bytes(sent, size, most);
             if gathered.capacity() == 0 {
                 gathered = BytesMut::with_capacity(wanted);
             }
@@ -139,11 +139,11 @@ async fn feed(
     Ok(())
 }
 
-fn piece_bytes(sent: u64, size: Option<u64>) -> usize {
+fn piece_bytes(sent: u64, size: Option<u64>, most: usize) -> usize {
     match size.map(|size| size.saturating_sub(sent)) {
         None if sent < CHUNK_BYTES as u64 => FIRST_PIECE_BYTES,
-        Some(left @ 1..) if left < CHUNK_BYTES as u64 => left as usize,
-        _ => CHUNK_BYTES,
+        Some(left @ 1..) if left < most as u64 => left as usize,
+        _ => most,
     }
 }
 

@@ -114,11 +114,11 @@ fn keyring(path: &Path, lived: bool, runs: bool) -> Finding {
                 false => "put the file back from a copy, or name it with --keys",
             },
         ),
-        Err(error) => Finding::bad(
-            CHECK,
-            error.to_string(),
-            "mend what is named, or put the file back from a copy; if others could read it, rotate the keys",
-        ),
+        Err(error) if fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0) => {
+            let remedy = format!("chmod 600 {shown}; if others had access, rotate the keys");
+            Finding::bad(CHECK, error.to_string(), remedy)
+        }
+        Err(error) => Finding::bad(CHECK, error.to_string(), "mend what is named, or put the file back from a copy"),
     }
 }
 

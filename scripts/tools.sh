@@ -42,6 +42,7 @@ case $for_what in
 tests)
     want openssl openssl
     want strace strace
+    sh "$(dirname "$0")/nats.sh" >/dev/null
     ;;
 benchmarks)
     want_server redis-server redis-server

@@ -38,6 +38,9 @@ pub mod node;
 #[cfg(test)]
 extern crate self as meshstore;
 #[cfg(test)]
+#[path = "../tests/common/nats_server.rs"]
+mod nats_server;
+#[cfg(test)]
 mod seeds;
 
 pub use error::{Error, Kind, Result};

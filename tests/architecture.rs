@@ -35,7 +35,7 @@ const LAYERS: [(&str, u8); 22] = [
 const SIDEWAYS: [(&str, &str); 1] = [("tiers", "store")];
 
 /// Third-party names and the only places that may know them.
-const FENCES: [(&str, &[&str]); 36] = [
+const FENCES: [(&str, &[&str]); 35] = [
     ("actix::", &["src/actors/runtime.rs"]),
     ("actix_web::", &["src/gateway/"]),
     ("async_nats::", &["src/bus/nats.rs"]),
@@ -58,7 +58,6 @@ const FENCES: [(&str, &[&str]); 36] = [
     ("postcard::", &["src/store/records.rs"]),
     ("dashmap::", &["src/tiers/memory.rs"]),
     ("crossbeam_queue::", &["src/tiers/memory.rs"]),
-    ("rayon::", &["src/actors/cpu.rs"]),
     ("reqwest::", &["src/client/"]),
     ("rustls::", &["src/gateway/tls.rs", "src/client/tls.rs"]),
     ("percent_encoding::", &["src/client/"]),

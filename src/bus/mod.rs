@@ -3,86 +3,129 @@
 //! Subjects are words joined by dots. A subscription may hold `*` for one word and end in `>` for all
 //! that follow, as NATS has it. This module carries bytes; what they mean is for its users to know.
 
+mod feed;
 mod local;
+mod log;
+mod nats;
 mod subject;
 
 #[cfg(test)]
 mod conformance;
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
 
+pub use feed::{Delivery, Subscription};
 pub use local::LocalBus;
+pub use log::{Log, Logged};
+pub use nats::{NatsBus, SERVER_LEAST};
 pub use subject::{Pattern, Subject};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// Messages that may wait for one subscriber; one that falls further behind is told of its loss.
-pub const SUBSCRIBER_QUEUE_MAX: usize = 4096;
-
-/// What a message carries beside its body.
+/// What a message carries beside its body, in order; a name may come more than once.
 pub type Headers = Vec<(String, String)>;
 
-/// A message as it was published.
+/// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Where it was published.
+    /// Where it is published.
     pub subject: Subject,
+    /// Where an answer goes, if one is wanted.
+    pub reply: Option<Subject>,
     /// Names and values.
     pub headers: Headers,
     /// Its bytes.
     pub body: Bytes,
 }
 
-/// What a subscriber receives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// A message.
-    Message(Message),
-    /// So many messages came while the queue was full, and are lost to this subscriber.
-    Lost(u64),
-}
+impl Message {
+    /// A message without headers that wants no answer.
+    pub fn to(subject: Subject, body: impl Into<Bytes>) -> Self {
+        Message { subject, reply: None, headers: Headers::new(), body: body.into() }
+    }
 
-/// Answers requests; called for one request at a time or for many at once.
-pub type Responder = Box<dyn Fn(Message) -> BoxFuture<'static, Result<Message>> + Send + Sync>;
+    /// The first header of this name, whatever its case: names come from people.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        headers.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
 
-/// Where messages go. Implementations differ in reach, not in meaning.
-pub trait Bus: Send + Sync {
-    /// Tells everybody who subscribed; does not wait for them.
-    fn publish(&self, message: Message) -> Result<()>;
-
-    /// Receives what is published from now on; ends when dropped.
-    fn subscribe(&self, pattern: &Pattern) -> Result<Subscription>;
-
-    /// Answers requests to a subject; requests are shared among all who serve it. Ends when the
-    /// guard is dropped.
-    fn serve(&self, subject: &Subject, responder: Responder) -> Result<Serving>;
-
-    /// Asks one of those who serve the subject.
-    fn request(&self, message: Message, deadline: Duration) -> BoxFuture<'_, Result<Message>>;
-}
-
-/// A stream of messages.
-pub struct Subscription {
-    queue: mpsc::Receiver<Message>,
-    lost: std::sync::Arc<std::sync::atomic::AtomicU64>,
-}
-
-impl Subscription {
-    /// The next message, or the news that some were lost; `None` when the bus is gone.
-    pub async fn next(&mut self) -> Option<Delivery> {
-        let lost = self.lost.swap(0, std::sync::atomic::Ordering::AcqRel);
-        if lost > 0 {
-            return Some(Delivery::Lost(lost));
+    /// Refuses what no bus carries: more than `most` bytes, headers that would not come out as they went in.
+    fn check(&self, most: usize) -> Result<()> {
+        let bytes = self.wire_bytes();
+        if bytes > most {
+            let error = Error::too_large("the message is larger than the bus carries");
+            return Err(error.with("bytes", bytes).with("bytes_max", most).with("subject", &self.subject));
         }
-        self.queue.recv().await.map(Delivery::Message)
+        let name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+        let value = |value: &str| !value.contains(char::is_control) && value.trim() == value;
+        match self.headers.iter().find(|(n, v)| !name(n) || !value(v)) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let error = Error::invalid("a message's header holds what no header can");
+                Err(error.with("header", name.escape_default()))
+            }
+        }
+    }
+
+    /// Bytes that it takes on the wire, a little over-estimated: what a server counts against its limit.
+    pub fn wire_bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        headers + self.body.len() + 16
     }
 }
 
-/// Keeps a responder in service until it is dropped.
-pub struct Serving {
-    _end: Box<dyn std::any::Any + Send + Sync>,
+/// Where messages go. Implementations differ in reach, not in meaning.
+///
+/// A message reaches who is there to hear it, at most once. What must arrive goes through a [`Log`].
+pub trait Bus: Send + Sync + 'static {
+    /// Tells everybody who subscribed; does not wait for them.
+    fn publish(&self, message: Message) -> BoxFuture<'_, Result<()>>;
+
+    /// Receives what is published from now on. Subscriptions of one `queue` share the messages: each goes to one
+    /// of them. Ends when dropped.
+    fn subscribe<'a>(&'a self, pattern: &Pattern, queue: Option<&str>) -> BoxFuture<'a, Result<Subscription>>;
+
+    /// Publishes with a reply subject of its own and waits for the first answer: `unavailable` when nobody
+    /// listens, `deadline` when nobody answers in time.
+    fn request(&self, message: Message, deadline: Duration) -> BoxFuture<'_, Result<Message>>;
+
+    /// The log of this name, made with these subjects if there is none. What is published to one of them by
+    /// [`Log::append`] is kept, and subscribers hear it as well.
+    fn log<'a>(&'a self, name: &str, subjects: &Pattern) -> BoxFuture<'a, Result<Box<dyn Log>>>;
+
+    /// The largest message it carries, in bytes of headers and body.
+    fn payload_max(&self) -> usize;
+
+    /// What it is and how it stands, for people.
+    fn describe(&self) -> Described;
+
+    /// Lets what was published arrive, ends every subscription, and takes nothing more.
+    fn drain(&self) -> BoxFuture<'_, Result<()>>;
+}
+
+/// A bus, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// `local`, or the server's URL without what opens it.
+    pub name: String,
+    /// The server's version.
+    pub version: Option<String>,
+    /// Whether messages can be sent right now.
+    pub connected: bool,
+    /// Times that the connection was lost.
+    pub disconnects: u64,
+}
+
+impl fmt::Display for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.version {
+            None => f.write_str("in process"),
+            Some(version) => write!(f, "{} (nats-server {version})", self.name),
+        }
+    }
 }

@@ -25,6 +25,11 @@ impl Subject {
 }
 
 impl Pattern {
+    /// The pattern as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether a subject is one of these.
     pub fn matches(&self, subject: &Subject) -> bool {
         let mut words = subject.0.split('.');

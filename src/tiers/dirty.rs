@@ -52,6 +52,11 @@ impl DirtyBook {
         }
     }
 
+    /// What the durable object counts for that this one stands before, if it is in memory alone.
+    pub(super) fn base(&self, address: &Address) -> Option<Usage> {
+        self.entries.get(address).map(|entry| entry.base)
+    }
+
     /// Takes note that it left, or is on disk now.
     pub(super) fn remove(&mut self, address: &Address) {
         let Some(Entry { size, base, expires_ms }) = self.entries.remove(address) else { return };

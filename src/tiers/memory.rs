@@ -343,6 +343,12 @@ impl MemoryTier {
         locked(&self.dirty).rebase(address, base);
     }
 
+    /// The entry whose only copy is here, and what the durable object counts for that it stands before.
+    pub fn dirty_at(&self, address: &Address) -> Option<(Arc<Resident>, Usage)> {
+        let resident = self.peek(address).filter(|resident| resident.dirty)?;
+        locked(&self.dirty).base(address).map(|base| (resident, base))
+    }
+
     /// Dirty entries that were to end at or before `now_ms`.
     pub fn dirty_ended(&self, now_ms: u64) -> Vec<Address> {
         locked(&self.dirty).ended(now_ms)

@@ -21,7 +21,7 @@ pub use sweep::Swept;
 use tally::{Ledger, Tally};
 
 use super::disk::{Fate, Plan};
-use super::memory::Reservation;
+use super::memory::{Reservation, Ticket};
 use super::rules::{Rulebook, Rules};
 use super::sequencer::Stamp;
 use super::{DiskTier, MemoryTier, Resident, Sequencer, locked};
@@ -81,6 +81,27 @@ impl Keeper {
         self.memory.dirty_on(collection, self.ledger.of(collection).usage)
     }
 
+    /// Acknowledges an object in memory alone, in the place of one that is there alone as well: memory knows all
+    /// that decides, so this never waits. Nothing is done where the disk has to be asked; see [`Keeper::hold`].
+    pub fn hold_again(
+        &self,
+        address: &Address,
+        draft: &Draft,
+        chunks: &Chunks,
+        room: &mut Reservation,
+        condition: &Condition,
+    ) -> Option<(Arc<Manifest>, bool)> {
+        let _showing = self.showing.try_read().ok()?;
+        let rules = self.rulebook.rules(address.collection())?;
+        if Self::must_wait(condition, &rules) || self.sequencer.ceiling_needed(1).is_some() {
+            return None;
+        }
+        let ticket = self.memory.ticket(address);
+        let (resident, durable) = self.memory.dirty_at(address)?;
+        let known = Known { durable, ..Known::of(None, Some(&resident), self.sequencer.now_ms()) };
+        self.show(ticket, &known, address, draft, chunks, room)
+    }
+
     /// Acknowledges an object in memory alone. Returns its manifest and whether it was created.
     pub fn hold(
         &self,
@@ -108,16 +129,29 @@ impl Keeper {
             condition.check(known.live)?;
             let now = self.usage_of(address.collection());
             rules.quota.check(now, known.after(now, draft.size))?;
-            let stamp = || {
-                let stamp = self.sequencer.stamp()?;
-                Some(Arc::new(draft.clone().manifest(stamp, known.version, Durability::Ram, None)))
-            };
-            let shown = self.memory.publish_dirty(ticket, address, chunks.clone(), &mut room, known.durable, stamp);
-            if let Some(manifest) = shown {
-                return Ok((manifest, known.live.is_none()));
+            if let Some(held) = self.show(ticket, &known, address, draft, chunks, &mut room) {
+                return Ok(held);
             }
         }
         Err(decide::crowded(address))
+    }
+
+    /// Shows an object of class `ram`, unless something changed at its address since the ticket.
+    fn show(
+        &self,
+        ticket: Ticket,
+        known: &Known,
+        address: &Address,
+        draft: &Draft,
+        chunks: &Chunks,
+        room: &mut Reservation,
+    ) -> Option<(Arc<Manifest>, bool)> {
+        let stamp = || {
+            let stamp = self.sequencer.stamp()?;
+            Some(Arc::new(draft.clone().manifest(stamp, known.version, Durability::Ram, None)))
+        };
+        let manifest = self.memory.publish_dirty(ticket, address, chunks.clone(), room, known.durable, stamp)?;
+        Some((manifest, known.live.is_none()))
     }
 
     /// Does something while nothing is stored anywhere, such as removing an empty collection.

@@ -7,7 +7,9 @@ use clap::{Args, Subcommand};
 
 use super::push::pair;
 use super::{files, out};
-use crate::config::{Config, Fault, Host, Sources, VARIABLE_PREFIX, reference, reference_markdown};
+use crate::config::{
+    AGREED_BUS_VARIABLE, Config, Fault, Host, Sources, VARIABLE_PREFIX, reference, reference_markdown,
+};
 use crate::error::Result;
 
 /// `config …`.
@@ -85,7 +87,12 @@ pub(super) fn sources(file: Option<&Path>, flags: Vec<(String, String)>) -> Resu
         data_home: folder("XDG_DATA_HOME"),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
     };
-    Ok(Sources { file, env: env.filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect(), flags, host })
+    Ok(Sources {
+        file,
+        env: env.filter(|(name, _)| name.starts_with(VARIABLE_PREFIX) || name == AGREED_BUS_VARIABLE).collect(),
+        flags,
+        host,
+    })
 }
 
 fn by_key(config: &Config) -> BTreeMap<&'static str, String> {

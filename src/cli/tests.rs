@@ -113,7 +113,7 @@ fn flags_of_serve_become_a_configuration() {
     assert_eq!((config.site.name.as_str(), config.http.addr.port()), ("a", 0));
     assert_eq!(config.keys.file, std::path::Path::new("/d/keys.toml"));
     let refused = |line: &str| serve(line).config().unwrap_err().kind();
-    assert_eq!(refused("meshstore serve --data /d --bus nats://h"), Kind::Unimplemented);
+    assert_eq!(refused("meshstore serve --data /d --bus hub:4222"), Kind::Invalid);
     assert_eq!(refused("meshstore serve --data /d --http 0.0.0.0:1"), Kind::Invalid);
     assert_eq!(refused("meshstore serve --data /d --role endpoint"), Kind::Unimplemented);
     assert_eq!(refused("meshstore serve --config /no/such/file"), Kind::NotFound);

@@ -72,6 +72,10 @@ fn check_door(config: &Config, given: &Given, faults: &mut Vec<Fault>) {
         }
         _ => {}
     }
+    if config.bus.is_beyond_loopback() && !config.auth.required {
+        let why = "on a bus beyond loopback tokens are required; leave this out, or use a server on this host";
+        fault("auth.required", Error::invalid(why));
+    }
     if beyond && !config.auth.required {
         let why = "beyond loopback tokens are required; leave this out, or bind to 127.0.0.1 or ::1";
         fault("auth.required", Error::invalid(why).with("http.addr", http.addr));

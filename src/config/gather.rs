@@ -7,7 +7,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, Origin};
-use super::{KEYS, Key, Sources, VARIABLE_PREFIX};
+use super::{AGREED_BUS_VARIABLE, KEYS, Key, Sources, VARIABLE_PREFIX};
 use crate::error::Error;
 
 /// The text of every given key and where it was said.
@@ -59,6 +59,11 @@ pub(super) fn gather(sources: &Sources, faults: &mut Vec<Fault>) -> Given {
                 faults.push(Fault::new("", origin, Error::invalid(why)));
             }
         }
+    }
+    // What programs that speak NATS agree on counts where nothing of ours says otherwise.
+    let agreed = sources.env.iter().find(|(name, value)| *name == AGREED_BUS_VARIABLE && !value.is_empty());
+    if let Some((name, value)) = agreed.filter(|_| given.get("bus.url").is_none()) {
+        given.put("bus.url", value.clone(), Origin::Variable(name.clone()), faults);
     }
     for (path, value) in &sources.flags {
         given.put(path, value.clone(), Origin::Flag, faults);

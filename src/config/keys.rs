@@ -6,23 +6,15 @@ use std::time::Duration;
 
 use super::Host;
 use super::budget;
+use super::bus::{BusMode, BusUrl};
 use super::declare::{Key, Reader, settings};
 use super::shape::{
-    ADDR, BUS, CLOUD, COLLECTOR, EVICTION, FORMAT, LEVEL, MILLIS, NAME, OPTIONAL_PATH, PATH, REST, SHARE, SIZE,
-    SIZE_OR_AUTO, TRUTH, count,
+    ADDR, BUS, BUS_URL, CLOUD, COLLECTOR, EVICTION, FORMAT, LEVEL, MILLIS, NAME, OPTIONAL_PATH, PATH, REST, SHARE,
+    SIZE, SIZE_OR_AUTO, TRUTH, count,
 };
 use crate::limits::{PINNED_PERCENT_DEFAULT, PINNED_PERCENT_MAX};
 use crate::model::{CloudUrl, EvictionKind, Name};
 use crate::telemetry::{LevelFilter, LogFormat, Sample};
-
-/// How the containers of a site find each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BusMode {
-    /// The best one found on this host.
-    Auto,
-    /// In process: this container is the whole site.
-    Local,
-}
 
 settings! { host;
     /// The place this container belongs to.
@@ -83,11 +75,21 @@ settings! { host;
         key: Option<PathBuf> = OPTIONAL_PATH, "none" => None;
     }
 
+    /// How containers talk to each other, and programs with them over NATS.
+    bus: BusConfig {
+        /// `auto`, `local` or the URL of a NATS server of 2.12 or later. `local` keeps the bus in process. `auto`
+        /// takes `bus.url` if it is set, else a server at 127.0.0.1:4222, else starts the `nats-server` found on
+        /// PATH there, else stays in process; the ready line says which.
+        mode: BusMode = BUS, "auto";
+        /// URL of the server that `auto` takes, or `off`; without it the variable NATS_URL counts.
+        url: Option<BusUrl> = BUS_URL, "off";
+    }
+
     /// Who may use the container.
     auth: AuthConfig {
-        /// Whether each request needs a token. Beyond loopback always. A token that is sent is
+        /// Whether each request needs a token. Beyond loopback always, at the door and on the bus. A token that is sent is
         /// checked in any case.
-        required: bool = TRUTH, "true beyond loopback, false on it" => !http.addr.ip().is_loopback();
+        required: bool = TRUTH, "true where the door or the bus is beyond loopback" => !http.addr.ip().is_loopback() || bus.is_beyond_loopback();
         /// File of the first token, which may do everything; readable by its owner only. Made at the first
         /// start at which tokens are required; if it is removed, the next start makes another and ends this one.
         root_token_file: PathBuf = PATH, "root.token in data.dir" => data.dir.join("root.token");
@@ -155,12 +157,6 @@ settings! { host;
         object_bytes_max: u64 = SIZE, "1TiB";
         /// How long a request may take when it names no deadline, in milliseconds.
         request_deadline_ms: u64 = MILLIS, "30000";
-    }
-
-    /// How containers talk to each other.
-    bus: BusConfig {
-        /// `local` keeps the bus in process; `auto` takes the best one there is, today the one in process too.
-        mode: BusMode = BUS, "auto";
     }
 
     /// What the process says on stderr.

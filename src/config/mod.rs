@@ -5,6 +5,7 @@
 //! Nothing here reads files or the process environment: the caller hands over a [`Sources`].
 
 mod budget;
+mod bus;
 mod check;
 mod declare;
 mod fault;
@@ -18,10 +19,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use budget::in_flight_bytes;
+pub use bus::{BusMode, BusUrl};
 pub use declare::Key;
 pub use fault::{Fault, Origin};
 pub use keys::{
-    AuthConfig, BusConfig, BusMode, CloudConfig, Config, ContainerConfig, DataConfig, HttpConfig, KEYS, KeysConfig,
+    AuthConfig, BusConfig, CloudConfig, Config, ContainerConfig, DataConfig, HttpConfig, KEYS, KeysConfig,
     LimitsConfig, LogConfig, MemoryConfig, NfrConfig, SECTIONS, ScrubConfig, SiteConfig, StoreConfig, TelemetryConfig,
     TlsConfig,
 };
@@ -30,12 +32,15 @@ pub use reference::{reference, reference_markdown};
 /// What the name of every configuration variable begins with.
 pub const VARIABLE_PREFIX: &str = "MESHSTORE__";
 
+/// Names a NATS server to whatever speaks NATS; counts where nothing of ours names one.
+pub const AGREED_BUS_VARIABLE: &str = "NATS_URL";
+
 /// Everything a configuration is made from.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// The file's path (for messages) and text, if there is one.
     pub file: Option<(PathBuf, String)>,
-    /// The process environment; only variables with [`VARIABLE_PREFIX`] are looked at.
+    /// The process environment; only variables with [`VARIABLE_PREFIX`], and [`AGREED_BUS_VARIABLE`], are looked at.
     pub env: Vec<(String, String)>,
     /// Key paths and values from the command line; a later one wins.
     pub flags: Vec<(String, String)>,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::keys::BusMode;
+use super::bus::{BusMode, BusUrl};
 use crate::error::{Error, Result};
 use crate::model::{CloudUrl, EvictionKind, Name};
 use crate::telemetry::{LevelFilter, LogFormat, Sample};
@@ -224,24 +224,27 @@ fn read_collector(text: &str) -> Result<Option<String>> {
 }
 
 pub(super) const BUS: Shape<BusMode> = Shape {
-    takes: "auto or local",
+    takes: "auto, local, or the nats:// URL of a server",
     read: read_bus,
     show: |mode| match mode {
         BusMode::Auto => "auto".to_owned(),
         BusMode::Local => "local".to_owned(),
+        BusMode::Url(url) => url.expose().to_owned(),
     },
+};
+
+pub(super) const BUS_URL: Shape<Option<BusUrl>> = Shape {
+    takes: "the nats:// URL of a server, or off",
+    read: |text| if text == "off" { Ok(None) } else { text.parse().map(Some) },
+    show: |url| url.as_ref().map_or("off", BusUrl::expose).to_owned(),
 };
 
 fn read_bus(text: &str) -> Result<BusMode> {
     match text {
         "auto" => Ok(BusMode::Auto),
         "local" => Ok(BusMode::Local),
-        url if url.contains("://") => {
-            let why =
-                "a bus between containers is unimplemented until sites of several containers are; use auto or local";
-            Err(about(Error::unimplemented(why), url))
-        }
-        _ => Err(bad("a bus is auto or local", text)),
+        url if url.contains("://") => url.parse().map(BusMode::Url),
+        _ => Err(bad("a bus is auto, local or a nats:// URL", text)),
     }
 }
 
@@ -298,11 +301,16 @@ mod tests {
     }
 
     #[test]
-    fn a_bus_url_is_not_built_yet_and_nonsense_is_invalid() {
-        assert_eq!(read_bus("nats://127.0.0.1:4222").unwrap_err().kind(), Kind::Unimplemented);
+    fn a_bus_is_a_word_or_a_server() {
+        for text in ["auto", "local", "nats://127.0.0.1:4222"] {
+            assert_eq!((BUS.show)(&read_bus(text).unwrap()), text);
+        }
         assert_eq!(read_bus("nats").unwrap_err().kind(), Kind::Invalid);
-        let secret = read_bus("nats://u:hidden@h").unwrap_err();
+        let secret = read_bus("http://u:hidden@h").unwrap_err();
         assert!(!secret.to_string().contains("hidden"), "{secret}");
+        for text in ["off", "tls://h"] {
+            assert_eq!((BUS_URL.show)(&(BUS_URL.read)(text).unwrap()), text);
+        }
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn derived_defaults_follow_what_was_given() {
 fn every_fault_is_reported_with_key_and_place() {
     let file = "[http]\naddr = \"0.0.0.0:http\"\nport = 3\n\n[memory]\nlevel1_bytes = \"2GiB\"\neviction = [1]\n[sight]\nname='x'\n";
     let env = [("MESHSTORE__LIMITS__REQUESTS_MAX", "none"), ("MESHSTORE__NO__SUCH", "1")];
-    let found = faults(file, &env, &[("bus.mode", "nats://hub:4222"), ("site.nam", "x")]);
+    let found = faults(file, &env, &[("bus.mode", "hub:4222"), ("site.nam", "x")]);
     let expected = [
         ("http.addr: ", "[site.toml:2]"),
         ("http.port: ", "[site.toml:3]"),
@@ -153,9 +153,9 @@ fn a_default_cloud_that_could_not_be_shown_is_a_fault() {
 
 #[test]
 fn faults_become_one_error() {
-    let only = Fault::combine(&from("", &[], &[("bus.mode", "nats://x")]).unwrap_err());
+    let only = Fault::combine(&from("", &[], &[("cloud.url", "s3://x")]).unwrap_err());
     assert_eq!(only.kind(), Kind::Unimplemented);
-    let mixed = Fault::combine(&from("", &[], &[("bus.mode", "nats://x"), ("http.addr", "0.0.0.0:1")]).unwrap_err());
+    let mixed = Fault::combine(&from("", &[], &[("cloud.url", "s3://x"), ("http.addr", "0.0.0.0:1")]).unwrap_err());
     assert_eq!(mixed.kind(), Kind::Invalid);
     assert!(mixed.message().contains("2 faults") && mixed.message().contains("http.addr"));
 }
@@ -183,4 +183,16 @@ fn every_key_is_in_the_reference_and_the_page_is_current() {
         page == reference_markdown(),
         "docs/configuration.md is out of date; write it with `meshstore config reference --markdown`"
     );
+}
+
+#[test]
+fn a_bus_beyond_loopback_asks_for_tokens_and_may_be_named_as_others_name_it() {
+    let config = from("", &[("NATS_URL", "nats://127.0.0.1:4333")], &[]).unwrap();
+    assert_eq!(config.bus.url.as_ref().map(BusUrl::expose), Some("nats://127.0.0.1:4333"));
+    assert!(!config.auth.required);
+    let config = from("[bus]\nurl = 'off'", &[("NATS_URL", "nats://127.0.0.1:4333")], &[]).unwrap();
+    assert_eq!(config.bus.url, None);
+    assert!(from("", &[], &[("bus.mode", "nats://u:p@hub:4222")]).unwrap().auth.required);
+    let found = faults("", &[], &[("bus.mode", "nats://hub:4222"), ("auth.required", "false")]);
+    assert!(found[0].starts_with("auth.required: "), "{found:?}");
 }

@@ -76,7 +76,9 @@ pub(super) fn check(
     }
     let Some(token) = bearer(headers)? else {
         if authority.required() {
-            return Err(unauthorised("this container asks for a token; send one as Authorization: Bearer TOKEN"));
+            return Err(unauthorised(
+                "this container asks for a token; send one as Authorization: Bearer TOKEN, or on a subject as Mesh-Token",
+            ));
         }
         return Ok(None);
     };

@@ -1,4 +1,5 @@
-//! The HTTP door: it turns requests into the structs of `actors/` and answers into HTTP.
+//! The doors: HTTP, and the same operations on the subjects of a bus (`subjects/`). Requests become the structs of
+//! `actors/`, and answers HTTP or messages.
 //!
 //! Nothing outside this folder names actix-web, and nothing in here decides what an answer is: that
 //! is the [`Core`]'s part. Only `node/` builds the door. It parses paths, checks who may ask, bounds
@@ -30,6 +31,7 @@ mod rate;
 mod reply;
 mod route;
 mod server;
+mod subjects;
 mod tls;
 mod transfers;
 mod visit;
@@ -38,4 +40,5 @@ pub use self::core::Core;
 pub use admin::Admin;
 pub use authority::Authority;
 pub use server::{Door, GatewayOptions, serve};
+pub use subjects::{Names, Subjects};
 pub use tls::Tls;

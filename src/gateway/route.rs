@@ -92,7 +92,7 @@ pub(super) async fn answer_part(door: &Arc<Shared>, head: &RequestHead, payload:
 }
 
 /// Whether the request may be looked at: by where it comes from, then by whose it is.
-fn allow(door: &Shared, head: &RequestHead) -> Result<Option<Arc<TokenRecord>>> {
+pub(super) fn allow(door: &Shared, head: &RequestHead) -> Result<Option<Arc<TokenRecord>>> {
     door.guard.check(head)?;
     access::check(&*door.authority, &head.headers, &head.method, head.uri.path())
 }

@@ -23,7 +23,9 @@ use super::core::Core;
 use super::guard::Guard;
 use super::rate::Rate;
 use super::route;
+use super::subjects::{Names, Subjects};
 use super::tls::Tls;
+use crate::bus::Bus;
 use crate::error::{Error, Result};
 use crate::limits::{BATCHES_MAX, LISTEN_QUEUE_MAX, REQUEST_DEADLINE_DEFAULT};
 use crate::sys;
@@ -111,12 +113,12 @@ impl Drop for OpenConnection {
 }
 
 /// An open door. Dropping it shuts it at once.
-#[derive(Debug)]
 pub struct Door {
     addr: SocketAddr,
     scheme: &'static str,
     server: ServerHandle,
     task: JoinHandle<()>,
+    shared: Arc<Shared>,
 }
 
 /// Opens the door. Must be called inside a tokio runtime; the workers are threads of their own.
@@ -172,7 +174,7 @@ pub async fn serve(
             tracing::error!(%addr, %error, "the http door broke");
         }
     });
-    Ok(Door { addr, scheme, server, task })
+    Ok(Door { addr, scheme, server, task, shared })
 }
 
 /// A socket whose connections end when their peers take nothing for long: a writer that waits for such
@@ -195,6 +197,11 @@ impl Door {
     /// Where it is asked.
     pub fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.addr)
+    }
+
+    /// Answers the same requests on a bus, at most so many at once.
+    pub async fn answer_on(&self, bus: Arc<dyn Bus>, names: Names, at_work_max: usize) -> Result<Subjects> {
+        Subjects::open(Arc::clone(&self.shared), bus, names, at_work_max).await
     }
 
     /// Shuts the door: takes no new connections, lets requests finish for `grace`, then cuts them.

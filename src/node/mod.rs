@@ -3,6 +3,7 @@
 mod admin;
 mod authority;
 mod boot;
+mod bus;
 mod core;
 mod demo;
 mod keys;

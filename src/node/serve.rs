@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::bus::Described;
 use crate::config::{Config, Origins};
 use crate::error::{Error, Result};
-use crate::gateway::{self, Door, GatewayOptions};
+use crate::gateway::{self, Door, GatewayOptions, Names};
 
 use super::admin::Overseer;
 use super::boot::Container;
+use super::bus;
 use super::tls;
 
 /// How long requests may go on after a signal to stop.
@@ -41,15 +43,20 @@ async fn run(config: &Config, origins: &Origins, json: bool) -> Result<()> {
         discarded = recovery.discarded,
         "cleared what the last run left behind"
     );
+    let joined = bus::join(config).await?;
     let door = open_door(config, origins, &container).await?;
-    announce(config, &door.url(), json)?;
+    let names = Names { site: config.site.name.clone(), container: config.container.name.clone() };
+    let subjects = door.answer_on(Arc::clone(&joined.bus), names, config.limits.requests_max).await?;
+    announce(config, &door.url(), &joined.bus.describe(), json)?;
     let name = stop.await;
     tracing::info!(signal = name, "stopping");
     let end = Instant::now() + STOP_GRACE;
     let rest = || end.saturating_duration_since(Instant::now());
     // The door stays open meanwhile, so that whoever is refused hears why.
     let drained = container.handle().drain(STOP_GRACE).await;
+    subjects.stop(rest().max(DOOR_GRACE_LEAST)).await;
     door.stop(rest().max(DOOR_GRACE_LEAST)).await;
+    joined.leave().await;
     // What could not be written out is tried once more: nobody else asks any more.
     let stopped = container.stop(rest()).await?;
     tracing::info!(written_out = drained.unwrap_or(0) + stopped, "stopped");
@@ -85,14 +92,14 @@ async fn open_door(config: &Config, origins: &Origins, container: &Container) ->
     Ok(door)
 }
 
-fn announce(config: &Config, http: &str, json: bool) -> Result<()> {
+fn announce(config: &Config, http: &str, bus: &Described, json: bool) -> Result<()> {
     let (site, container) = (&config.site.name, &config.container.name);
     let line = if json {
         let pid = std::process::id();
-        json!({ "site": site, "container": container, "http": http, "s3": null, "bus": "local", "pid": pid })
+        json!({ "site": site, "container": container, "http": http, "s3": null, "bus": bus.name, "pid": pid })
             .to_string()
     } else {
-        format!("meshstore ready: site {site}, container {container}, {http}, bus in process")
+        format!("meshstore ready: site {site}, container {container}, {http}, bus {bus}")
     };
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")

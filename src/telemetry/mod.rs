@@ -51,6 +51,11 @@ impl Telemetry {
         self.clock.ticks_ns()
     }
 
+    /// Wall-clock milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
     /// Nanoseconds since `ticks`.
     pub fn since_ns(&self, ticks: u64) -> u64 {
         self.ticks_ns().saturating_sub(ticks)

@@ -269,6 +269,9 @@ fn spawn(launch: &Launch, data: &Path, folder: &Path) -> Result<Running, Refused
         }
     };
     command.args(["serve", "--json", "--set", "log.level=warn", "--data"]).arg(data);
+    if !launch.args.iter().any(|arg| arg == "--bus") {
+        command.args(["--bus", "local"]);
+    }
     if !launch.args.iter().any(|arg| arg == "--http") {
         command.args(["--http", "127.0.0.1:0"]);
     }

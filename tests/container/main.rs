@@ -18,11 +18,16 @@ mod hostile;
 mod keys;
 mod kill;
 mod limits;
+#[path = "../common/nats_client.rs"]
+mod nats_client;
+#[path = "../common/nats_server.rs"]
+mod nats_server;
 mod openmetrics;
 mod safety;
 mod salvage;
 mod scrub;
 mod streaming;
+mod subjects;
 mod telemetry;
 mod tls;
 mod tools;

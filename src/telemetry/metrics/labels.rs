@@ -112,6 +112,24 @@ macro_rules! labels {
 }
 
 labels! {
+    /// What a request on the bus asks for.
+    Operation "operation" {
+        /// Store an object.
+        Push = "push",
+        /// Read it.
+        Pull = "pull",
+        /// What is known of it.
+        Head = "head",
+        /// Delete it.
+        Delete = "delete",
+        /// The keys of a collection.
+        List = "list",
+        /// Many of these at once.
+        Batch = "batch",
+        /// None of the known ones.
+        Other = "other",
+    }
+
     /// The method of a request.
     Method "method" {
         /// `GET`.

@@ -2,7 +2,7 @@
 
 use super::cells::{CHANGES, Counter, Gauge, Histogram, Live, SECONDS};
 use super::declare::{Family, Kind, metrics};
-use super::labels::{CommitOutcome, Ended, Method, Outcome, Route, Served, SpanOutcome, Status, Synced};
+use super::labels::{CommitOutcome, Ended, Method, Operation, Outcome, Route, Served, SpanOutcome, Status, Synced};
 use super::page::Page;
 
 metrics! {
@@ -20,6 +20,12 @@ metrics! {
         http_connections: Gauge<()> = "meshstore_http_connections", "";
         /// Connections that were ever opened.
         http_connections_opened: Counter<()> = "meshstore_http_connections_opened", "";
+        /// Requests on the bus, by what became of them.
+        bus_requests: Counter<(Operation, Status)> = "meshstore_bus_requests", "";
+        /// Time from a request on the bus to its answer.
+        bus_request_duration: Histogram<Operation> = "meshstore_bus_request_duration_seconds", "seconds", SECONDS;
+        /// Messages that came faster than they could be taken, and are lost.
+        bus_lost: Counter<()> = "meshstore_bus_lost_messages", "";
         /// Objects to be stored, at all doors, by what became of it and the level that acknowledged.
         pushes: Counter<(Outcome, Served)> = "meshstore_pushes", "";
         /// Objects to be read, at all doors, by what became of it and the level that served. Damage found

@@ -32,7 +32,7 @@ pub fn serve(bench: &Bench, settings: &[(&str, &str)]) -> Result<Server> {
 /// Starts the server on the folder of an earlier one.
 pub fn serve_in(bench: &Bench, folder: Folder, settings: &[(&str, &str)]) -> Result<Server> {
     let mut command = Command::new(&bench.server);
-    command.args(["serve", "--json", "--http", "127.0.0.1:0", "--data"]).arg(folder.path().join("data"));
+    command.args(["serve", "--json", "--http", "127.0.0.1:0", "--bus", "local", "--data"]).arg(folder.path().join("data"));
     for (key, value) in settings {
         command.args(["--set", &format!("{key}={value}")]);
     }

@@ -1,0 +1,213 @@
+//! Push and pull on subjects: the same operations as over HTTP, for any NATS client in any language.
+//!
+//! `mesh.{site}.{operation}` is answered by any container of the site, `mesh.{site}.{container}.{operation}` by that
+//! one. A message becomes the request that HTTP would have brought, is answered by the same code, and the answer
+//! becomes a message again, so neither door can do more than the other. What differs is in `request.rs` (names) and
+//! `answer.rs` (errors as NATS services tell them).
+
+mod answer;
+mod request;
+mod service;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use tokio::sync::watch;
+use tokio::task::{JoinSet, LocalSet};
+
+use self::answer::Answer;
+use self::request::Operation;
+use super::server::Shared;
+use super::{batch, problem, route};
+use crate::bus::{Bus, Delivery, Message, Subscription};
+use crate::error::{Error, Result};
+use crate::model::Name;
+use crate::telemetry::metrics::labels::Status;
+use crate::telemetry::trace::{Place, Span, tracestate, within};
+use service::Service;
+
+/// Containers of a site that share its requests are one queue.
+const QUEUE: &str = "meshstore";
+
+/// Whose subjects are answered.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// The site.
+    pub site: Name,
+    /// The container.
+    pub container: Name,
+}
+
+/// Answers on the bus until it is stopped or dropped.
+pub struct Subjects {
+    stop: watch::Sender<bool>,
+    workers: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// What all workers share.
+struct Desk {
+    door: Arc<Shared>,
+    bus: Arc<dyn Bus>,
+    names: Names,
+    service: Arc<Service>,
+    /// Requests at work; beyond the limit the answer is `busy`.
+    at_work: AtomicUsize,
+    at_work_max: usize,
+}
+
+impl Subjects {
+    /// Begins to answer.
+    pub(super) async fn open(door: Arc<Shared>, bus: Arc<dyn Bus>, names: Names, at_work_max: usize) -> Result<Self> {
+        let workers = door.options.workers.max(1);
+        let service = Arc::new(Service::new(&names, &door.telemetry));
+        let desk = Arc::new(Desk { door, bus, names, service, at_work: AtomicUsize::new(0), at_work_max });
+        let (stop, stopping) = watch::channel(false);
+        let mut subjects = Subjects { stop, workers: Vec::new() };
+        for n in 0..workers {
+            let site = format!("mesh.{}.*", desk.names.site).parse()?;
+            let own = format!("mesh.{}.{}.*", desk.names.site, desk.names.container).parse()?;
+            let heard =
+                vec![desk.bus.subscribe(&site, Some(QUEUE)).await?, desk.bus.subscribe(&own, Some(QUEUE)).await?];
+            let (desk, stopping) = (Arc::clone(&desk), stopping.clone());
+            let thread = std::thread::Builder::new().name(format!("subjects-{n}"));
+            let worker = thread.spawn(move || work(desk, heard, stopping));
+            subjects.workers.push(worker.map_err(|error| Error::internal("cannot start a worker").because(error))?);
+        }
+        service::open(&desk.bus, &desk.service, &stopping).await?;
+        Ok(subjects)
+    }
+
+    /// Takes nothing more, and waits up to `grace` for what is at work.
+    pub async fn stop(mut self, grace: Duration) {
+        let _ = self.stop.send(true);
+        let workers = std::mem::take(&mut self.workers);
+        let ended = tokio::task::spawn_blocking(move || workers.into_iter().for_each(|worker| drop(worker.join())));
+        if tokio::time::timeout(grace, ended).await.is_err() {
+            tracing::warn!("requests on the bus were still at work at the end");
+        }
+    }
+}
+
+/// A worker's life: requests are answered side by side on its own thread, as those of a connection's worker are.
+fn work(desk: Arc<Desk>, heard: Vec<Subscription>, stopping: watch::Receiver<bool>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "a worker of the bus cannot start"),
+    };
+    let local = LocalSet::new();
+    for subscription in heard {
+        let (desk, stopping) = (Arc::clone(&desk), stopping.clone());
+        local.spawn_local(listen(desk, subscription, stopping));
+    }
+    // Each listener ends with its stop or with the bus, and waits for what it has begun.
+    runtime.block_on(local);
+}
+
+async fn listen(desk: Arc<Desk>, mut heard: Subscription, mut stopping: watch::Receiver<bool>) {
+    let mut at_work = JoinSet::new();
+    loop {
+        tokio::select! {
+            delivery = heard.next() => match delivery {
+                Some(Delivery::Message(message)) => {
+                    at_work.spawn_local(Arc::clone(&desk).take(message));
+                }
+                Some(Delivery::Lost(lost)) => {
+                    desk.door.telemetry.metrics.bus_lost.add((), lost);
+                    tracing::error!(lost, "requests on the bus came faster than they could be taken, and are lost");
+                }
+                None => break,
+            },
+            _ = at_work.join_next(), if !at_work.is_empty() => {}
+            stopped = stopping.changed() => if stopped.is_err() || *stopping.borrow() { break },
+        }
+    }
+    drop(heard);
+    while at_work.join_next().await.is_some() {}
+}
+
+/// A place among the requests at work.
+struct AtWork<'a>(&'a AtomicUsize);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Desk {
+    /// Answers a message.
+    async fn take(self: Arc<Self>, message: Message) {
+        let telemetry = &self.door.telemetry;
+        let started = telemetry.ticks_ns();
+        let operation = Operation::of(&message.subject);
+        let asked = message.reply.clone();
+        if asked.is_none() && operation != Some(Operation::Push) {
+            return tracing::debug!(subject = %message.subject, "a request without a reply subject is not answered");
+        }
+        let address = message.header("Mesh-Address").map(|text| text.trim().escape_default().to_string());
+        let mut answer = self.answer(operation, message).await;
+        let took_ns = telemetry.since_ns(started);
+        telemetry.metrics.bus_requests.one((operation.into(), Status::of(answer.status.as_u16())));
+        telemetry.metrics.bus_request_duration.observe(operation.into(), took_ns);
+        if let Some(operation) = operation {
+            self.service.note(operation, &answer, took_ns);
+        }
+        let subject = match asked {
+            Some(reply) => Ok(reply),
+            // Fire and forget: what became of it is told to whoever listens to the site's events.
+            None => {
+                answer.about(&address.unwrap_or_default());
+                format!("mesh.event.{}.push", self.names.site).parse()
+            }
+        };
+        let sent = async { self.bus.publish(answer.to(subject?)).await };
+        if let Err(error) = sent.await {
+            tracing::warn!(%error, "an answer could not be sent");
+        }
+    }
+
+    async fn answer(&self, operation: Option<Operation>, message: Message) -> Answer {
+        let Some(operation) = operation else {
+            let why = "there is no such operation; there are push, pull, head, delete, list and batch";
+            return answer::of_error(&Error::invalid(why).with("subject", &message.subject), None);
+        };
+        if self.at_work.fetch_add(1, Ordering::AcqRel) >= self.at_work_max {
+            drop(AtWork(&self.at_work));
+            return answer::of_error(
+                &Error::busy("the container has all the requests that it may have; try again"),
+                None,
+            );
+        }
+        let _place = AtWork(&self.at_work);
+        let address = message.header("Mesh-Address").map(str::to_owned);
+        let head = match request::head(operation, &message) {
+            Ok(head) => head,
+            Err(error) => return answer::of_error(&error, address.as_deref()),
+        };
+        let (telemetry, started) = (&self.door.telemetry, self.door.telemetry.ticks_ns());
+        let context = telemetry.context(message.header("traceparent").map(str::as_bytes));
+        let state = message.header("tracestate").filter(|_| context.parent.is_some());
+        let state = state.and_then(|state| tracestate([state.as_bytes()].into_iter()));
+        let (method, route) = (request::method_name(&head), operation.name());
+        let payload = Payload::from(message.body);
+        let most = self.bus.payload_max();
+        let answer = within(Some(Place { context, method, route }), async {
+            let response = match operation {
+                Operation::Batch => match route::allow(&self.door, &head) {
+                    Ok(_) => batch::batch(&self.door, &head, payload).await,
+                    Err(error) => Err(error),
+                }
+                .unwrap_or_else(|error| problem::of(&error, None)),
+                _ => route::answer_part(&self.door, &head, payload).await,
+            };
+            answer::of(operation, response, most).await
+        })
+        .await;
+        let (status, bytes, duration_ns) = (answer.status.as_u16(), answer.bytes(), telemetry.since_ns(started));
+        let span = |end_ms| Span { context, state, method, route, status, bytes, end_ms, duration_ns };
+        telemetry.finish(span, &context);
+        answer
+    }
+}

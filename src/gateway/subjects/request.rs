@@ -1,0 +1,212 @@
+//! From a message to the request that HTTP would have brought.
+
+use actix_web::dev::RequestHead;
+use actix_web::http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH,
+    IF_RANGE, RANGE,
+};
+use actix_web::http::{Method, Uri};
+
+use crate::bus::{Message, Subject};
+use crate::error::{Error, Result};
+use crate::gateway::headers::CONTENT_DIGEST;
+use crate::model::Address;
+use crate::telemetry::metrics::labels;
+
+/// What a subject's last word asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Push,
+    Pull,
+    Head,
+    Delete,
+    List,
+    Batch,
+}
+
+/// What both doors call by one name. All else that a message carries, such as what a client's library adds, is not
+/// for us.
+const TAKEN: [HeaderName; 5] = [CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, IF_RANGE, AUTHORIZATION];
+
+impl Operation {
+    pub(super) const ALL: [Operation; 6] =
+        [Operation::Push, Operation::Pull, Operation::Head, Operation::Delete, Operation::List, Operation::Batch];
+
+    /// The operation that a subject ends in.
+    pub(super) fn of(subject: &Subject) -> Option<Self> {
+        let word = subject.as_str().rsplit('.').next();
+        Operation::ALL.into_iter().find(|operation| Some(operation.name()) == word)
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Operation::Push => "push",
+            Operation::Pull => "pull",
+            Operation::Head => "head",
+            Operation::Delete => "delete",
+            Operation::List => "list",
+            Operation::Batch => "batch",
+        }
+    }
+
+    const fn method(self) -> Method {
+        match self {
+            Operation::Push => Method::PUT,
+            Operation::Pull | Operation::List => Method::GET,
+            Operation::Head => Method::HEAD,
+            Operation::Delete => Method::DELETE,
+            Operation::Batch => Method::POST,
+        }
+    }
+}
+
+impl From<Option<Operation>> for labels::Operation {
+    fn from(operation: Option<Operation>) -> Self {
+        match operation {
+            Some(Operation::Push) => labels::Operation::Push,
+            Some(Operation::Pull) => labels::Operation::Pull,
+            Some(Operation::Head) => labels::Operation::Head,
+            Some(Operation::Delete) => labels::Operation::Delete,
+            Some(Operation::List) => labels::Operation::List,
+            Some(Operation::Batch) => labels::Operation::Batch,
+            None => labels::Operation::Other,
+        }
+    }
+}
+
+/// The method, for what is told of the request.
+pub(super) fn method_name(head: &RequestHead) -> &'static str {
+    match head.method {
+        Method::PUT => "PUT",
+        Method::HEAD => "HEAD",
+        Method::DELETE => "DELETE",
+        Method::POST => "POST",
+        _ => "GET",
+    }
+}
+
+/// The request that a message stands for.
+pub(super) fn head(operation: Operation, message: &Message) -> Result<RequestHead> {
+    let mut head = RequestHead::default();
+    head.method = operation.method();
+    head.uri = uri(operation, message)?;
+    head.headers = headers(operation, message)?;
+    Ok(head)
+}
+
+fn uri(operation: Operation, message: &Message) -> Result<Uri> {
+    let mut path = match operation {
+        Operation::Batch => "/v1/batch".to_owned(),
+        Operation::List => format!("/v1/objects/{}", escaped(address(message)?.trim_end_matches('/'))),
+        _ => {
+            let address: Address = address(message)?.parse()?;
+            format!("/v1/objects/{}/{}", escaped(address.collection()), escaped(address.key()))
+        }
+    };
+    let asked: &[(&str, &str)] = match operation {
+        Operation::List => &[("Mesh-Prefix", "prefix"), ("Mesh-After", "after"), ("Mesh-Limit", "limit")],
+        // The version that is wanted; in an answer the same header names the one there is.
+        Operation::Pull | Operation::Head => &[("Mesh-Version", "version")],
+        Operation::Push | Operation::Delete | Operation::Batch => &[],
+    };
+    let mut separator = '?';
+    for (header, name) in asked {
+        if let Some(value) = message.header(header) {
+            path.push_str(&format!("{separator}{name}={}", escaped(value)));
+            separator = '&';
+        }
+    }
+    path.parse().map_err(|_| Error::invalid("the address is longer than a request takes"))
+}
+
+fn address(message: &Message) -> Result<&str> {
+    let why =
+        "the message has no Mesh-Address header; it names the object as collection/key, or the collection to list";
+    message.header("Mesh-Address").map(str::trim).ok_or_else(|| Error::invalid(why))
+}
+
+/// Percent-encoded but for what is never misread, and the slashes inside a key.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+fn headers(operation: Operation, message: &Message) -> Result<HeaderMap> {
+    let mut out = HeaderMap::with_capacity(message.headers.len() + 2);
+    for (name, value) in &message.headers {
+        let bad = |why: &'static str| Error::invalid(why).with("header", name.escape_default());
+        let Ok(known) = HeaderName::try_from(name.as_str()) else { continue };
+        if !known.as_str().starts_with("mesh-") && known != CONTENT_DIGEST && !TAKEN.contains(&known) {
+            continue;
+        }
+        let value = HeaderValue::from_str(value).map_err(|_| bad("a header's value holds no control characters"))?;
+        match known.as_str() {
+            "mesh-token" => {
+                let bearer = HeaderValue::from_str(&format!("Bearer {}", value.to_str().unwrap_or_default()));
+                out.append(AUTHORIZATION, bearer.map_err(|_| bad("this is no token"))?);
+            }
+            "mesh-range" => {
+                let text = value.to_str().map_err(|_| bad("a range is text"))?;
+                let text = if text.contains('=') { text.to_owned() } else { format!("bytes={text}") };
+                out.append(RANGE, HeaderValue::from_str(&text).map_err(|_| bad("a range is text"))?);
+            }
+            "mesh-address" | "mesh-prefix" | "mesh-after" | "mesh-limit" => {}
+            "mesh-version" if operation != Operation::Push => {}
+            _ => out.append(known, value),
+        }
+    }
+    // A message comes from no page, and reaches us by no name of ours.
+    out.insert(HOST, HeaderValue::from_static("localhost"));
+    if matches!(operation, Operation::Push | Operation::Batch) {
+        out.insert(CONTENT_LENGTH, HeaderValue::from(message.body.len()));
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(subject: &str, headers: &[(&str, &str)]) -> Message {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Message { headers, ..Message::to(subject.parse().unwrap(), "body") }
+    }
+
+    fn read(subject: &str, headers: &[(&str, &str)]) -> Result<RequestHead> {
+        let message = message(subject, headers);
+        head(Operation::of(&message.subject).unwrap(), &message)
+    }
+
+    #[test]
+    fn a_message_is_the_request_that_http_would_bring() {
+        let headers = [("mesh-address", "meteo/a b?.csv"), ("Mesh-Token", "t"), ("Nats-Thing", "x"), ("If-Match", "*")];
+        let head = read("mesh.edge.push", &headers).unwrap();
+        assert_eq!((head.method, head.uri.path()), (Method::PUT, "/v1/objects/meteo/a%20b%3F.csv"));
+        assert_eq!(head.headers.get(AUTHORIZATION).unwrap(), "Bearer t");
+        assert_eq!(head.headers.get(CONTENT_LENGTH).unwrap(), "4");
+        assert!(head.headers.contains_key(IF_MATCH) && !head.headers.contains_key("nats-thing"));
+        let head = read("mesh.edge.c1.pull", &[("Mesh-Address", "c/k"), ("Mesh-Range", "0-9")]).unwrap();
+        assert_eq!(head.headers.get(RANGE).unwrap(), "bytes=0-9");
+        let head = read("mesh.edge.pull", &[("Mesh-Address", "c/k"), ("Mesh-Version", "1-2")]).unwrap();
+        assert_eq!(head.uri.query(), Some("version=1-2"));
+        let listed = [("Mesh-Address", "c"), ("Mesh-Prefix", "a&b"), ("Mesh-Limit", "5")];
+        let head = read("mesh.edge.list", &listed).unwrap();
+        assert_eq!(head.uri, "/v1/objects/c?prefix=a%26b&limit=5");
+    }
+
+    #[test]
+    fn what_names_no_object_is_refused_with_the_header_that_would() {
+        let error = read("mesh.edge.pull", &[]).err().unwrap();
+        assert!(error.to_string().contains("Mesh-Address"), "{error}");
+        for bad in ["", "c", "c/", "C/k", "c/../k", "c/a\u{7}b"] {
+            assert!(read("mesh.edge.pull", &[("Mesh-Address", bad)]).is_err(), "{bad:?}");
+        }
+        assert_eq!(Operation::of(&"mesh.edge.fly".parse().unwrap()), None);
+    }
+}

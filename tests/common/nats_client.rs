@@ -1,0 +1,123 @@
+//! The plain text protocol of NATS over a socket: enough to ask and to listen, with no library.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+pub struct NatsClient {
+    stream: BufReader<TcpStream>,
+    next: u64,
+}
+
+#[derive(Debug)]
+pub struct Heard {
+    pub subject: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Heard {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+impl NatsClient {
+    pub fn connect(url: &str) -> Self {
+        let stream = TcpStream::connect(url.strip_prefix("nats://").unwrap()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut client = NatsClient { stream: BufReader::new(stream), next: 0 };
+        assert!(client.line().starts_with("INFO "));
+        client.send(b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nPING\r\n");
+        assert_eq!(client.line(), "PONG");
+        client
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).unwrap();
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Hears what is published from now on.
+    pub fn subscribe(&mut self, pattern: &str) {
+        self.next += 1;
+        let text = format!("SUB {pattern} {}\r\nPING\r\n", self.next);
+        self.send(text.as_bytes());
+        assert_eq!(self.line(), "PONG");
+    }
+
+    pub fn publish(&mut self, subject: &str, reply: &str, headers: &[(&str, &str)], body: &[u8]) {
+        let mut head = String::from("NATS/1.0\r\n");
+        headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+        head.push_str("\r\n");
+        let space = if reply.is_empty() { "" } else { " " };
+        let line = format!("HPUB {subject}{space}{reply} {} {}\r\n", head.len(), head.len() + body.len());
+        self.send(&[line.as_bytes(), head.as_bytes(), body, b"\r\n"].concat());
+    }
+
+    /// The next message.
+    pub fn next(&mut self) -> Heard {
+        loop {
+            let line = self.line();
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                ["PING"] => self.send(b"PONG\r\n"),
+                ["PONG"] | ["+OK"] => {}
+                ["MSG", subject, .., bytes] => {
+                    let body = self.bytes(bytes.parse().unwrap());
+                    return Heard { subject: subject.to_owned(), headers: Vec::new(), body };
+                }
+                ["HMSG", subject, .., head, all] => {
+                    let (head, all): (usize, usize) = (head.parse().unwrap(), all.parse().unwrap());
+                    let mut bytes = self.bytes(all);
+                    let body = bytes.split_off(head);
+                    let text = String::from_utf8(bytes).unwrap();
+                    let header = |line: &str| line.split_once(':').map(|(n, v)| (n.to_owned(), v.trim().to_owned()));
+                    let mut headers: Vec<_> = text.lines().skip(1).filter_map(header).collect();
+                    // A status stands on the first line: nobody listens.
+                    if let Some(status) = text.lines().next().and_then(|line| line.split(' ').nth(1)) {
+                        headers.push(("Status".to_owned(), status.to_owned()));
+                    }
+                    return Heard { subject: subject.to_owned(), headers, body };
+                }
+                _ => panic!("{line:?}"),
+            }
+        }
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut out = vec![0; count + 2];
+        self.stream.read_exact(&mut out).unwrap();
+        out.truncate(count);
+        out
+    }
+
+    /// Asks, and waits for the answer.
+    pub fn ask(&mut self, subject: &str, headers: &[(&str, &str)], body: &[u8]) -> Heard {
+        self.next += 1;
+        let inbox = format!("_INBOX.test.{}.{}", std::process::id(), self.next);
+        let text = format!("SUB {inbox} {}\r\nUNSUB {} 1\r\n", self.next, self.next);
+        self.send(text.as_bytes());
+        self.publish(subject, &inbox, headers, body);
+        loop {
+            let heard = self.next();
+            if heard.subject == inbox {
+                return heard;
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Push and pull on subjects, as any NATS client meets them: over the plain text protocol.
+
+use std::io::Write;
+use std::net::TcpListener;
+
+use super::harness::*;
+use super::nats_client::{Heard, NatsClient};
+use super::nats_server::NatsServer;
+
+const ADDRESS: (&str, &str) = ("Mesh-Address", "meteo/today/a b.csv");
+
+fn start(args: &[&str]) -> (NatsServer, Process, NatsClient) {
+    let server = NatsServer::start();
+    let url = server.url().to_owned();
+    let process = Process::start(&[&["--site", "edge", "--bus", &url], args].concat());
+    let client = NatsClient::connect(&url);
+    (server, process, client)
+}
+
+fn expect(answer: &Heard, status: &str) {
+    assert_eq!(answer.header("Mesh-Status"), Some(status), "{answer:?} {}", String::from_utf8_lossy(&answer.body));
+}
+
+fn expect_error(answer: &Heard, code: u16, kind: &str, word: &str) {
+    assert_eq!(answer.header("Nats-Service-Error-Code"), Some(code.to_string().as_str()), "{answer:?}");
+    assert_eq!(answer.json()["kind"], kind);
+    let said = answer.header("Nats-Service-Error").unwrap();
+    assert!(said.contains(word), "{said}");
+}
+
+#[test]
+fn an_object_goes_in_and_out_over_subjects_and_is_the_one_that_http_sees() {
+    let (_server, process, mut client) = start(&[]);
+    let headers = [ADDRESS, ("Content-Type", "text/csv"), ("Mesh-Meta-Station", "7"), ("Mesh-Durability", "disk")];
+    let pushed = client.ask("mesh.edge.push", &headers, b"time,temp\n1,20.5\n");
+    expect(&pushed, "201");
+    assert_eq!(pushed.header("Mesh-Durability"), Some("disk"));
+    let version = pushed.header("Mesh-Version").unwrap().to_owned();
+    assert_eq!(pushed.json()["version"], version.as_str());
+    assert!(pushed.header("Mesh-Session").is_some());
+    let seen = process.get("meteo/today/a%20b.csv");
+    assert_eq!((seen.status, seen.body.as_slice()), (200, b"time,temp\n1,20.5\n".as_slice()));
+    assert_eq!(seen.header("mesh-meta-station"), Some("7"));
+
+    let pulled = client.ask("mesh.edge.pull", &[ADDRESS], b"");
+    expect(&pulled, "200");
+    assert_eq!(pulled.body, seen.body);
+    assert_eq!((pulled.header("Content-Type"), pulled.header("Mesh-Meta-Station")), (Some("text/csv"), Some("7")));
+    assert_eq!(pulled.header("Mesh-Version"), Some(version.as_str()));
+    let part = client.ask("mesh.edge.c1.pull", &[ADDRESS, ("Mesh-Range", "5-8")], b"");
+    expect(&part, "206");
+    assert_eq!((part.text(), part.header("Content-Range")), ("temp", Some("bytes 5-8/17")));
+    let head = client.ask("mesh.edge.head", &[ADDRESS], b"");
+    assert_eq!((head.header("Mesh-Size"), head.body.len()), (Some("17"), 0));
+
+    expect(&client.ask("mesh.edge.push", &[ADDRESS], b"second"), "200");
+    assert_eq!(client.ask("mesh.edge.pull", &[ADDRESS], b"").text(), "second");
+    let old = client.ask("mesh.edge.pull", &[ADDRESS, ("Mesh-Version", &version)], b"");
+    assert_eq!(old.body, seen.body);
+    let stale = client.ask("mesh.edge.push", &[ADDRESS, ("If-Match", &format!("\"{version}\""))], b"third");
+    expect_error(&stale, 412, "precondition_failed", "");
+
+    let listed = client.ask("mesh.edge.list", &[("Mesh-Address", "meteo"), ("Mesh-Prefix", "today/")], b"").json();
+    assert_eq!(listed["items"][0]["key"], "today/a b.csv");
+    expect(&client.ask("mesh.edge.delete", &[ADDRESS], b""), "204");
+    expect_error(&client.ask("mesh.edge.pull", &[ADDRESS], b""), 404, "not_found", "");
+    let metrics = String::from_utf8(process.request("GET", "/metrics", &[], b"").body).unwrap();
+    let counted: Vec<&str> = metrics.lines().filter(|line| line.starts_with("meshstore_bus_requests_total")).collect();
+    let pulls = "meshstore_bus_requests_total{operation=\"pull\",status=\"2xx\"} 4";
+    assert!(counted.contains(&pulls), "{counted:?}");
+}
+
+#[test]
+fn a_push_without_a_reply_subject_is_told_to_who_listens() {
+    let (_server, _process, mut client) = start(&[]);
+    client.subscribe("mesh.event.edge.>");
+    client.publish("mesh.edge.push", "", &[("Mesh-Address", "c/k")], b"x");
+    let told = client.next();
+    assert_eq!((told.subject.as_str(), told.header("Mesh-Address")), ("mesh.event.edge.push", Some("c/k")));
+    expect(&told, "201");
+    client.publish("mesh.edge.push", "", &[("Mesh-Address", "c/k"), ("Mesh-Nfr", "encrypt=rot13")], b"x");
+    let told = client.next();
+    assert_eq!(told.header("Mesh-Address"), Some("c/k"));
+    expect_error(&told, 400, "invalid", "rot13");
+}
+
+#[test]
+fn a_batch_is_one_message() {
+    let (_server, process, mut client) = start(&[]);
+    let part = |key: &str| {
+        format!(
+            "--b\r\nContent-Type: application/http\r\n\r\nPUT /v1/objects/c/{key} HTTP/1.1\r\nContent-Length: 1\r\n\r\n{key}\r\n"
+        )
+    };
+    let body = format!("{}{}--b--\r\n", part("1"), part("2"));
+    let headers = [("Content-Type", "multipart/mixed; boundary=b")];
+    let answer = client.ask("mesh.edge.batch", &headers, body.as_bytes());
+    expect(&answer, "200");
+    assert_eq!(answer.text().matches("HTTP/1.1 201").count(), 2, "{}", answer.text());
+    assert_eq!(process.get("c/2").body, b"2");
+}
+
+#[test]
+fn services_are_found_by_the_convention() {
+    let (_server, _process, mut client) = start(&[]);
+    client.ask("mesh.edge.push", &[ADDRESS], b"x");
+    client.ask("mesh.edge.pull", &[("Mesh-Address", "c/none")], b"");
+    let ping = client.ask("$SRV.PING", &[], b"").json();
+    assert_eq!((&ping["name"], &ping["type"]), (&"meshstore".into(), &"io.nats.micro.v1.ping_response".into()));
+    assert_eq!(ping["metadata"]["site"], "edge");
+    let info = client.ask("$SRV.INFO.meshstore", &[], b"").json();
+    assert!(info["endpoints"].as_array().unwrap().iter().any(|one| one["subject"] == "mesh.edge.pull"), "{info}");
+    let id = ping["id"].as_str().unwrap();
+    let stats = client.ask(&format!("$SRV.STATS.meshstore.{id}"), &[], b"").json();
+    let of =
+        |name: &str| stats["endpoints"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone();
+    assert_eq!((&of("push")["num_requests"], &of("push")["num_errors"]), (&1.into(), &0.into()));
+    assert_eq!((&of("pull")["num_requests"], &of("pull")["num_errors"]), (&1.into(), &1.into()));
+    assert!(of("push")["processing_time"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn what_is_wrong_is_said_in_the_headers_of_the_convention() {
+    let (_server, process, mut client) = start(&[]);
+    process.put("c/k", b"0123456789").expect(201);
+    let mut refused = |subject: &str, headers: &[(&str, &str)], code: u16, kind: &str, word: &str| {
+        let answer = client.ask(subject, headers, b"");
+        expect_error(&answer, code, kind, word);
+    };
+    let at = ("Mesh-Address", "c/k");
+    refused("mesh.edge.pull", &[], 400, "invalid", "Mesh-Address");
+    refused("mesh.edge.fly", &[at], 400, "invalid", "no such operation");
+    refused("mesh.edge.pull", &[("Mesh-Address", "c/../k")], 400, "invalid", "");
+    refused("mesh.edge.pull", &[("Mesh-Address", "C/k")], 400, "invalid", "");
+    refused("mesh.edge.pull", &[at, ("Mesh-Range", "90-99")], 416, "bad_range", "");
+    refused("mesh.edge.pull", &[at, ("Mesh-Range", "x")], 416, "bad_range", "");
+    refused("mesh.edge.pull", &[at, ("Mesh-Version", "yesterday")], 400, "invalid", "");
+    refused("mesh.edge.pull", &[at, ("Mesh-Session", "forged")], 400, "invalid", "session");
+    refused("mesh.edge.pull", &[at, ("Mesh-Deadline-Ms", "0")], 400, "invalid", "deadline");
+    refused("mesh.edge.push", &[at, ("Mesh-Durability", "granite")], 400, "invalid", "granite");
+    refused("mesh.edge.push", &[at, ("Mesh-Token", "wrong")], 401, "unauthorised", "");
+    refused("mesh.edge.batch", &[], 400, "invalid", "multipart");
+    // Beyond what a message carries, until there are tickets for it.
+    process.put("c/large", &vec![7; 2 << 20]).expect(201);
+    let large = ("Mesh-Address", "c/large");
+    refused("mesh.edge.pull", &[large], 413, "too_large", "Mesh-Range");
+    let part = client.ask("mesh.edge.pull", &[large, ("Mesh-Range", "1000000-1099999")], b"");
+    assert_eq!(part.body, vec![7; 100_000]);
+    // Nobody is there for another site.
+    let nobody = client.ask("mesh.fog.pull", &[at], b"");
+    assert_eq!(nobody.header("Status"), Some("503"));
+    // Missing keys by the thousand leave nothing behind.
+    for n in 0..2000 {
+        expect_error(
+            &client.ask("mesh.edge.pull", &[("Mesh-Address", &format!("c/no-{n}"))], b""),
+            404,
+            "not_found",
+            "",
+        );
+    }
+    let queues = process.request("GET", "/v1/admin/queues", &[], b"").json();
+    let used = |queue: &serde_json::Value| queue["used"].as_u64().unwrap();
+    assert!(queues["queues"].as_array().unwrap().iter().all(|queue| used(queue) == 0), "{queues}");
+    assert_eq!(process.get("c/k").body, b"0123456789");
+}
+
+#[test]
+fn tokens_count_on_subjects_as_they_do_over_http() {
+    let (_server, process, mut client) = start(&["--set", "auth.required=true"]);
+    let root = std::fs::read_to_string(process.data().join("root.token")).unwrap();
+    expect_error(&client.ask("mesh.edge.push", &[ADDRESS], b"x"), 401, "unauthorised", "Mesh-Token");
+    let batch = client.ask("mesh.edge.batch", &[("Content-Type", "multipart/mixed; boundary=b")], b"--b--");
+    expect_error(&batch, 401, "unauthorised", "");
+    expect(&client.ask("mesh.edge.push", &[ADDRESS, ("Mesh-Token", root.trim())], b"x"), "201");
+    // No door for the rest of the API: an address is an object's, never a path.
+    let admin = client.ask("mesh.edge.pull", &[("Mesh-Address", "../admin/keys"), ("Mesh-Token", root.trim())], b"");
+    expect_error(&admin, 400, "invalid", "");
+}
+
+#[test]
+fn a_container_outlives_its_server() {
+    let (mut server, mut process, mut client) = start(&[]);
+    expect(&client.ask("mesh.edge.push", &[ADDRESS], b"x"), "201");
+    server.kill();
+    assert_eq!(process.get("meteo/today/a%20b.csv").body, b"x", "http goes on");
+    server.restart();
+    let mut client = NatsClient::connect(server.url());
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let answer = client.ask("mesh.edge.pull", &[ADDRESS], b"");
+        if answer.header("Status").is_none() {
+            assert_eq!(answer.text(), "x");
+            break;
+        }
+        assert!(std::time::Instant::now() < end, "it does not come back");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    process.terminate();
+    assert_eq!(client.ask("mesh.edge.pull", &[ADDRESS], b"").header("Status"), Some("503"), "it left the bus");
+}
+
+#[test]
+fn a_server_that_cannot_be_used_is_refused_by_name() {
+    let away = Process::refused(&["--bus", "nats://u:planted@127.0.0.1:1"], &[]);
+    assert!(away.stderr.contains("nats://127.0.0.1:1") && !away.stderr.contains("planted"), "{}", away.stderr);
+    // One that says it is old.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let info = r#"{"server_id":"X","server_name":"x","version":"2.9.10","proto":1,"host":"h","port":1,"headers":true,"max_payload":1048576}"#;
+            stream.write_all(format!("INFO {info}\r\nPONG\r\n").as_bytes()).unwrap();
+            std::mem::forget(stream);
+        }
+    });
+    let old = Process::refused(&["--bus", &url], &[]);
+    assert!(old.stderr.contains("2.9.10") && old.stderr.contains("2.12.0"), "{}", old.stderr);
+}
+
+#[test]
+fn auto_takes_the_server_that_others_name() {
+    let server = NatsServer::start();
+    let process = Process::start_with_env(&["--bus", "auto"], &[("NATS_URL", server.url())]);
+    let mut client = NatsClient::connect(server.url());
+    expect(&client.ask("mesh.local.push", &[ADDRESS], b"x"), "201");
+    assert_eq!(process.get("meteo/today/a%20b.csv").body, b"x");
+}

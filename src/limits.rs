@@ -35,6 +35,12 @@ pub const LIST_LIMIT_MAX: usize = 1000;
 /// Entries of a list page when the request names no number.
 pub const LIST_LIMIT_DEFAULT: usize = 100;
 
+/// How long a ticket is good, so that a transfer that broke off can go on.
+pub const TICKET_MS: u64 = 3_600_000;
+
+/// Bytes of a pulled object that come in the answer itself where the request allows no more.
+pub const INLINE_PULL_BYTES: u64 = 256 << 10;
+
 /// User metadata (`Mesh-Meta-*`) of one object, names and values together.
 pub const META_BYTES_MAX: usize = 8 << 10;
 

@@ -23,6 +23,7 @@ use super::scrub::ScrubActor;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, LIST_LIMIT_MAX, SESSION_POLL};
 use crate::model::{Address, Durability, Level, Session};
+use crate::nfr::Keyring;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventBook;
 use crate::telemetry::metrics::Metrics;
@@ -276,6 +277,11 @@ impl Handle {
             Ok(Drained { objects, bytes })
         })
         .await
+    }
+
+    /// The keyring in use.
+    pub fn keyring(&self) -> Arc<Keyring> {
+        self.0.crew.stages.keyring()
     }
 
     /// Where it is counted what happens here.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use async_nats::{
     Client, ConnectOptions, Event, HeaderMap, HeaderName, HeaderValue, RequestErrorKind, ServerAddr, StatusCode,
 };
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value, json};
@@ -368,7 +367,7 @@ fn to_ours(message: async_nats::Message) -> Result<Message> {
         headers.extend(values.iter().map(|value| (name.to_string(), value.to_string())));
     }
     let reply = message.reply.map(|reply| reply.as_str().parse()).transpose()?;
-    Ok(Message { subject: message.subject.as_str().parse()?, reply, headers, body: Bytes::from(message.payload) })
+    Ok(Message { subject: message.subject.as_str().parse()?, reply, headers, body: message.payload })
 }
 
 fn version(text: &str) -> Option<(u64, u64, u64)> {

@@ -9,8 +9,8 @@ use super::budget;
 use super::bus::{BusMode, BusUrl};
 use super::declare::{Key, Reader, settings};
 use super::shape::{
-    ADDR, BUS, BUS_URL, CLOUD, COLLECTOR, EVICTION, FORMAT, LEVEL, MILLIS, NAME, OPTIONAL_PATH, PATH, REST, SHARE,
-    SIZE, SIZE_OR_AUTO, TRUTH, count,
+    ADDR, BUS, BUS_URL, CLOUD, COLLECTOR, DOOR_URL, EVICTION, FORMAT, LEVEL, MILLIS, NAME, OPTIONAL_PATH, PATH, REST,
+    SHARE, SIZE, SIZE_OR_AUTO, TRUTH, count,
 };
 use crate::limits::{PINNED_PERCENT_DEFAULT, PINNED_PERCENT_MAX};
 use crate::model::{CloudUrl, EvictionKind, Name};
@@ -50,6 +50,9 @@ settings! { host;
     http: HttpConfig {
         /// Address it listens at; port 0 takes a free one.
         addr: SocketAddr = ADDR, "127.0.0.1:7700";
+        /// URL under which others reach the door, for the tickets that are handed out on the bus; `auto` is where
+        /// it listens.
+        public_url: Option<String> = DOOR_URL, "auto";
         /// Whether to listen beyond loopback without TLS, where all who share the network can read along.
         plaintext: bool = TRUTH, "false";
         /// Threads that serve HTTP.

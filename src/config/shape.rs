@@ -202,6 +202,24 @@ pub(super) const COLLECTOR: Shape<Option<String>> = Shape {
     show: |url| url.clone().unwrap_or_else(|| "off".to_owned()),
 };
 
+pub(super) const DOOR_URL: Shape<Option<String>> = Shape {
+    takes: "an http:// or https:// URL, or auto",
+    read: read_door_url,
+    show: |url| url.clone().unwrap_or_else(|| "auto".to_owned()),
+};
+
+fn read_door_url(text: &str) -> Result<Option<String>> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).unwrap_or_default();
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#' | '\\' | '@');
+    if rest.is_empty() || rest.starts_with(['/', ':']) || rest.contains(odd) {
+        return Err(bad("a door's URL looks like https://edge-1.example:7700; auto is where it listens", text));
+    }
+    Ok(Some(text.trim_end_matches('/').to_owned()))
+}
+
 fn read_collector(text: &str) -> Result<Option<String>> {
     if text == "off" {
         return Ok(None);
@@ -310,6 +328,15 @@ mod tests {
         assert!(!secret.to_string().contains("hidden"), "{secret}");
         for text in ["off", "tls://h"] {
             assert_eq!((BUS_URL.show)(&(BUS_URL.read)(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn a_door_has_a_plain_url() {
+        assert_eq!(read_door_url("auto").unwrap(), None);
+        assert_eq!(read_door_url("https://h:1/").unwrap().as_deref(), Some("https://h:1"));
+        for bad in ["", "http://", "http://:1", "h:1", "http://u@h", "http://h?x", "http://h x"] {
+            assert!(read_door_url(bad).is_err(), "{bad}");
         }
     }
 

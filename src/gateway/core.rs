@@ -11,6 +11,7 @@ use crate::actors::{
 };
 use crate::error::Result;
 use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name, Usage};
+use crate::nfr::Grant;
 use crate::telemetry::events::EventBook;
 
 /// The container as the door sees it.
@@ -62,6 +63,12 @@ pub trait Core: Send + Sync + 'static {
 
     /// Pays now what is owed to the cloud: what it got, and what is still owed.
     fn flush(&self, which: Which, deadline: Duration) -> BoxFuture<'static, Result<(Usage, Usage)>>;
+
+    /// A ticket for what it names, good until then.
+    fn ticket(&self, address: &Address, grant: Grant, expires_ms: u64) -> Result<String>;
+
+    /// Whether a ticket of this site allows this now.
+    fn admits(&self, ticket: &str, address: &Address, grant: Grant, now_ms: u64) -> Result<()>;
 
     /// What happens in the container.
     fn events(&self) -> Arc<EventBook>;

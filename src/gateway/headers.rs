@@ -33,6 +33,7 @@ names! {
     MESH_LEVEL = "mesh-level";
     MESH_NFR = "mesh-nfr";
     MESH_SESSION = "mesh-session";
+    MESH_TICKET = "mesh-ticket";
     MESH_TTL_S = "mesh-ttl-s";
     MESH_VERSION = "mesh-version";
 }

@@ -32,6 +32,7 @@ mod reply;
 mod route;
 mod server;
 mod subjects;
+mod ticket;
 mod tls;
 mod transfers;
 mod visit;

@@ -142,6 +142,18 @@ pub(super) fn query(raw: Option<&str>, mut take: impl FnMut(&str, String) -> Res
     Ok(())
 }
 
+/// Percent-encoded but for what is never misread, and the slashes inside a key.
+pub(super) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

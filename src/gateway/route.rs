@@ -17,7 +17,7 @@ use super::path::{self, Target};
 use super::rate::Who;
 use super::server::Shared;
 use super::visit::{Visit, Waiting};
-use super::{access, admin, api, audit, batch, collections, events, health, metrics, problem, transfers};
+use super::{access, admin, api, audit, batch, collections, events, health, metrics, problem, ticket, transfers};
 use crate::error::{Error, Result};
 use crate::model::{Address, Name, TokenRecord};
 use crate::telemetry::trace::within;
@@ -94,6 +94,9 @@ pub(super) async fn answer_part(door: &Arc<Shared>, head: &RequestHead, payload:
 /// Whether the request may be looked at: by where it comes from, then by whose it is.
 pub(super) fn allow(door: &Shared, head: &RequestHead) -> Result<Option<Arc<TokenRecord>>> {
     door.guard.check(head)?;
+    if ticket::is_brought(head) {
+        return ticket::check(door, head).map(|()| None);
+    }
     access::check(&*door.authority, &head.headers, &head.method, head.uri.path())
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 
 /// The two digits of each byte.
+// Made while compiling, which ends at an index that is too high.
+#[allow(clippy::indexing_slicing)]
 const PAIRS: [[u8; 2]; 256] = {
     let digits = b"0123456789abcdef";
     let mut pairs = [[0; 2]; 256];

@@ -152,6 +152,11 @@ impl Keyring {
         self.wrap(rng, &self.unwrap(wrapped, binding)?, binding).map(Some)
     }
 
+    /// The bytes of a key, from which others are drawn.
+    pub(super) fn secret(&self, id: KeyId) -> Result<&[u8; 32]> {
+        self.key(id).map(DataKey::bytes)
+    }
+
     /// Whether this key is in the ring.
     pub fn holds(&self, id: KeyId) -> bool {
         self.key(id).is_ok()

@@ -16,6 +16,7 @@ pub mod fuzzing;
 mod keyring;
 mod opener;
 mod sealer;
+mod ticket;
 
 #[cfg(test)]
 mod tests;
@@ -27,3 +28,4 @@ pub use frame::{HEADER_BYTES, footer_extent};
 pub use keyring::{Keyring, binding};
 pub use opener::{Opener, open_whole};
 pub use sealer::{FinishedFrame, FrameBuilder, SealedChunk, Sealer, seal_whole};
+pub use ticket::Grant;

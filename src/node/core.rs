@@ -12,6 +12,7 @@ use crate::actors::{
 use crate::error::Result;
 use crate::gateway::Core;
 use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name, Usage};
+use crate::nfr::Grant;
 use crate::telemetry::events::EventBook;
 
 impl Core for Handle {
@@ -80,6 +81,14 @@ impl Core for Handle {
     fn flush(&self, which: Which, deadline: Duration) -> BoxFuture<'static, Result<(Usage, Usage)>> {
         let me = self.clone();
         Box::pin(async move { Handle::flush(&me, which, deadline).await })
+    }
+
+    fn ticket(&self, address: &Address, grant: Grant, expires_ms: u64) -> Result<String> {
+        self.keyring().ticket(address, grant, expires_ms)
+    }
+
+    fn admits(&self, ticket: &str, address: &Address, grant: Grant, now_ms: u64) -> Result<()> {
+        self.keyring().admits(ticket, address, grant, now_ms)
     }
 
     fn events(&self) -> Arc<EventBook> {

@@ -45,7 +45,8 @@ async fn run(config: &Config, origins: &Origins, json: bool) -> Result<()> {
     );
     let joined = bus::join(config).await?;
     let door = open_door(config, origins, &container).await?;
-    let names = Names { site: config.site.name.clone(), container: config.container.name.clone() };
+    let url = config.http.public_url.clone().unwrap_or_else(|| door.url());
+    let names = Names { site: config.site.name.clone(), container: config.container.name.clone(), url };
     let subjects = door.answer_on(Arc::clone(&joined.bus), names, config.limits.requests_max).await?;
     announce(config, &door.url(), &joined.bus.describe(), json)?;
     let name = stop.await;

@@ -140,12 +140,14 @@ fn what_is_wrong_is_said_in_the_headers_of_the_convention() {
     refused("mesh.edge.push", &[at, ("Mesh-Durability", "granite")], 400, "invalid", "granite");
     refused("mesh.edge.push", &[at, ("Mesh-Token", "wrong")], 401, "unauthorised", "");
     refused("mesh.edge.batch", &[], 400, "invalid", "multipart");
-    // Beyond what a message carries, until there are tickets for it.
     process.put("c/large", &vec![7; 2 << 20]).expect(201);
     let large = ("Mesh-Address", "c/large");
-    refused("mesh.edge.pull", &[large], 413, "too_large", "Mesh-Range");
-    let part = client.ask("mesh.edge.pull", &[large, ("Mesh-Range", "1000000-1099999")], b"");
-    assert_eq!(part.body, vec![7; 100_000]);
+    refused("mesh.edge.pull", &[large, ("Mesh-Range", "0-1999999")], 413, "too_large", "Mesh-Range");
+    refused("mesh.edge.pull", &[large, ("Mesh-Inline-Max", "much")], 400, "invalid", "number");
+    refused("mesh.edge.pull", &[at, ("Mesh-Ticket", "00")], 400, "invalid", "version");
+    refused("mesh.edge.push", &[at, ("Mesh-Ticket", "00")], 401, "unauthorised", "ticket");
+    refused("mesh.edge.push", &[at, ("Mesh-Size", "99999999999999999999")], 400, "invalid", "number");
+    refused("mesh.edge.push", &[at, ("Mesh-Size", "9999999999999")], 413, "too_large", "");
     // Nobody is there for another site.
     let nobody = client.ask("mesh.fog.pull", &[at], b"");
     assert_eq!(nobody.header("Status"), Some("503"));
@@ -225,4 +227,77 @@ fn auto_takes_the_server_that_others_name() {
     let mut client = NatsClient::connect(server.url());
     expect(&client.ask("mesh.local.push", &[ADDRESS], b"x"), "201");
     assert_eq!(process.get("meteo/today/a%20b.csv").body, b"x");
+}
+
+#[test]
+fn what_is_too_large_for_a_message_goes_by_ticket() {
+    let (_server, process, mut client) = start(&["--set", "auth.required=true"]);
+    let root = std::fs::read_to_string(process.data().join("root.token")).unwrap();
+    let (token, at) = (("Mesh-Token", root.trim()), ("Mesh-Address", "c/large"));
+    let body = body_of("large", 1, 3_000_000);
+    // A ticket to bring it.
+    expect_error(&client.ask("mesh.edge.push", &[at, ("Mesh-Size", "3000000")], b""), 401, "unauthorised", "");
+    let ticket = client.ask("mesh.edge.push", &[token, at, ("Mesh-Size", "3000000")], b"");
+    let told = ticket.json();
+    assert_eq!(ticket.header("Mesh-Ticket"), told["token"].as_str(), "{told}");
+    let path = |told: &serde_json::Value| {
+        let url = told["urls"][0].as_str().unwrap();
+        url.strip_prefix(&format!("http://{}", process.addr())).unwrap().to_owned()
+    };
+    let brought = [("Mesh-Ticket", told["token"].as_str().unwrap())];
+    process.request("PUT", &path(&told), &brought, b"short").expect_problem(401, "unauthorised");
+    process.request("PUT", "/v1/objects/c/other", &brought, &body).expect_problem(401, "unauthorised");
+    process.request("PUT", &path(&told), &brought, &body).expect(201);
+    process.request("GET", &path(&told), &brought, b"").expect_problem(400, "invalid");
+    process.request("GET", "/v1/admin/keys", &brought, b"").expect_problem(403, "forbidden");
+    process.request("GET", "/v1/objects/c/large", &[], b"").expect_problem(401, "unauthorised");
+
+    // A ticket to read it, in two parts, as after a transfer that broke off.
+    let ticket = client.ask("mesh.edge.pull", &[token, at], b"");
+    let told = ticket.json();
+    assert_eq!((&told["address"], &told["size"]), (&"c/large".into(), &3_000_000.into()), "{told}");
+    assert_eq!(
+        (told["version"].as_str(), told["digest"].as_str()),
+        (ticket.header("Mesh-Version"), ticket.header("Mesh-Digest"))
+    );
+    assert!(told["expires"].as_str().unwrap().ends_with('Z'));
+    let reading = ("Mesh-Ticket", told["token"].as_str().unwrap());
+    let first = process.request("GET", &path(&told), &[reading, ("Range", "bytes=0-1999999")], b"").expect(206);
+    let rest = process.request("GET", &path(&told), &[reading, ("Range", "bytes=2000000-")], b"").expect(206);
+    assert_eq!([first.body, rest.body].concat(), body);
+    // It is good for that version, also once there is another.
+    process
+        .request("PUT", "/v1/objects/c/large", &[("Authorization", &format!("Bearer {}", root.trim()))], b"new")
+        .expect(200);
+    assert_eq!(process.request("GET", &path(&told), &[reading], b"").expect(200).body, body);
+    process.request("GET", "/v1/objects/c/large", &[reading], b"").expect_problem(400, "invalid");
+    process.request("DELETE", &path(&told), &[reading], b"").expect_problem(403, "forbidden");
+
+    // Where there is no route, the same bytes come over the bus, at the receiver's pace.
+    let version = told["version"].as_str().unwrap();
+    let subject = told["nats"].as_str().unwrap();
+    let mut got = Vec::new();
+    while got.len() < body.len() {
+        let range = format!("{}-{}", got.len(), got.len() + 499_999);
+        let part = client.ask(subject, &[at, reading, ("Mesh-Version", version), ("Mesh-Range", &range)], b"");
+        expect(&part, "206");
+        got.extend(part.body);
+    }
+    assert_eq!(got, body);
+    // More than usual, where it is asked for.
+    let inline =
+        client.ask("mesh.edge.pull", &[token, at, ("Mesh-Version", version), ("Mesh-Inline-Max", "1000")], b"");
+    assert!(inline.header("Mesh-Ticket").is_some());
+    process
+        .request(
+            "PUT",
+            "/v1/objects/c/half",
+            &[("Authorization", &format!("Bearer {}", root.trim()))],
+            &body[..500_000],
+        )
+        .expect(201);
+    let half = ("Mesh-Address", "c/half");
+    assert!(client.ask("mesh.edge.pull", &[token, half], b"").header("Mesh-Ticket").is_some());
+    let inline = client.ask("mesh.edge.pull", &[token, half, ("Mesh-Inline-Max", "600000")], b"");
+    assert_eq!(inline.body, &body[..500_000]);
 }

@@ -66,7 +66,7 @@ pub(in crate::gateway) async fn put(
     Ok(acknowledged(&address, &pushed, session))
 }
 
-fn check_size(size: u64, max: u64) -> Result<()> {
+pub(in crate::gateway) fn check_size(size: u64, max: u64) -> Result<()> {
     if size > max {
         return Err(Error::too_large("the object is larger than this door takes; split it")
             .with("size", size)

@@ -10,7 +10,9 @@ use serde_json::Value;
 use super::request::Operation;
 use crate::bus::{Headers, Message, Subject};
 use crate::error::Error;
+use crate::gateway::headers::MESH_VERSION;
 use crate::gateway::problem;
+use crate::model::Version;
 
 /// What an answer's headers may take of a message, beside its body.
 const HEADERS_MAX: usize = 32 << 10;
@@ -33,6 +35,29 @@ impl Answer {
     /// Says what the answer is about, to those who did not ask.
     pub(super) fn about(&mut self, address: &str) {
         self.headers.push(("Mesh-Address".to_owned(), address.to_owned()));
+    }
+
+    /// Says of the object what a response says that gave it.
+    pub(super) fn describing(mut self, response: &HttpResponse) -> Self {
+        let size = match response.body().size() {
+            BodySize::Sized(bytes) => Some(bytes),
+            _ => None,
+        };
+        let mut ticket: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        for (name, value) in headers(response) {
+            if let Some(told) = ticket.as_object_mut().filter(|_| matches!(&*name, "Mesh-Version" | "Mesh-Digest")) {
+                told.insert(name.trim_start_matches("Mesh-").to_ascii_lowercase(), value.clone().into());
+            }
+            // The type is that of the ticket.
+            if name != "Content-Type" {
+                self.headers.push((name, value));
+            }
+        }
+        if let Some(told) = ticket.as_object_mut() {
+            told.insert("size".to_owned(), size.into());
+        }
+        self.body = ticket.to_string().into();
+        self
     }
 
     /// How long its body is.
@@ -61,9 +86,28 @@ pub(super) fn of_error(error: &Error, address: Option<&str>) -> Answer {
     whole(status, headers, text.unwrap_or_default())
 }
 
-/// The message that says what a response says. `most` is what the bus carries.
-pub(super) async fn of(operation: Operation, response: HttpResponse, most: usize) -> Answer {
-    let room = most.saturating_sub(HEADERS_MAX);
+/// What a message has for a body, of what the bus carries.
+pub(super) fn room(payload_max: usize) -> u64 {
+    payload_max.saturating_sub(HEADERS_MAX) as u64
+}
+
+/// The version that a response gives, if its body is longer than this.
+pub(super) fn larger_than(most: u64, response: &HttpResponse) -> Option<Version> {
+    let BodySize::Sized(1..) = response.body().size() else { return None };
+    let larger = matches!(response.body().size(), BodySize::Sized(bytes) if bytes > most);
+    let version = response.headers().get(MESH_VERSION.clone()).filter(|_| larger && response.status().is_success());
+    version.and_then(|version| version.to_str().ok()?.parse().ok())
+}
+
+/// The answer that gives a ticket instead of bytes.
+pub(super) fn of_ticket(token: &str, ticket: &Value) -> Answer {
+    let headers =
+        vec![("Content-Type".to_owned(), "application/json".to_owned()), ("Mesh-Ticket".to_owned(), token.to_owned())];
+    whole(StatusCode::OK, headers, ticket.to_string().into())
+}
+
+/// The message that says what a response says; its body has `room` bytes at most.
+pub(super) async fn of(operation: Operation, response: HttpResponse, room: u64) -> Answer {
     let (status, mut headers) = (response.status(), headers(&response));
     let announced = response.body().size();
     if let BodySize::Sized(bytes) = announced
@@ -75,7 +119,7 @@ pub(super) async fn of(operation: Operation, response: HttpResponse, most: usize
     let too_large = |bytes: Option<u64>| {
         let why = match operation {
             Operation::Pull => {
-                "the object is larger than a message carries; pull ranges of it with Mesh-Range, or over HTTP"
+                "the range is larger than a message carries; ask for less at a time with Mesh-Range, or over HTTP"
             }
             _ => "the answer is larger than a message carries; ask for less at a time",
         };
@@ -83,10 +127,10 @@ pub(super) async fn of(operation: Operation, response: HttpResponse, most: usize
         of_error(&bytes.map_or_else(|| error.duplicate(), |bytes| error.duplicate().with("bytes", bytes)), None)
     };
     match announced {
-        BodySize::Sized(bytes) if bytes > room as u64 => return too_large(Some(bytes)),
+        BodySize::Sized(bytes) if bytes > room => return too_large(Some(bytes)),
         _ => {}
     }
-    match body::to_bytes_limited(response.into_body(), room).await {
+    match body::to_bytes_limited(response.into_body(), room as usize).await {
         Ok(Ok(bytes)) => whole(status, headers, bytes),
         Ok(Err(error)) => of_error(&Error::internal("the answer broke off").because(error.to_string()), None),
         Err(_) => too_large(None),
@@ -147,7 +191,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_too_large_for_a_message_says_what_to_do() {
         let response = HttpResponse::Ok().body(vec![0; 100_000]);
-        let answer = of(Operation::Pull, response, 64 << 10).await;
+        let answer = of(Operation::Pull, response, 32 << 10).await;
         assert_eq!(answer.status, 413);
         assert!(answer.error().unwrap().contains("Mesh-Range"));
     }

@@ -13,17 +13,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix_web::dev::Payload;
+use actix_web::dev::{Payload, RequestHead};
+use actix_web::http::header::RANGE;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
 use self::answer::Answer;
 use self::request::Operation;
+use super::objects::put::check_size;
 use super::server::Shared;
-use super::{batch, problem, route};
+use super::{batch, route, ticket};
 use crate::bus::{Bus, Delivery, Message, Subscription};
 use crate::error::{Error, Result};
-use crate::model::Name;
+use crate::limits::INLINE_PULL_BYTES;
+use crate::model::{Address, Name};
+use crate::nfr::Grant;
 use crate::telemetry::metrics::labels::Status;
 use crate::telemetry::trace::{Place, Span, tracestate, within};
 use service::Service;
@@ -38,6 +42,8 @@ pub struct Names {
     pub site: Name,
     /// The container.
     pub container: Name,
+    /// Where others reach its HTTP door.
+    pub url: String,
 }
 
 /// Answers on the bus until it is stopped or dropped.
@@ -191,23 +197,50 @@ impl Desk {
         let state = message.header("tracestate").filter(|_| context.parent.is_some());
         let state = state.and_then(|state| tracestate([state.as_bytes()].into_iter()));
         let (method, route) = (request::method_name(&head), operation.name());
-        let payload = Payload::from(message.body);
-        let most = self.bus.payload_max();
-        let answer = within(Some(Place { context, method, route }), async {
-            let response = match operation {
-                Operation::Batch => match route::allow(&self.door, &head) {
-                    Ok(_) => batch::batch(&self.door, &head, payload).await,
-                    Err(error) => Err(error),
-                }
-                .unwrap_or_else(|error| problem::of(&error, None)),
-                _ => route::answer_part(&self.door, &head, payload).await,
-            };
-            answer::of(operation, response, most).await
-        })
-        .await;
+        let answer = within(Some(Place { context, method, route }), self.perform(operation, &head, message)).await;
+        let answer = answer.unwrap_or_else(|error| answer::of_error(&error, address.as_deref()));
         let (status, bytes, duration_ns) = (answer.status.as_u16(), answer.bytes(), telemetry.since_ns(started));
         let span = |end_ms| Span { context, state, method, route, status, bytes, end_ms, duration_ns };
         telemetry.finish(span, &context);
         answer
+    }
+
+    async fn perform(&self, operation: Operation, head: &RequestHead, message: Message) -> Result<Answer> {
+        let room = answer::room(self.bus.payload_max());
+        let inline = request::inline_max(&message)?.unwrap_or(INLINE_PULL_BYTES).min(room);
+        if operation == Operation::Push
+            && let Some(size) = request::announced(&message)?
+        {
+            route::allow(&self.door, head)?;
+            check_size(size, self.door.options.object_bytes_max)?;
+            return self.ticket(&request::address(&message)?.parse()?, Grant::Push(size));
+        }
+        let (address, ranged) = (message.header("Mesh-Address").map(str::to_owned), head.headers.contains_key(RANGE));
+        let payload = Payload::from(message.body);
+        let response = match operation {
+            Operation::Batch => {
+                route::allow(&self.door, head)?;
+                batch::batch(&self.door, head, payload).await?
+            }
+            _ => route::answer_part(&self.door, head, payload).await,
+        };
+        if operation == Operation::Pull
+            && !ranged
+            && let Some(version) = answer::larger_than(inline, &response)
+        {
+            return self
+                .ticket(&address.unwrap_or_default().trim().parse()?, Grant::Pull(version))
+                .map(|answer| answer.describing(&response));
+        }
+        Ok(answer::of(operation, response, room).await)
+    }
+
+    /// What is too large for a message goes over HTTP, or comes in ranges.
+    fn ticket(&self, address: &Address, grant: Grant) -> Result<Answer> {
+        let (token, mut ticket) = ticket::make(&self.door, address, grant, &self.names.url)?;
+        if let Some(told) = ticket.as_object_mut().filter(|_| matches!(grant, Grant::Pull(_))) {
+            told.insert("nats".to_owned(), format!("mesh.{}.{}.pull", self.names.site, self.names.container).into());
+        }
+        Ok(answer::of_ticket(&token, &ticket))
     }
 }

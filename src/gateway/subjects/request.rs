@@ -10,6 +10,7 @@ use actix_web::http::{Method, Uri};
 use crate::bus::{Message, Subject};
 use crate::error::{Error, Result};
 use crate::gateway::headers::CONTENT_DIGEST;
+use crate::gateway::path;
 use crate::model::Address;
 use crate::telemetry::metrics::labels;
 
@@ -95,12 +96,12 @@ pub(super) fn head(operation: Operation, message: &Message) -> Result<RequestHea
 }
 
 fn uri(operation: Operation, message: &Message) -> Result<Uri> {
-    let mut path = match operation {
+    let mut target = match operation {
         Operation::Batch => "/v1/batch".to_owned(),
-        Operation::List => format!("/v1/objects/{}", escaped(address(message)?.trim_end_matches('/'))),
+        Operation::List => format!("/v1/objects/{}", path::escape(address(message)?.trim_end_matches('/'))),
         _ => {
             let address: Address = address(message)?.parse()?;
-            format!("/v1/objects/{}/{}", escaped(address.collection()), escaped(address.key()))
+            format!("/v1/objects/{}/{}", path::escape(address.collection()), path::escape(address.key()))
         }
     };
     let asked: &[(&str, &str)] = match operation {
@@ -112,29 +113,46 @@ fn uri(operation: Operation, message: &Message) -> Result<Uri> {
     let mut separator = '?';
     for (header, name) in asked {
         if let Some(value) = message.header(header) {
-            path.push_str(&format!("{separator}{name}={}", escaped(value)));
+            target.push_str(&format!("{separator}{name}={}", path::escape(value)));
             separator = '&';
         }
     }
-    path.parse().map_err(|_| Error::invalid("the address is longer than a request takes"))
+    target.parse().map_err(|_| Error::invalid("the address is longer than a request takes"))
 }
 
-fn address(message: &Message) -> Result<&str> {
+pub(super) fn address(message: &Message) -> Result<&str> {
     let why =
         "the message has no Mesh-Address header; it names the object as collection/key, or the collection to list";
     message.header("Mesh-Address").map(str::trim).ok_or_else(|| Error::invalid(why))
 }
 
-/// Percent-encoded but for what is never misread, and the slashes inside a key.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 8);
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => out.push(char::from(byte)),
-            other => out.push_str(&format!("%{other:02X}")),
-        }
+/// How long a body may be to come in the answer itself, where the request says so.
+pub(super) fn inline_max(message: &Message) -> Result<Option<u64>> {
+    number(message, "Mesh-Inline-Max")
+}
+
+/// The size of an object that is to be brought another way: announced, and not in the message.
+pub(super) fn announced(message: &Message) -> Result<Option<u64>> {
+    let size = number(message, "Mesh-Size")?;
+    if message.body.is_empty() {
+        return Ok(size.filter(|size| *size > 0));
     }
-    out
+    match size {
+        Some(size) if size != message.body.len() as u64 => {
+            let why = "Mesh-Size names another size than the body has; send the body, or the size alone for a ticket";
+            Err(Error::invalid(why).with("mesh-size", size).with("bytes", message.body.len()))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn number(message: &Message, name: &'static str) -> Result<Option<u64>> {
+    let Some(text) = message.header(name).map(str::trim) else { return Ok(None) };
+    let bad = || Error::invalid("this header is a number of bytes").with("header", name);
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(bad().with("value", text.escape_default()));
+    }
+    text.parse().map(Some).map_err(|_| bad().with("value", text.escape_default()))
 }
 
 fn headers(operation: Operation, message: &Message) -> Result<HeaderMap> {
@@ -156,7 +174,7 @@ fn headers(operation: Operation, message: &Message) -> Result<HeaderMap> {
                 let text = if text.contains('=') { text.to_owned() } else { format!("bytes={text}") };
                 out.append(RANGE, HeaderValue::from_str(&text).map_err(|_| bad("a range is text"))?);
             }
-            "mesh-address" | "mesh-prefix" | "mesh-after" | "mesh-limit" => {}
+            "mesh-address" | "mesh-prefix" | "mesh-after" | "mesh-limit" | "mesh-size" | "mesh-inline-max" => {}
             "mesh-version" if operation != Operation::Push => {}
             _ => out.append(known, value),
         }

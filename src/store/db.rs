@@ -19,6 +19,7 @@ use redb::{
 use super::backend::{self, Backend};
 use super::batch::{Op, Table};
 use super::fs::File;
+use super::overlay::Overlay;
 use super::{lock, records};
 use crate::error::{Error, Result};
 
@@ -60,6 +61,9 @@ struct State {
 struct Live {
     database: Database,
     backend: Arc<Backend>,
+    /// The durable header of the file, where the database is open over it in memory alone: the file cannot be
+    /// written for now. It can be read from, and not committed to.
+    detached: Option<Vec<u8>>,
 }
 
 struct OnFile(Arc<Backend>);
@@ -110,17 +114,48 @@ impl Db {
         if state.closed {
             return Err(Error::unavailable("the store is closed; the container ends"));
         }
-        if let Some(header) = &state.durable_header {
+        let live = match (self.attach(state.durable_header.as_deref()), &state.durable_header) {
+            // It was open before: what it held can be read although the file cannot be written.
+            (Err(error), Some(header)) => self.detach(header).map_err(|_| error)?,
+            (attached, _) => attached?,
+        };
+        *state = State { live: Some(live.clone()), ..State::default() };
+        Ok(live)
+    }
+
+    /// Opens the database on the file, once the header is put back that the last commit made durable.
+    fn attach(&self, durable: Option<&[u8]>) -> Result<Arc<Live>> {
+        if let Some(header) = durable {
             backend::restore_header(&*self.file, header).map_err(disk_error)?;
         }
-        let backend = Arc::new(Backend::new(self.file.clone(), state.durable_header.clone()).map_err(disk_error)?);
+        self.open_on(self.file.clone(), durable, None)
+    }
+
+    /// Opens it over the file, in memory.
+    fn detach(&self, durable: &[u8]) -> Result<Arc<Live>> {
+        let over = Overlay::new(self.file.clone()).map_err(disk_error)?;
+        over.write_all_at(durable, 0).map_err(disk_error)?;
+        self.open_on(Arc::new(over), Some(durable), Some(durable.to_vec()))
+    }
+
+    fn open_on(&self, file: Arc<dyn File>, durable: Option<&[u8]>, detached: Option<Vec<u8>>) -> Result<Arc<Live>> {
+        let backend = Arc::new(Backend::new(file, durable.map(<[u8]>::to_vec)).map_err(disk_error)?);
         let on_file = OnFile(backend.clone());
         let opened =
             shield(|| Ok(redb::Builder::new().set_cache_size(self.cache_bytes).create_with_backend(on_file)?));
         let database = opened.inspect_err(|_| backend.fence()).map_err(explain)?;
-        let live = Arc::new(Live { database, backend });
-        *state = State { live: Some(live.clone()), ..State::default() };
-        Ok(live)
+        Ok(Arc::new(Live { database, backend, detached }))
+    }
+
+    /// The open database, on the file itself; the caller holds `writer`.
+    fn attached(&self) -> Result<Arc<Live>> {
+        let live = self.live()?;
+        let Some(header) = &live.detached else { return Ok(live) };
+        // While this fails the other one is read from.
+        let attached = self.attach(Some(header))?;
+        lock(&self.state).live = Some(attached.clone());
+        live.backend.fence();
+        Ok(attached)
     }
 
     /// Closes the database once nobody reads from it any more.
@@ -136,7 +171,8 @@ impl Db {
         let mut state = lock(&self.state);
         if state.live.as_ref().is_some_and(|live| Arc::ptr_eq(live, failed)) {
             failed.backend.fence();
-            *state = State { durable_header: Some(failed.backend.durable_header()), ..State::default() };
+            let durable = failed.detached.clone().unwrap_or_else(|| failed.backend.durable_header());
+            *state = State { durable_header: Some(durable), ..State::default() };
         }
         drop(state);
         self.live().map(drop)
@@ -150,7 +186,7 @@ impl Db {
         }
         let mut fresh = false;
         loop {
-            let live = self.live()?;
+            let live = self.attached()?;
             let before = live.backend.durable_header();
             let Err(fault) = shield(|| apply(&live.database, ops)) else {
                 self.full.store(false, Ordering::Relaxed);
@@ -342,6 +378,9 @@ fn disk_error(error: io::Error) -> Error {
                 .because(error)
         }
         io::ErrorKind::InvalidData => Error::corrupt("the store's file is not a store").because(error),
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            super::io_error(error, "the store's file cannot be written")
+        }
         _ => Error::internal("the store's file cannot be read or written; check the disk").because(error),
     }
 }

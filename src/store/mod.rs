@@ -14,6 +14,7 @@ mod fs;
 #[doc(hidden)]
 pub mod fuzzing;
 mod ledger;
+mod overlay;
 mod real;
 mod records;
 mod recount;

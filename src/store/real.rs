@@ -40,7 +40,11 @@ impl Fs for RealFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(path)?))
+        match OpenOptions::new().read(true).write(true).open(path) {
+            // What is only read can be read all the same; who writes to it hears why not.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(Arc::new(fs::File::open(path)?)),
+            opened => Ok(Arc::new(opened?)),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

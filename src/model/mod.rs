@@ -33,7 +33,7 @@ pub use policy::{CollectionPolicy, Durability, EvictionKind, Quota, SyncRule, Vi
 pub use random::{Rng, SeededRng, mix};
 pub use range::ByteRange;
 pub use session::Session;
-pub use time::{Clock, ManualClock, SystemClock, SystemTimer, Timer};
+pub use time::{Clock, ManualClock, SteadyClock, SystemClock, SystemTimer, Timer};
 pub use token::{Permission, Scope, TokenId, TokenRecord, check_bearer};
 pub use usage::{Holding, Shift, Usage};
 pub use version::{ContainerId, Version, VersionClock};

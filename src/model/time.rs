@@ -31,6 +31,35 @@ impl Clock for SystemClock {
     }
 }
 
+/// Another clock that is never seen to go back: set back, it goes on from where it was, at the pace of the ticks.
+///
+/// What is told of something that has ended must stay true, and what is to live for a while must end after it.
+#[derive(Debug, Default)]
+pub struct SteadyClock<C> {
+    inner: C,
+    /// The furthest that the wall clock ever was before the ticks, in milliseconds.
+    lead_ms: AtomicU64,
+}
+
+impl<C> SteadyClock<C> {
+    /// A clock that shows what `inner` shows until that goes back.
+    pub fn new(inner: C) -> Self {
+        SteadyClock { inner, lead_ms: AtomicU64::new(0) }
+    }
+}
+
+impl<C: Clock> Clock for SteadyClock<C> {
+    fn now_ms(&self) -> u64 {
+        let ticks_ms = self.inner.ticks_ns() / 1_000_000;
+        let lead_ms = self.inner.now_ms().saturating_sub(ticks_ms);
+        ticks_ms + self.lead_ms.fetch_max(lead_ms, Ordering::Relaxed).max(lead_ms)
+    }
+
+    fn ticks_ns(&self) -> u64 {
+        self.inner.ticks_ns()
+    }
+}
+
 /// Where waiting comes from, for those who must give up or try again after a while.
 pub trait Timer: Send + Sync {
     /// Is over when the delay is.
@@ -76,5 +105,38 @@ impl Clock for ManualClock {
 
     fn ticks_ns(&self) -> u64 {
         self.now_ms().saturating_mul(1_000_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shows its first number, and counts ticks by its second.
+    struct Set(ManualClock, ManualClock);
+
+    impl Clock for Set {
+        fn now_ms(&self) -> u64 {
+            self.0.now_ms()
+        }
+
+        fn ticks_ns(&self) -> u64 {
+            self.1.ticks_ns()
+        }
+    }
+
+    #[test]
+    fn a_steady_clock_goes_on_when_it_is_set_back_and_leaps_when_it_is_set_forward() {
+        let clock = SteadyClock::new(Set(ManualClock::at(10_000), ManualClock::at(50)));
+        let pass = |ms| [&clock.inner.0, &clock.inner.1].map(|clock| clock.advance(ms));
+        assert_eq!(clock.now_ms(), 10_000);
+        pass(10);
+        assert_eq!(clock.now_ms(), 10_010);
+        clock.inner.0.set(3_000);
+        assert_eq!(clock.now_ms(), 10_010);
+        pass(500);
+        assert_eq!(clock.now_ms(), 10_510);
+        clock.inner.0.set(90_000);
+        assert_eq!(clock.now_ms(), 90_000);
     }
 }

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::control::{NewToken, Secret, Tokens};
 use crate::error::{Error, Kind, Result};
 use crate::gateway::Authority;
-use crate::model::{Clock, Permission, Rng, SystemClock, TokenId, TokenRecord};
+use crate::model::{Clock, Permission, Rng, TokenId, TokenRecord};
 use crate::nfr::SystemRng;
 use crate::private;
 use crate::store::Batch;
@@ -35,8 +35,8 @@ struct Inner {
 
 impl SiteTokens {
     /// Reads the tokens, and sees to the root token where tokens are required.
-    pub fn open(config: &Config, keeper: Arc<Keeper>) -> Result<Self> {
-        let (clock, rng): (Arc<dyn Clock>, Arc<dyn Rng>) = (Arc::new(SystemClock), Arc::new(SystemRng));
+    pub fn open(config: &Config, keeper: Arc<Keeper>, clock: Arc<dyn Clock>) -> Result<Self> {
+        let rng: Arc<dyn Rng> = Arc::new(SystemRng);
         let (records, damaged) = keeper.disk().store().tokens()?;
         if damaged > 0 {
             tracing::error!(damaged, "some tokens cannot be read and are refused; make new ones for their bearers");

@@ -10,7 +10,7 @@ use crate::config::{CloudConfig, Config, in_flight_bytes};
 use crate::control::{Collections, KeyFile};
 use crate::error::{Error, Result};
 use crate::limits::RESERVE_BYTES;
-use crate::model::{Clock, Incarnation, Rng, SystemClock, SystemTimer};
+use crate::model::{Clock, Incarnation, Rng, SteadyClock, SystemClock, SystemTimer};
 use crate::nfr::{Keyring, SystemRng};
 use crate::store::{Fs, LockGuard, RealFs, Store, StoreOptions, TimedFs, io_error};
 use crate::sys;
@@ -90,7 +90,9 @@ impl Container {
         };
         let (telemetry, export) = telemetry(config)?;
         let fs = Arc::new(TimedFs::new(Arc::new(RealFs), Arc::clone(&telemetry)));
-        let parts = Parts::open(fs, root, Arc::new(SystemClock), &SystemRng, sizes)?;
+        // One for all that ends by itself: objects, old versions, tokens.
+        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new(SystemClock));
+        let parts = Parts::open(fs, root, Arc::clone(&clock), &SystemRng, sizes)?;
         // The disk may hold nothing although objects are known: those in the cloud alone need the keyring too.
         let sealing = parts.keeper.disk().store().sealing_key()?;
         let sealed = sealing.is_some() || parts.keeper.disk().usage()?.objects > 0;
@@ -104,7 +106,7 @@ impl Container {
         let cloud = open_cloud(&config.cloud)?;
         let recovery = parts.recovery;
         let actors = start_actors(config, parts.keeper, parts.collections, (keyring, file), cloud, telemetry)?;
-        let tokens = SiteTokens::open(config, Arc::clone(actors.handle().keeper()))?;
+        let tokens = SiteTokens::open(config, Arc::clone(actors.handle().keeper()), clock)?;
         Ok(Container { actors, tokens, recovery, export, _lock: lock })
     }
 

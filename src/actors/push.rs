@@ -276,8 +276,16 @@ impl<'a> Intake<'a> {
         let (chunks, condition) = (Chunks::from_pieces(pieces), self.push.condition.clone());
         let held = match keeper.hold_again(&address, &draft, &chunks, &mut room, &condition) {
             Some(held) => Ok(held),
-            None => blocking(move || keeper.hold(&address, &draft, &chunks, room, &condition)).await,
+            None => {
+                let holding = blocking(move || keeper.hold(&address, &draft, &chunks, room, &condition));
+                within(self.push.deadline, "the push took too long; it may still happen", holding).await
+            }
         };
+        if self.crew.keeper.must_look_ahead() {
+            let keeper = Arc::clone(&self.crew.keeper);
+            // Nobody waits for it; whoever finds no version left tries it again, and tells why it fails.
+            drop(tokio::task::spawn_blocking(move || keeper.look_ahead()));
+        }
         let (manifest, created) = held.inspect_err(|error| self.crew.teller.refused(&self.push.address, error))?;
         self.crew.teller.pushed(&self.push.address, &manifest, created);
         Ok(Pushed { manifest, created })

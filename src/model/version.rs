@@ -95,6 +95,11 @@ impl VersionClock {
         short.then(|| highest.saturating_add(VERSION_RESERVE_MS << 16))
     }
 
+    /// Whether the next version can be given right now.
+    pub fn can_give(&self, now_ms: u64) -> bool {
+        (self.last + 1).max(now_ms << 16) <= self.ceiling
+    }
+
     /// Takes note that `ceiling` is durable now.
     pub fn raise_ceiling(&mut self, ceiling: u64) {
         self.ceiling = self.ceiling.max(ceiling);

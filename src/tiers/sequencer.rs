@@ -40,6 +40,11 @@ impl Sequencer {
         locked(&self.state).versions.ceiling_needed(self.clock.now_ms(), count)
     }
 
+    /// Whether a stamp can be given right now.
+    pub fn can_stamp(&self) -> bool {
+        locked(&self.state).versions.can_give(self.clock.now_ms())
+    }
+
     /// Takes note that the store holds this ceiling now.
     pub fn raise_ceiling(&self, ceiling: u64) {
         locked(&self.state).versions.raise_ceiling(ceiling);

@@ -14,6 +14,7 @@ mod sweep;
 mod tally;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub use change::{Binding, Change, Draft, Job, Located, Outcome, Show};
@@ -42,6 +43,8 @@ pub struct Keeper {
     order: Mutex<()>,
     /// Shared by those who show objects of class `ram`, held alone by who must see all of them.
     showing: RwLock<()>,
+    /// Whether somebody sees to more versions.
+    looking_ahead: AtomicBool,
 }
 
 impl Keeper {
@@ -63,6 +66,7 @@ impl Keeper {
             seen,
             order: Mutex::default(),
             showing: RwLock::default(),
+            looking_ahead: AtomicBool::new(false),
         })
     }
 
@@ -117,7 +121,10 @@ impl Keeper {
         // Once more, now that the collection cannot be removed any more before the object shows.
         self.rules(address)?;
         for _ in 0..DECIDE_ATTEMPTS_MAX {
-            self.ensure_ceiling(1)?;
+            // No disk is waited for while versions last; see `look_ahead`.
+            if !self.sequencer.can_stamp() {
+                self.ensure_ceiling(1)?;
+            }
             let ticket = self.memory.ticket(address);
             let head = match self.disk.head(address) {
                 Err(error) if gives_way(&error, condition) => None,
@@ -287,6 +294,18 @@ impl Keeper {
         // `commit` raised the ceiling far enough for the whole group; only a clock that leapt ahead
         // in between can pass it.
         self.sequencer.stamp().ok_or_else(|| Error::busy("the clock leapt ahead; try again"))
+    }
+
+    /// Whether versions run out soon, and nobody sees to more of them yet.
+    pub fn must_look_ahead(&self) -> bool {
+        self.sequencer.ceiling_needed(1).is_some() && !self.looking_ahead.swap(true, Ordering::AcqRel)
+    }
+
+    /// Sees to more versions before they run out, so that what needs no disk else does not wait for one.
+    pub fn look_ahead(&self) -> Result<()> {
+        let raised = self.ensure_ceiling(1);
+        self.looking_ahead.store(false, Ordering::Release);
+        raised
     }
 
     /// A ceiling is a commit of its own, so that no version is ever given above a durable one.

@@ -271,6 +271,21 @@ pub const TLS_LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// Bearers and addresses whose requests are counted apart; beyond that strangers are counted together.
 pub const RATE_BUCKETS_MAX: usize = 10_000;
 
+/// One of so many places at the door is kept free for who comes next.
+pub const SPARE_PLACES_PART: usize = 8;
+
+/// How often it is looked whether the door is crowded.
+pub const CROWD_LOOK_PERIOD: Duration = Duration::from_millis(50);
+
+/// How long a new connection may say nothing before it must make room at a crowded door.
+pub const CROWD_HEAD_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long a connection may rest, or a push wait for its turn or its body, before it must make room there.
+pub const CROWD_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A body that comes more slowly than this makes room at a crowded door.
+pub const DRIBBLE_BYTES_PER_S: u64 = 1024;
+
 /// Connections that may wait for a place at the door.
 pub const LISTEN_QUEUE_MAX: u32 = 1024;
 

@@ -35,9 +35,10 @@ const LAYERS: [(&str, u8); 22] = [
 const SIDEWAYS: [(&str, &str); 1] = [("tiers", "store")];
 
 /// Third-party names and the only places that may know them.
-const FENCES: [(&str, &[&str]); 35] = [
+const FENCES: [(&str, &[&str]); 36] = [
     ("actix::", &["src/actors/runtime.rs"]),
     ("actix_web::", &["src/gateway/"]),
+    ("actix_tls::", &["src/gateway/places.rs"]),
     ("async_nats::", &["src/bus/nats.rs"]),
     ("object_store::", &["src/tiers/cloud/"]),
     ("wasmtime::", &["src/functions/runtime/wasm.rs"]),

@@ -148,8 +148,9 @@ settings! { host;
 
     /// What one container takes on; beyond a limit the answer is `busy` or `too_large`.
     limits: LimitsConfig {
-        /// Connections in all; further ones wait until one of these ends. Each may hold a piece of a body that
-        /// waits for its turn, so their number is part of the memory budget.
+        /// Connections in all; further ones wait until one of these ends. One in eight places is kept free: beyond
+        /// that, who does not ask, rests or dribbles is ended, and pushes whose turn has not come hear `busy`. Each
+        /// may hold a piece of a body that waits for its turn, so their number is part of the memory budget.
         connections_max: usize = count::<1, 1_000_000>("a number from 1 to 1000000"), "as many as memory.budget_bytes has room for, 8 to 4096" => budget::connections(memory.budget_bytes, memory.level1_bytes, store.cache_bytes);
         /// Requests a second from one bearer of a token, or without a token from one address; 0 for no
         /// limit. Beyond it the answer is `busy` and says when to come back.

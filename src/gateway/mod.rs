@@ -26,6 +26,7 @@ mod health;
 mod metrics;
 mod objects;
 mod path;
+mod places;
 mod problem;
 mod rate;
 mod reply;

@@ -6,6 +6,7 @@
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::dev::{Payload, RequestHead, ServiceRequest, ServiceResponse};
@@ -14,6 +15,7 @@ use futures_util::future::{Either, LocalBoxFuture};
 
 use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
+use super::places::{self, OpenConnection};
 use super::rate::Who;
 use super::server::Shared;
 use super::visit::{Visit, Waiting};
@@ -21,6 +23,9 @@ use super::{access, admin, api, audit, batch, collections, events, health, metri
 use crate::error::{Error, Result};
 use crate::model::{Address, Name, TokenRecord};
 use crate::telemetry::trace::within;
+
+/// When to come back to a door that was crowded.
+const CROWDED_OUT: Duration = Duration::from_secs(1);
 
 type Answer = Result<ServiceResponse, actix_web::Error>;
 
@@ -50,6 +55,7 @@ pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
     let visit = Visit::begin(&door.telemetry, request.head(), &target);
     let admitted = admit(door, request.head());
     let begun = audit::begin(&request, &admitted);
+    let seat = request.conn_data::<OpenConnection>().map(OpenConnection::seat);
     let planned = match admitted {
         Ok(_) => plan(door, request.head(), target),
         Err(error) => Err(problem::of(&error, None)),
@@ -57,20 +63,40 @@ pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
     match planned {
         Err(mut response) => {
             door.audit.end(begun, &response);
+            match seat {
+                Some(seat) if places::is_short(&response) => seat.answered(visit.started()),
+                Some(seat) => response = seat.serve(false, visit.started()).until_sent(response),
+                None => {}
+            }
             visit.answered(&door.telemetry, &mut response);
             Either::Left(ready(Ok(ServiceResponse::new(request, response))))
         }
         Ok(work) => {
             let (door, place) = (Arc::clone(door), visit.place());
+            let with_body = !matches!(payload, Payload::None);
+            let serving = seat.map(|seat| seat.serve(with_body, visit.started()));
             let visit = Waiting::new(visit, &door.telemetry);
             Either::Right(Box::pin(async move {
-                let mut response = within(Some(place), perform(&door, request.head(), payload, work)).await;
+                let mut response = match serving {
+                    Some(serving) => {
+                        let payload = if with_body { serving.watched(payload) } else { payload };
+                        let work = within(Some(place), perform(&door, request.head(), payload, work));
+                        let response = serving.unless_crowded(work).await.unwrap_or_else(crowded);
+                        serving.until_sent(response)
+                    }
+                    None => within(Some(place), perform(&door, request.head(), payload, work)).await,
+                };
                 door.audit.end(begun, &response);
                 visit.answered(&mut response);
                 Ok(ServiceResponse::new(request, response))
             }))
         }
     }
+}
+
+/// The answer to who waited for its turn when others found no place at the door.
+fn crowded() -> HttpResponse {
+    problem::of(&Error::busy("the container has too many connections; try again").retry_after(CROWDED_OUT), None)
 }
 
 /// Answers one operation of a batch as the same request by itself would be; only objects and lists of

@@ -21,6 +21,7 @@ use super::audit::Audit;
 use super::authority::Authority;
 use super::core::Core;
 use super::guard::Guard;
+use super::places::Places;
 use super::rate::Rate;
 use super::route;
 use super::subjects::{Names, Subjects};
@@ -43,7 +44,7 @@ pub struct GatewayOptions {
     pub tls: Option<Arc<Tls>>,
     /// Threads that serve connections.
     pub workers: usize,
-    /// Connections in all; further ones wait in the listen queue.
+    /// Connections in all; further ones wait in the listen queue. See `places.rs` for who makes room before.
     pub connections_max: usize,
     /// Requests a second from one bearer or address; 0 for no limit.
     pub requests_per_s: u64,
@@ -95,23 +96,6 @@ pub(super) struct Shared {
     pub(super) batches: Semaphore,
 }
 
-/// Kept with a connection while it is open.
-struct OpenConnection(Arc<Telemetry>);
-
-impl OpenConnection {
-    fn count(telemetry: &Arc<Telemetry>) -> Self {
-        telemetry.metrics.http_connections_opened.one(());
-        telemetry.metrics.http_connections.up(());
-        OpenConnection(Arc::clone(telemetry))
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.metrics.http_connections.down(());
-    }
-}
-
 /// An open door. Dropping it shuts it at once.
 pub struct Door {
     addr: SocketAddr,
@@ -146,9 +130,10 @@ pub async fn serve(
         let shared = Arc::clone(&sharing);
         App::new().default_service(fn_service(move |request: ServiceRequest| route::answer(&shared, request)))
     };
-    let counting = Arc::clone(&shared.telemetry);
+    let places = Places::new(options.connections_max, Arc::clone(&shared.telemetry));
+    tokio::spawn(Places::watch(Arc::downgrade(&places)));
     let server = HttpServer::new(factory)
-        .on_connect(move |_, connection| drop(connection.insert(OpenConnection::count(&counting))))
+        .on_connect(move |socket, connection| drop(connection.insert(places.take(socket))))
         .workers(workers)
         .max_connections(options.connections_max.div_ceil(workers).max(1))
         .client_request_timeout(options.head_timeout)

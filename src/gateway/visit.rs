@@ -44,6 +44,11 @@ impl Visit {
         Visit { method, route, context, asked, state, started: telemetry.ticks_ns() }
     }
 
+    /// When it began, in the telemetry's ticks.
+    pub(super) fn started(&self) -> u64 {
+        self.started
+    }
+
     /// Where the rest of a request runs that has to wait. Log lines from there name the trace.
     pub(super) fn place(&self) -> Place {
         Place { context: self.context, method: self.method.name(), route: self.route.name() }

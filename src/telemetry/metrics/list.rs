@@ -20,6 +20,8 @@ metrics! {
         http_connections: Gauge<()> = "meshstore_http_connections", "";
         /// Connections that were ever opened.
         http_connections_opened: Counter<()> = "meshstore_http_connections_opened", "";
+        /// Connections ended, or pushes refused, to make room at a crowded door.
+        http_connections_crowded_out: Counter<()> = "meshstore_http_connections_crowded_out", "";
         /// Requests on the bus, by what became of them.
         bus_requests: Counter<(Operation, Status)> = "meshstore_bus_requests", "";
         /// Time from a request on the bus to its answer.

@@ -20,9 +20,10 @@ lint:
 check:
 	cargo check --locked --all-targets
 
-## The long runs: hundreds of kills.
+## The long runs: hundreds of kills, and the crowds of docs/faults.md in full.
 soak: tools
-	MESHSTORE_KILL_ROUNDS=200 cargo test --locked --release --test container -- --nocapture
+	MESHSTORE_KILL_ROUNDS=200 MESHSTORE_FLIP_ROUNDS=100 MESHSTORE_IDLE_CONNECTIONS=10000 \
+	MESHSTORE_PUSHES=500 MESHSTORE_PUSHES_BUDGET_MIB=512 cargo test --locked --release --test container -- --nocapture
 
 ## The container beside Redis, nginx and others; `make bench ROWS=http-1k,push-disk` takes a selection, and
 ## `make bench BENCH=--quick` tries them. See docs/benchmarks.md.

@@ -4,62 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Connection, Process, Response, body_of, object};
+use crate::room::Room;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const DISK_BYTES: u64 = 48 << 20;
 /// What the container keeps for deletes and receipts.
 const RESERVE_BYTES: u64 = 16 << 20;
-
-/// Name spaces of mounts and users in which a small disk can be mounted without being root. Both end with the
-/// test, however it ends.
-struct Room {
-    holder: Child,
-}
-
-impl Room {
-    fn new() -> Self {
-        let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--mount", "sh", "-c", "echo ready; read line"]);
-        let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare of util-linux");
-        let mut line = String::new();
-        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line.trim(), "ready", "this machine allows no name spaces");
-        Room { holder }
-    }
-
-    /// A container whose data folder is a disk of its own, also when it is started again.
-    fn start(&self, args: &[&str]) -> Process {
-        let mount = format!(
-            "mkdir -p {{folder}}/data && {{ mountpoint -q {{folder}}/data || \
-             mount -t tmpfs -o size={DISK_BYTES} tmpfs {{folder}}/data; }} && exec \"$0\" \"$@\""
-        );
-        let target = self.holder.id().to_string();
-        let enter = ["nsenter", "--preserve-credentials", "--user", "--mount", "--target", &target, "sh", "-c", &mount];
-        Process::start_under(&enter, args)
-    }
-
-    /// The data folder as it is seen from outside.
-    fn data(&self, process: &Process) -> PathBuf {
-        let inside = process.data();
-        PathBuf::from(format!("/proc/{}/root", self.holder.id())).join(inside.strip_prefix("/").unwrap())
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-    }
-}
 
 /// What is there by the answers: address, and the size of its body.
 type Book = BTreeMap<String, usize>;
@@ -167,7 +124,7 @@ fn delete(process: &Process, book: &mut Book, collection: &str) -> Vec<String> {
 fn a_full_disk_refuses_pushes_and_takes_deletes_also_across_a_kill() {
     let room = Room::new();
     // A budget that never bites: what is tested is the disk itself.
-    let mut process = room.start(&["--set", "data.budget_bytes=1000000000000"]);
+    let mut process = room.start(DISK_BYTES, &["--set", "data.budget_bytes=1000000000000"]);
     let reserve = room.data(&process).join("reserve");
     assert_eq!(fs::metadata(&reserve).unwrap().len(), RESERVE_BYTES);
     process.request("PUT", "/v1/collections/keep", &[], b"{}").expect(201);

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -383,17 +383,31 @@ impl Connection {
             (Err(_), Err(error)) => return Err(error),
             (answer, _) => answer?,
         };
-        let bodiless = method == "HEAD" || matches!(response.status, 204 | 304);
-        if !bodiless {
-            if response.header("transfer-encoding") == Some("chunked") {
-                response.body = self.chunks()?;
-            } else {
-                let length = length(&response)?;
-                response.body = vec![0; length as usize];
-                self.stream.read_exact(&mut response.body)?;
-            }
+        if method != "HEAD" {
+            self.read_body(&mut response)?;
         }
         Ok(response)
+    }
+
+    /// Reads an answer with its body, which it must be able to have.
+    pub fn whole_answer(&mut self) -> io::Result<Response> {
+        let mut response = self.answer()?;
+        self.read_body(&mut response)?;
+        Ok(response)
+    }
+
+    fn read_body(&mut self, response: &mut Response) -> io::Result<()> {
+        if matches!(response.status, 204 | 304) {
+            return Ok(());
+        }
+        if response.header("transfer-encoding") == Some("chunked") {
+            response.body = self.chunks()?;
+        } else {
+            let length = length(response)?;
+            response.body = vec![0; length as usize];
+            self.stream.read_exact(&mut response.body)?;
+        }
+        Ok(())
     }
 
     /// Sends the head of a request. `Host` and `Content-Length` are added unless they are given.
@@ -501,6 +515,20 @@ impl Dice {
             piece.copy_from_slice(&word[..piece.len()]);
         }
     }
+}
+
+/// A number from the environment of the test run.
+pub fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+/// A seed that is new each time, or the one that is asked for. Shown when the test fails: it repeats the load and
+/// the waits, though not the threads' timing.
+pub fn seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = from_env("MESHSTORE_SEED", now);
+    println!("MESHSTORE_SEED={seed}");
+    seed
 }
 
 /// The n-th body of a key: it says whose it is and which, and no two are alike.

@@ -5,6 +5,9 @@
 mod admin;
 mod api;
 mod batch;
+mod bits;
+mod broken;
+mod clock;
 mod cloud;
 mod collections;
 mod conditions;
@@ -12,6 +15,7 @@ mod doors;
 mod durability;
 mod events;
 mod eviction;
+mod faulty;
 mod full;
 mod harness;
 mod hostile;
@@ -23,6 +27,8 @@ mod nats_client;
 #[path = "../common/nats_server.rs"]
 mod nats_server;
 mod openmetrics;
+mod overload;
+mod room;
 mod safety;
 mod salvage;
 mod scrub;

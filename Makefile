@@ -1,6 +1,6 @@
 # `make test` needs nothing but a Rust toolchain and Debian: it installs the rest and says so.
 
-.PHONY: test tools lint check soak bench bench-eviction fuzz
+.PHONY: test tools lint check soak bench bench-eviction bench-counts fuzz
 
 ## Install what the tests need and is missing.
 tools:
@@ -31,6 +31,11 @@ bench:
 	@sh scripts/tools.sh benchmarks
 	cargo build -q --locked --release
 	cargo run -q --locked --release --manifest-path benches/peers/Cargo.toml --target-dir target -- $(BENCH) $(ROWS)
+
+## Instructions that the hot paths take, counted by valgrind, beside those of the run before; see docs/benchmarks.md.
+bench-counts:
+	@sh scripts/tools.sh counts
+	cd benches/counts && GUNGRAUN_RUNNER=$(CURDIR)/target/tools/bin/gungraun-runner cargo bench -q --target-dir ../../target
 
 ## Arbitrary bytes at everything that reads what others wrote: `make fuzz TARGETS=frame FUZZ_SECONDS=30`.
 fuzz:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests need beside the Rust toolchain, by Debian's package names and only when missing;
-# with the word `benchmarks`, what the benchmarks need.
+# with the word `benchmarks` or `counts`, what those need.
 set -eu
 
 # Debian keeps servers where only root looks.
@@ -43,13 +43,22 @@ tests)
     want openssl openssl
     want strace strace
     sh "$(dirname "$0")/nats.sh" >/dev/null
+    sh "$(dirname "$0")/python.sh" >/dev/null
     ;;
 benchmarks)
     want_server redis-server redis-server
     want_server nginx nginx
     ;;
+counts)
+    want valgrind valgrind
+    cd "$(dirname "$0")/.."
+    if [ ! -x target/tools/bin/gungraun-runner ]; then
+        echo "installing gungraun-runner below target/tools (it counts with valgrind)"
+        cargo install -q gungraun-runner --version 0.20.0 --root target/tools
+    fi
+    ;;
 *)
-    echo "error: $for_what is neither tests nor benchmarks" >&2
+    echo "error: $for_what is neither tests, benchmarks nor counts" >&2
     exit 2
     ;;
 esac

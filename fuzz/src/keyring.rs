@@ -88,7 +88,8 @@ fn cheap(text: &str) -> Option<usize> {
 fn ring(text: &str) {
     let outcome = Keyring::parse(text);
     if let Err(error) = &outcome {
-        let words = text.split('"').filter(|word| word.len() >= 24);
+        // What may be a secret: digits that the message does not say to everybody.
+        let words = text.split('"').filter(|word| word.len() >= 24 && word.bytes().all(|b| b.is_ascii_hexdigit()));
         assert!(!words.into_iter().any(|word| error.to_string().contains(word)), "{error} tells a secret");
     }
     let Some(ring) = fine(outcome) else { return };

@@ -45,7 +45,8 @@ pub(super) fn check(config: &Config, given: &Given, faults: &mut Vec<Fault>) {
     {
         let why = "the folder cloud in data.dir reads as something else than a path; begin data.dir with / or ./ and \
                    leave out control characters, or name another cloud";
-        fault("cloud.url", Error::invalid(why).with("value", cloud.to_string().escape_default()));
+        // What it reads as may be a URL with a password, so it is not repeated.
+        fault("cloud.url", Error::invalid(why));
     }
     if config.data.dir.as_os_str().is_empty() {
         fault(

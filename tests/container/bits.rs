@@ -220,14 +220,25 @@ fn flipped_bits_never_become_answers_and_never_stop_a_start() {
             );
         }
         for address in damaged.iter().take(3) {
-            let answer = process.put(address, &book.held[address]);
-            assert!(matches!(answer.status, 200 | 201), "{address}: {}", answer.text());
+            heal(&process, address, &book.held[address]);
             assert!(process.get(address).expect(200).body == book.held[address], "a push heals {address}");
         }
-        process.put("bits-disk/new", b"good").expect(201);
+        heal(&process, "bits-disk/new", b"good");
         assert_eq!(process.get("bits-disk/new").expect(200).body, b"good");
         process.terminate();
         println!("round {round}: {bits} bits of {part:?}, {} objects damaged", damaged.len());
     }
     assert!(found as u64 >= rounds, "{found} damaged objects in {rounds} rounds prove too little");
+}
+
+/// Pushes over what may be damaged. Where the collection's own record was hit, it is first done what the answer says.
+fn heal(process: &Process, address: &str, body: &[u8]) {
+    let mut answer = process.put(address, body);
+    if answer.status == 500 && answer.text().contains("`meshstore collection create`") {
+        let collection = address.split('/').next().unwrap();
+        let made = process.cli(&["collection", "create", collection], b"");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        answer = process.put(address, body);
+    }
+    assert!(matches!(answer.status, 200 | 201), "{address}: {}", answer.text());
 }

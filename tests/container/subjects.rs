@@ -220,6 +220,30 @@ fn a_server_that_cannot_be_used_is_refused_by_name() {
     assert!(old.stderr.contains("2.9.10") && old.stderr.contains("2.12.0"), "{}", old.stderr);
 }
 
+/// Runs an example of the project's with Python.
+fn example(name: &str, args: &[&str]) -> String {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let found = std::process::Command::new("sh").arg(root.join("scripts/python.sh")).output().unwrap();
+    let folder = String::from_utf8(found.stdout).unwrap();
+    let mut command = std::process::Command::new("python3");
+    command.arg(root.join("examples").join(name)).args(args).env("PYTHONPATH", folder.trim());
+    let ran = command.output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(ran.status.success(), "{said}{}", String::from_utf8_lossy(&ran.stderr));
+    said
+}
+
+#[test]
+fn the_examples_do_what_they_say() {
+    let (server, process, _client) = start(&[]);
+    let said = example("nats_push_pull.py", &[server.url(), "edge"]);
+    assert!(said.contains("pulled 4.72 m at 06:00") && said.contains("ticket 201") && said.contains("same True"), "{said}");
+    assert_eq!(process.get("meteo/scan.bin").body.len(), 2 << 20);
+    let (host, port) = server.url().strip_prefix("nats://").unwrap().split_once(':').unwrap();
+    let said = example("nats_socket.py", &[host, port, "edge"]);
+    assert!(said.contains("Mesh-Status: 200") && said.ends_with("4.72 m at 06:00\n"), "{said}");
+}
+
 #[test]
 fn auto_takes_the_server_that_others_name() {
     let server = NatsServer::start();

@@ -43,6 +43,9 @@ struct Args {
     /// Serve so many bytes with nothing but actix-web: one of the peers.
     #[arg(long, value_name = "BYTES", hide = true)]
     bare: Option<usize>,
+    /// Answer on the bare subject of this nats-server with as many: another peer.
+    #[arg(long, value_name = "ADDR", hide = true)]
+    bare_nats: Option<std::net::SocketAddr>,
 }
 
 #[global_allocator]
@@ -61,6 +64,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<ExitCode> {
+    if let (Some(addr), Some(bytes)) = (args.bare_nats, args.bare) {
+        peers::nats::answer(addr, bytes)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(bytes) = args.bare {
         peers::bare::serve(bytes)?;
         return Ok(ExitCode::SUCCESS);

@@ -43,7 +43,7 @@ pub type Check = Rc<dyn Fn(&[u8]) -> Result<()>>;
 impl Talk for Same {
     type Reader = Reader;
 
-    fn request(&mut self) -> Request {
+    fn request(&mut self, _: usize) -> Request {
         self.request.clone()
     }
 
@@ -59,7 +59,7 @@ impl<F: FnMut() -> Request> Talk for Each<F> {
         self.anew
     }
 
-    fn request(&mut self) -> Request {
+    fn request(&mut self, _: usize) -> Request {
         (self.next)()
     }
 

@@ -5,6 +5,7 @@
 //! answer, and throws the bytes away: on few cores whatever it does is taken from the server.
 
 pub mod http;
+pub mod nats;
 pub mod redis;
 mod sample;
 
@@ -31,8 +32,8 @@ const SAID_BYTES_MAX: usize = 600;
 pub trait Talk {
     type Reader: Answer;
 
-    /// The next request, on whichever connection is free.
-    fn request(&mut self) -> Request;
+    /// The next request, on this connection, which is free.
+    fn request(&mut self, connection: usize) -> Request;
 
     /// What reads the answers of one connection.
     fn reader(&self) -> Self::Reader;
@@ -202,7 +203,7 @@ impl<R: Answer> Connection<R> {
     }
 
     fn begin<T: Talk>(&mut self, talk: &mut T, desk: &mut Desk) -> Instant {
-        self.request = talk.request();
+        self.request = talk.request(self.token.0);
         desk.started += 1;
         *self.since.insert(Instant::now())
     }

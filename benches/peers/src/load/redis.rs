@@ -17,7 +17,7 @@ pub struct Commands<F> {
 impl<F: FnMut() -> Request> Talk for Commands<F> {
     type Reader = Reader;
 
-    fn request(&mut self) -> Request {
+    fn request(&mut self, _: usize) -> Request {
         (self.next)()
     }
 

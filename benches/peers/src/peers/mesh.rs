@@ -29,10 +29,19 @@ pub fn serve(bench: &Bench, settings: &[(&str, &str)]) -> Result<Server> {
     serve_in(bench, bench.folder("meshstore")?, settings)
 }
 
+/// Starts the server on a bus.
+pub fn serve_on(bench: &Bench, bus: &str, settings: &[(&str, &str)]) -> Result<Server> {
+    start(bench, bench.folder("meshstore")?, bus, settings)
+}
+
 /// Starts the server on the folder of an earlier one.
 pub fn serve_in(bench: &Bench, folder: Folder, settings: &[(&str, &str)]) -> Result<Server> {
+    start(bench, folder, "local", settings)
+}
+
+fn start(bench: &Bench, folder: Folder, bus: &str, settings: &[(&str, &str)]) -> Result<Server> {
     let mut command = Command::new(&bench.server);
-    command.args(["serve", "--json", "--http", "127.0.0.1:0", "--bus", "local", "--data"]).arg(folder.path().join("data"));
+    command.args(["serve", "--json", "--http", "127.0.0.1:0", "--bus", bus, "--data"]).arg(folder.path().join("data"));
     for (key, value) in settings {
         command.args(["--set", &format!("{key}={value}")]);
     }

@@ -2,6 +2,7 @@
 
 pub mod bare;
 pub mod mesh;
+pub mod nats;
 pub mod nginx;
 pub mod redis;
 

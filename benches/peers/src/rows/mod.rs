@@ -5,6 +5,7 @@ mod footprint;
 mod http_pull;
 mod http_push;
 mod memory_hit;
+mod nats_pull;
 pub mod payload;
 mod raw_disk;
 mod round_trip;
@@ -28,7 +29,7 @@ pub struct Row {
 const KB: usize = 1_000;
 const MB: usize = 1_000_000;
 
-pub const ROWS: [Row; 15] = [
+pub const ROWS: [Row; 17] = [
     Row { name: "memory-hit", work: "in-process RAM hit, 4 KiB, 2 threads", run: memory_hit::run },
     Row { name: "http-1k", work: "HTTP pull 1 KB, RAM hit, 64 connections", run: http_pull::small },
     Row { name: "http-10m", work: "HTTP pull 10 MB, RAM hit", run: |bench| http_pull::large(bench, 10 * MB) },
@@ -43,5 +44,7 @@ pub const ROWS: [Row; 15] = [
     Row { name: "round-trip", work: "1 MB encrypted, push and pull over HTTP", run: round_trip::run },
     Row { name: "batch", work: "1,000 pushes of 1 KB, class disk, in a batch", run: batch::run },
     Row { name: "idle", work: "an idle container", run: footprint::run },
+    Row { name: "nats-1", work: "NATS pull 1 KB, RAM hit, one in flight", run: nats_pull::one },
+    Row { name: "nats-64", work: "NATS pull 1 KB, RAM hit, 64 in flight", run: nats_pull::many },
     Row { name: "start", work: "start with 1,000,000 objects of 1 KB on disk", run: start::run },
 ];

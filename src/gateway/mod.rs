@@ -42,5 +42,5 @@ pub use self::core::Core;
 pub use admin::Admin;
 pub use authority::Authority;
 pub use server::{Door, GatewayOptions, serve};
-pub use subjects::{Names, Subjects};
+pub use subjects::{BusThread, Names, Subjects};
 pub use tls::Tls;

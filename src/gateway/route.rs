@@ -112,7 +112,8 @@ pub(super) async fn answer_part(door: &Arc<Shared>, head: &RequestHead, payload:
         Err(error) => Err(problem::of(&error, None)),
     };
     match planned {
-        Ok(work) => perform(door, head, payload, work).await,
+        // What is answered at once, as a hit in memory, should not carry the room for what waits.
+        Ok(work) => Box::pin(perform(door, head, payload, work)).await,
         Err(response) => response,
     }
 }

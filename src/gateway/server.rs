@@ -24,7 +24,7 @@ use super::guard::Guard;
 use super::places::Places;
 use super::rate::Rate;
 use super::route;
-use super::subjects::{Names, Subjects};
+use super::subjects::{BusThread, Names, Subjects};
 use super::tls::Tls;
 use crate::bus::Bus;
 use crate::error::{Error, Result};
@@ -184,9 +184,16 @@ impl Door {
         format!("{}://{}", self.scheme, self.addr)
     }
 
-    /// Answers the same requests on a bus, at most so many at once.
-    pub async fn answer_on(&self, bus: Arc<dyn Bus>, names: Names, at_work_max: usize) -> Result<Subjects> {
-        Subjects::open(Arc::clone(&self.shared), bus, names, at_work_max).await
+    /// Answers the same requests on a bus, on its thread, at most so many at once.
+    pub async fn answer_on(
+        &self,
+        thread: &BusThread,
+        bus: Arc<dyn Bus>,
+        names: Names,
+        at_work_max: usize,
+    ) -> Result<Subjects> {
+        let shared = Arc::clone(&self.shared);
+        thread.run(move || Subjects::open(shared, bus, names, at_work_max)).await
     }
 
     /// Shuts the door: takes no new connections, lets requests finish for `grace`, then cuts them.

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::bus::Described;
 use crate::config::{Config, Origins};
 use crate::error::{Error, Result};
-use crate::gateway::{self, Door, GatewayOptions, Names};
+use crate::gateway::{self, BusThread, Door, GatewayOptions, Names};
 
 use super::admin::Overseer;
 use super::boot::Container;
@@ -43,11 +43,15 @@ async fn run(config: &Config, origins: &Origins, json: bool) -> Result<()> {
         discarded = recovery.discarded,
         "cleared what the last run left behind"
     );
-    let joined = bus::join(config).await?;
+    let thread = BusThread::start()?;
+    let joined = {
+        let config = config.clone();
+        thread.run(move || async move { bus::join(&config).await }).await?
+    };
     let door = open_door(config, origins, &container).await?;
     let url = config.http.public_url.clone().unwrap_or_else(|| door.url());
     let names = Names { site: config.site.name.clone(), container: config.container.name.clone(), url };
-    let subjects = door.answer_on(Arc::clone(&joined.bus), names, config.limits.requests_max).await?;
+    let subjects = door.answer_on(&thread, Arc::clone(&joined.bus), names, config.limits.requests_max).await?;
     announce(config, &door.url(), &joined.bus.describe(), json)?;
     let name = stop.await;
     tracing::info!(signal = name, "stopping");

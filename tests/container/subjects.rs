@@ -237,7 +237,10 @@ fn example(name: &str, args: &[&str]) -> String {
 fn the_examples_do_what_they_say() {
     let (server, process, _client) = start(&[]);
     let said = example("nats_push_pull.py", &[server.url(), "edge"]);
-    assert!(said.contains("pulled 4.72 m at 06:00") && said.contains("ticket 201") && said.contains("same True"), "{said}");
+    assert!(
+        said.contains("pulled 4.72 m at 06:00") && said.contains("ticket 201") && said.contains("same True"),
+        "{said}"
+    );
     assert_eq!(process.get("meteo/scan.bin").body.len(), 2 << 20);
     let (host, port) = server.url().strip_prefix("nats://").unwrap().split_once(':').unwrap();
     let said = example("nats_socket.py", &[host, port, "edge"]);

@@ -162,16 +162,16 @@ fn headers(response: &HttpResponse) -> Headers {
 
 /// A header's name as people write it: NATS tells `Mesh-Version` from `mesh-version`.
 fn titled(name: &str) -> String {
-    let mut first = true;
-    let letter = |c: char| {
-        let out = if first { c.to_ascii_uppercase() } else { c };
-        first = c == '-';
-        out
-    };
-    match name {
-        "etag" => "ETag".to_owned(),
-        name => name.chars().map(letter).collect(),
+    if name == "etag" {
+        return "ETag".to_owned();
     }
+    let mut out = String::with_capacity(name.len());
+    for word in name.split_inclusive('-') {
+        let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
+        out.push_str(&first.to_ascii_uppercase());
+        out.push_str(rest);
+    }
+    out
 }
 
 #[cfg(test)]

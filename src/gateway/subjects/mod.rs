@@ -8,6 +8,7 @@
 mod answer;
 mod request;
 mod service;
+mod thread;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,8 +16,10 @@ use std::time::Duration;
 
 use actix_web::dev::{Payload, RequestHead};
 use actix_web::http::header::RANGE;
+use futures_util::future::join_all;
+use futures_util::poll;
 use tokio::sync::watch;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{JoinHandle, JoinSet, spawn_local};
 
 use self::answer::Answer;
 use self::request::Operation;
@@ -31,6 +34,8 @@ use crate::nfr::Grant;
 use crate::telemetry::metrics::labels::Status;
 use crate::telemetry::trace::{Place, Span, tracestate, within};
 use service::Service;
+
+pub use thread::BusThread;
 
 /// Containers of a site that share its requests are one queue.
 const QUEUE: &str = "meshstore";
@@ -49,10 +54,10 @@ pub struct Names {
 /// Answers on the bus until it is stopped or dropped.
 pub struct Subjects {
     stop: watch::Sender<bool>,
-    workers: Vec<std::thread::JoinHandle<()>>,
+    listening: Vec<JoinHandle<()>>,
 }
 
-/// What all workers share.
+/// What those who listen share.
 struct Desk {
     door: Arc<Shared>,
     bus: Arc<dyn Bus>,
@@ -64,51 +69,29 @@ struct Desk {
 }
 
 impl Subjects {
-    /// Begins to answer.
+    /// Begins to answer, on the thread of the bus.
     pub(super) async fn open(door: Arc<Shared>, bus: Arc<dyn Bus>, names: Names, at_work_max: usize) -> Result<Self> {
-        let workers = door.options.workers.max(1);
         let service = Arc::new(Service::new(&names, &door.telemetry));
         let desk = Arc::new(Desk { door, bus, names, service, at_work: AtomicUsize::new(0), at_work_max });
         let (stop, stopping) = watch::channel(false);
-        let mut subjects = Subjects { stop, workers: Vec::new() };
-        for n in 0..workers {
-            let site = format!("mesh.{}.*", desk.names.site).parse()?;
-            let own = format!("mesh.{}.{}.*", desk.names.site, desk.names.container).parse()?;
-            let heard =
-                vec![desk.bus.subscribe(&site, Some(QUEUE)).await?, desk.bus.subscribe(&own, Some(QUEUE)).await?];
-            let (desk, stopping) = (Arc::clone(&desk), stopping.clone());
-            let thread = std::thread::Builder::new().name(format!("subjects-{n}"));
-            let worker = thread.spawn(move || work(desk, heard, stopping));
-            subjects.workers.push(worker.map_err(|error| Error::internal("cannot start a worker").because(error))?);
+        let mut subjects = Subjects { stop, listening: Vec::new() };
+        let Names { site, container, .. } = &desk.names;
+        for pattern in [format!("mesh.{site}.*"), format!("mesh.{site}.{container}.*")] {
+            let heard = desk.bus.subscribe(&pattern.parse()?, Some(QUEUE)).await?;
+            subjects.listening.push(spawn_local(listen(Arc::clone(&desk), heard, stopping.clone())));
         }
         service::open(&desk.bus, &desk.service, &stopping).await?;
         Ok(subjects)
     }
 
     /// Takes nothing more, and waits up to `grace` for what is at work.
-    pub async fn stop(mut self, grace: Duration) {
+    pub async fn stop(self, grace: Duration) {
+        // Those who listen end with their stop or with the bus, and wait for what they have begun.
         let _ = self.stop.send(true);
-        let workers = std::mem::take(&mut self.workers);
-        let ended = tokio::task::spawn_blocking(move || workers.into_iter().for_each(|worker| drop(worker.join())));
-        if tokio::time::timeout(grace, ended).await.is_err() {
+        if tokio::time::timeout(grace, join_all(self.listening)).await.is_err() {
             tracing::warn!("requests on the bus were still at work at the end");
         }
     }
-}
-
-/// A worker's life: requests are answered side by side on its own thread, as those of a connection's worker are.
-fn work(desk: Arc<Desk>, heard: Vec<Subscription>, stopping: watch::Receiver<bool>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return tracing::error!(%error, "a worker of the bus cannot start"),
-    };
-    let local = LocalSet::new();
-    for subscription in heard {
-        let (desk, stopping) = (Arc::clone(&desk), stopping.clone());
-        local.spawn_local(listen(desk, subscription, stopping));
-    }
-    // Each listener ends with its stop or with the bus, and waits for what it has begun.
-    runtime.block_on(local);
 }
 
 async fn listen(desk: Arc<Desk>, mut heard: Subscription, mut stopping: watch::Receiver<bool>) {
@@ -117,7 +100,11 @@ async fn listen(desk: Arc<Desk>, mut heard: Subscription, mut stopping: watch::R
         tokio::select! {
             delivery = heard.next() => match delivery {
                 Some(Delivery::Message(message)) => {
-                    at_work.spawn_local(Arc::clone(&desk).take(message));
+                    let mut answering = Box::pin(Arc::clone(&desk).take(message));
+                    // Most are answered at once; a task is for those that wait.
+                    if poll!(answering.as_mut()).is_pending() {
+                        at_work.spawn_local(answering);
+                    }
                 }
                 Some(Delivery::Lost(lost)) => {
                     desk.door.telemetry.metrics.bus_lost.add((), lost);
@@ -152,7 +139,8 @@ impl Desk {
         if asked.is_none() && operation != Some(Operation::Push) {
             return tracing::debug!(subject = %message.subject, "a request without a reply subject is not answered");
         }
-        let address = message.header("Mesh-Address").map(|text| text.trim().escape_default().to_string());
+        let address = message.header("Mesh-Address").filter(|_| asked.is_none());
+        let address = address.map(|text| text.trim().escape_default().to_string());
         let mut answer = self.answer(operation, message).await;
         let took_ns = telemetry.since_ns(started);
         telemetry.metrics.bus_requests.one((operation.into(), Status::of(answer.status.as_u16())));
@@ -220,7 +208,7 @@ impl Desk {
         let response = match operation {
             Operation::Batch => {
                 route::allow(&self.door, head)?;
-                batch::batch(&self.door, head, payload).await?
+                Box::pin(batch::batch(&self.door, head, payload)).await?
             }
             _ => route::answer_part(&self.door, head, payload).await,
         };

@@ -79,6 +79,15 @@ pub fn allocate(file: BorrowedFd<'_>, bytes: u64) -> io::Result<()> {
     }
 }
 
+/// Asks a process that was started here to end.
+pub fn terminate(pid: u32) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
+    #[allow(unsafe_code)]
+    // SAFETY: numbers alone; the process is our child, which is not waited for yet, so its number is its own.
+    let failed = unsafe { libc::kill(pid, libc::SIGTERM) } != 0;
+    if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Files that this process may have open.
 pub fn open_files_max() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -89,6 +89,11 @@ impl Feed {
 }
 
 impl Subscription {
+    /// Ends it: what is on its way is lost, what has come can still be taken.
+    pub fn close(&mut self) {
+        self.queue.close();
+    }
+
     /// The next message, or the news that some were lost; `None` when the bus is gone.
     pub async fn next(&mut self) -> Option<Delivery> {
         let lost = self.state.lost.swap(0, Ordering::AcqRel);

@@ -3,10 +3,12 @@
 //! Of JetStream only three questions are asked (make a stream, publish with an acknowledgement, read a batch
 //! directly), and they are messages like any other; so the client is built without its JetStream part.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::{
     Client, ConnectOptions, Event, HeaderMap, HeaderName, HeaderValue, RequestErrorKind, ServerAddr, StatusCode,
 };
@@ -35,6 +37,8 @@ const LOG_MAX: Duration = Duration::from_secs(5);
 /// Messages that the client holds for one subscription; it is emptied at once into our own queue, which counts
 /// what it cannot take.
 const CLIENT_QUEUE_MAX: usize = 16_384;
+/// Messages that wait to be sent; whoever brings more waits with them.
+const SENDING_MAX: usize = 64;
 /// Within this time an entry's id is known to the log.
 const DUPLICATES: Duration = Duration::from_secs(120);
 /// How long a log keeps its entries: who was away for longer asks for everything.
@@ -55,7 +59,6 @@ pub struct NatsBus {
 #[derive(Default)]
 struct Link {
     name: String,
-    up: AtomicBool,
     drained: AtomicBool,
     disconnects: AtomicU64,
 }
@@ -69,7 +72,7 @@ impl NatsBus {
         let addr: ServerAddr = url.parse().map_err(|error| {
             about(Error::invalid("this is no URL of a NATS server; write nats://HOST:PORT").because(error))
         })?;
-        let link = Arc::new(Link { name: shown.clone(), up: AtomicBool::new(true), ..Link::default() });
+        let link = Arc::new(Link { name: shown.clone(), ..Link::default() });
         let watched = Arc::clone(&link);
         let options = ConnectOptions::new()
             .name(who)
@@ -80,6 +83,7 @@ impl NatsBus {
                 (Duration::from_millis(50) * (1 << tries.min(7)) as u32).min(RECONNECT_MAX)
             })
             .subscription_capacity(CLIENT_QUEUE_MAX)
+            .client_capacity(SENDING_MAX)
             .event_callback(move |event| {
                 watched.note(&event);
                 std::future::ready(())
@@ -122,6 +126,17 @@ impl NatsBus {
         sent.map_err(|error| Error::unavailable("the bus takes no message").with("subject", &subject).because(error))
     }
 
+    /// Whether others than this host's users may reach the server, by what it says of itself.
+    pub fn is_open_to_others(&self) -> bool {
+        let info = self.client.server_info();
+        let host = |place: &str| place.rsplit_once(':').map_or(place, |(host, _)| host).to_owned();
+        let alone = |host: &str| {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+        };
+        !alone(&info.host) || info.connect_urls.iter().any(|place| !alone(&host(place)))
+    }
+
     /// An error once the bus was drained.
     fn open(&self) -> Result<()> {
         match self.link.drained.load(Ordering::Acquire) {
@@ -161,11 +176,9 @@ impl Link {
         let bus = self.name.as_str();
         match event {
             Event::Connected => {
-                self.up.store(true, Ordering::Release);
                 tracing::info!(bus, "connected to the NATS server");
             }
             Event::Disconnected => {
-                self.up.store(false, Ordering::Release);
                 self.disconnects.fetch_add(1, Ordering::AcqRel);
                 tracing::warn!(bus, "the connection to the NATS server is lost; trying again");
             }
@@ -213,7 +226,7 @@ impl Bus for NatsBus {
             let answer = answer.map_err(|error| {
                 let error = match error.kind() {
                     RequestErrorKind::NoResponders => Error::unavailable("nobody listens to this subject"),
-                    RequestErrorKind::TimedOut if !self.link.up.load(Ordering::Acquire) => self.away(),
+                    RequestErrorKind::TimedOut if self.client.connection_state() != State::Connected => self.away(),
                     RequestErrorKind::TimedOut => Error::deadline("the answer did not come in time"),
                     _ => Error::unavailable("the bus carries no request").because(error),
                 };
@@ -249,7 +262,7 @@ impl Bus for NatsBus {
         Described {
             name: self.link.name.clone(),
             version: Some(self.client.server_info().version),
-            connected: self.link.up.load(Ordering::Acquire),
+            connected: self.client.connection_state() == State::Connected,
             disconnects: self.link.disconnects.load(Ordering::Acquire),
         }
     }

@@ -154,7 +154,7 @@ settings! { host;
         connections_max: usize = count::<1, 1_000_000>("a number from 1 to 1000000"), "as many as memory.budget_bytes has room for, 8 to 4096" => budget::connections(memory.budget_bytes, memory.level1_bytes, store.cache_bytes);
         /// Requests a second from one bearer of a token, or without a token from one address; 0 for no
         /// limit. Beyond it the answer is `busy` and says when to come back.
-        requests_per_s: usize = count::<0, 1_000_000_000>("a number from 0 to 1000000000"), "1000 beyond loopback, 0 on it" => if http.addr.ip().is_loopback() { 0 } else { 1000 };
+        requests_per_s: usize = count::<0, 1_000_000_000>("a number from 0 to 1000000000"), "1000 where the door or the bus is beyond loopback, else 0" => if http.addr.ip().is_loopback() && !bus.is_beyond_loopback() { 0 } else { 1000 };
         /// Requests in flight at once.
         requests_max: usize = count::<1, 1_000_000>("a number from 1 to 1000000"), "1024";
         /// Plain bytes of the largest object.

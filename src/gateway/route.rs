@@ -119,7 +119,7 @@ pub(super) async fn answer_part(door: &Arc<Shared>, head: &RequestHead, payload:
 }
 
 /// Whether the request may be looked at: by where it comes from, then by whose it is.
-pub(super) fn allow(door: &Shared, head: &RequestHead) -> Result<Option<Arc<TokenRecord>>> {
+fn allow(door: &Shared, head: &RequestHead) -> Result<Option<Arc<TokenRecord>>> {
     door.guard.check(head)?;
     if ticket::is_brought(head) {
         return ticket::check(door, head).map(|()| None);
@@ -128,7 +128,7 @@ pub(super) fn allow(door: &Shared, head: &RequestHead) -> Result<Option<Arc<Toke
 }
 
 /// The same, and it counts for the rate.
-fn admit(door: &Shared, head: &RequestHead) -> Result<Option<Arc<TokenRecord>>> {
+pub(super) fn admit(door: &Shared, head: &RequestHead) -> Result<Option<Arc<TokenRecord>>> {
     let path = head.uri.path();
     let whose = allow(door, head);
     if !access::is_open(path) {

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::bus::{Bus, LocalBus, NatsBus};
 use crate::config::{BusMode, Config};
 use crate::error::{Error, Result};
+use crate::sys;
 
 /// Where a server is looked for, or started.
 const USUAL: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 4222);
@@ -23,6 +24,9 @@ const LOOK_MAX: Duration = Duration::from_millis(300);
 
 /// How long a server that was started here may take until it answers.
 const START_MAX: Duration = Duration::from_secs(5);
+
+/// How long it may take to end.
+const END_MAX: Duration = Duration::from_secs(2);
 
 /// A bus, and the server that was started for it, which ends with it.
 pub struct Joined {
@@ -42,24 +46,50 @@ impl Drop for Server {
     }
 }
 
+impl Server {
+    /// Asks it to end, so that it tells those who joined it, before it is ended.
+    async fn end(mut self) {
+        let pid = self.0.id();
+        let ended = async {
+            while self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if sys::terminate(pid).is_ok() {
+            let _ = timeout(END_MAX, ended).await;
+        }
+    }
+}
+
 /// Joins the bus that the configuration asks for.
 pub async fn join(config: &Config) -> Result<Joined> {
     let who = format!("meshstore {}/{}", config.site.name, config.container.name);
     let url = match (&config.bus.mode, &config.bus.url) {
         (BusMode::Local, _) => return Ok(Joined { bus: Arc::new(LocalBus::new()), server: None }),
-        (BusMode::Auto, None) => return best(&config.data.dir, &who).await,
+        (BusMode::Auto, None) => return best(&config.data.dir, &who, config.auth.required).await,
         (BusMode::Url(url), _) | (BusMode::Auto, Some(url)) => url,
     };
-    Ok(Joined { bus: Arc::new(NatsBus::connect(url.expose(), &who).await?), server: None })
+    let bus = NatsBus::connect(url.expose(), &who).await?;
+    if !config.auth.required && bus.is_open_to_others() {
+        let why = "others than this host's users can reach this NATS server: require tokens with auth.required = true, \
+                   or start it with -a 127.0.0.1";
+        return Err(Error::invalid(why).with("bus", bus.describe().name));
+    }
+    Ok(Joined { bus: Arc::new(bus), server: None })
 }
 
 /// The best bus of this host. Only a server that runs here is joined, or one that is found and can be started.
-async fn best(data: &Path, who: &str) -> Result<Joined> {
+async fn best(data: &Path, who: &str, required: bool) -> Result<Joined> {
     let addr = SocketAddr::from(USUAL);
     let url = format!("nats://{addr}");
     let in_process = || Joined { bus: Arc::new(LocalBus::new()), server: None };
     if timeout(LOOK_MAX, TcpStream::connect(addr)).await.is_ok_and(|connected| connected.is_ok()) {
         return Ok(match NatsBus::connect(&url, who).await {
+            Ok(bus) if !required && bus.is_open_to_others() => {
+                let why = "the NATS server on this host can be reached from others, and tokens are not required";
+                tracing::warn!("{why}; the bus stays in process (auth.required = true joins it)");
+                in_process()
+            }
             Ok(bus) => Joined { bus: Arc::new(bus), server: None },
             Err(error) => {
                 tracing::warn!(%error, "the server on this host cannot be joined; the bus stays in process");
@@ -94,6 +124,8 @@ async fn start(program: &Path, folder: &Path, url: &str, who: &str) -> Result<Jo
                 Err(error) if server.0.try_wait().ok().flatten().is_some() => {
                     return NatsBus::connect(url, who).await.map_err(|_| error);
                 }
+                // One that is too old is so for good.
+                Err(error) if error.context("found").is_some() => return Err(error),
                 Err(_) => sleep(Duration::from_millis(20)).await,
             }
         }
@@ -116,6 +148,8 @@ impl Joined {
         if let Err(error) = self.bus.drain().await {
             tracing::warn!(%error, "the bus was left without a last word");
         }
-        drop(self.server);
+        if let Some(server) = self.server {
+            server.end().await;
+        }
     }
 }

@@ -57,7 +57,8 @@ async fn run(config: &Config, origins: &Origins, json: bool) -> Result<()> {
     tracing::info!(signal = name, "stopping");
     let end = Instant::now() + STOP_GRACE;
     let rest = || end.saturating_duration_since(Instant::now());
-    // The door stays open meanwhile, so that whoever is refused hears why.
+    // The doors stay open meanwhile, so that whoever is refused hears why; others of the site can do better.
+    subjects.leave();
     let drained = container.handle().drain(STOP_GRACE).await;
     subjects.stop(rest().max(DOOR_GRACE_LEAST)).await;
     door.stop(rest().max(DOOR_GRACE_LEAST)).await;

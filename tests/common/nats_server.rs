@@ -26,13 +26,19 @@ pub fn program() -> &'static str {
 impl NatsServer {
     /// Starts a server with JetStream.
     pub fn start() -> Self {
+        Self::listening_at("127.0.0.1")
+    }
+
+    /// The same, where others may reach it.
+    #[allow(dead_code)]
+    pub fn listening_at(host: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let child = Self::run(folder.path(), -1);
+        let child = Self::run(folder.path(), host, -1);
         let ports = folder.path().join(format!("nats-server_{}.ports", child.id()));
         let end = Instant::now() + Duration::from_secs(20);
         let port = loop {
             let text = std::fs::read_to_string(&ports).unwrap_or_default();
-            if let Some((_, rest)) = text.split_once("nats://127.0.0.1:") {
+            if let Some((_, rest)) = text.split_once("nats://").and_then(|(_, rest)| rest.split_once(':')) {
                 let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
                 break digits.parse().unwrap();
             }
@@ -42,9 +48,9 @@ impl NatsServer {
         NatsServer { child, url: format!("nats://127.0.0.1:{port}"), port, folder }
     }
 
-    fn run(folder: &Path, port: i32) -> Child {
+    fn run(folder: &Path, host: &str, port: i32) -> Child {
         let mut command = Command::new(program());
-        command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]).arg(folder.join("jetstream"));
+        command.args(["-a", host, "-p", &port.to_string(), "-js", "-sd"]).arg(folder.join("jetstream"));
         command.arg("--ports_file_dir").arg(folder).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().unwrap()
     }
@@ -63,7 +69,7 @@ impl NatsServer {
     /// Starts it again where it was, with what its disk holds.
     #[allow(dead_code)]
     pub fn restart(&mut self) {
-        self.child = Self::run(self.folder.path(), i32::from(self.port));
+        self.child = Self::run(self.folder.path(), "127.0.0.1", i32::from(self.port));
         let end = Instant::now() + Duration::from_secs(20);
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(Instant::now() < end, "nats-server does not come back");

@@ -71,6 +71,35 @@ fn an_object_goes_in_and_out_over_subjects_and_is_the_one_that_http_sees() {
 }
 
 #[test]
+fn metadata_that_http_takes_comes_out_on_subjects() {
+    let (_server, process, mut client) = start(&[]);
+    let headers = [("Mesh-Meta-From", "édge"), ("Mesh-Meta-Tab", "a\tb"), ("Content-Type", "text/plain")];
+    process.request("PUT", "/v1/objects/c/k", &headers, b"x").expect(201);
+    let pulled = client.ask("mesh.edge.pull", &[("Mesh-Address", "c/k")], b"");
+    expect(&pulled, "200");
+    assert_eq!((pulled.header("Mesh-Meta-From"), pulled.header("Mesh-Meta-Tab")), (Some("édge"), Some("a b")));
+}
+
+#[test]
+fn who_asks_too_often_is_told_so_on_subjects_too() {
+    let (_server, _process, mut client) = start(&["--set", "limits.requests_per_s=5"]);
+    let answers: Vec<Heard> = (0..12).map(|_| client.ask("mesh.edge.head", &[("Mesh-Address", "c/k")], b"")).collect();
+    expect_error(answers.last().unwrap(), 429, "busy", "");
+    assert_eq!(answers.last().unwrap().header("Retry-After"), Some("1"));
+}
+
+#[test]
+fn a_server_that_others_can_reach_is_joined_only_with_tokens() {
+    let server = NatsServer::listening_at("0.0.0.0");
+    let refused = Process::refused(&["--bus", server.url()], &[]);
+    assert!(refused.stderr.contains("auth.required"), "{}", refused.stderr);
+    let process = Process::start(&["--bus", server.url(), "--set", "auth.required=true"]);
+    let mut client = NatsClient::connect(server.url());
+    expect_error(&client.ask("mesh.local.pull", &[ADDRESS], b""), 401, "unauthorised", "");
+    drop(process);
+}
+
+#[test]
 fn a_push_without_a_reply_subject_is_told_to_who_listens() {
     let (_server, _process, mut client) = start(&[]);
     client.subscribe("mesh.event.edge.>");
@@ -130,6 +159,11 @@ fn what_is_wrong_is_said_in_the_headers_of_the_convention() {
     let at = ("Mesh-Address", "c/k");
     refused("mesh.edge.pull", &[], 400, "invalid", "Mesh-Address");
     refused("mesh.edge.fly", &[at], 400, "invalid", "no such operation");
+    refused("mesh.edge.locate", &[at], 501, "unimplemented", "");
+    refused("mesh.edge.head", &[("Mesh-Address", "c/none")], 404, "not_found", "");
+    refused("mesh.edge.list", &[at], 400, "invalid", "");
+    refused("mesh.edge.push", &[at, ("Mesh-Size", "9"), ("Mesh-Durability", "granite")], 400, "invalid", "granite");
+    refused("mesh.edge.push", &[at, ("Mesh-Size", "9"), ("If-Match", "*")], 400, "invalid", "PUT");
     refused("mesh.edge.pull", &[("Mesh-Address", "c/../k")], 400, "invalid", "");
     refused("mesh.edge.pull", &[("Mesh-Address", "C/k")], 400, "invalid", "");
     refused("mesh.edge.pull", &[at, ("Mesh-Range", "90-99")], 416, "bad_range", "");

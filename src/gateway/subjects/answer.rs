@@ -112,6 +112,7 @@ pub(super) async fn of(operation: Operation, response: HttpResponse, room: u64) 
     let announced = response.body().size();
     if let BodySize::Sized(bytes) = announced
         && operation == Operation::Head
+        && status == StatusCode::OK
     {
         headers.push(("Mesh-Size".to_owned(), bytes.to_string()));
         return whole(status, headers, Bytes::new());
@@ -120,6 +121,9 @@ pub(super) async fn of(operation: Operation, response: HttpResponse, room: u64) 
         let why = match operation {
             Operation::Pull => {
                 "the range is larger than a message carries; ask for less at a time with Mesh-Range, or over HTTP"
+            }
+            Operation::Batch => {
+                "the answers are larger than a message carries, and some operations were done; ask for less at a time"
             }
             _ => "the answer is larger than a message carries; ask for less at a time",
         };
@@ -150,14 +154,20 @@ fn whole(status: StatusCode, mut headers: Headers, body: Bytes) -> Answer {
 fn detail(problem: &[u8]) -> String {
     let problem: Value = serde_json::from_slice(problem).unwrap_or_default();
     let detail = problem.get("detail").and_then(Value::as_str).unwrap_or("the request failed");
-    let line: String = detail.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    line.trim().to_owned()
+    plain(detail.as_bytes()).unwrap_or_default()
 }
 
 fn headers(response: &HttpResponse) -> Headers {
     let kept = |name: &HeaderName| name.as_str().starts_with("mesh-") || KEPT.contains(&name);
     let all = response.headers().iter().filter(|(name, _)| kept(name));
-    all.filter_map(|(name, value)| Some((titled(name.as_str()), value.to_str().ok()?.trim().to_owned()))).collect()
+    all.filter_map(|(name, value)| Some((titled(name.as_str()), plain(value.as_bytes())?))).collect()
+}
+
+/// A value as any header can hold it.
+fn plain(value: &[u8]) -> Option<String> {
+    let value: String =
+        std::str::from_utf8(value).ok()?.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    Some(value.trim().to_owned())
 }
 
 /// A header's name as people write it: NATS tells `Mesh-Version` from `mesh-version`.

@@ -10,6 +10,7 @@ mod request;
 mod service;
 mod thread;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use actix_web::dev::{Payload, RequestHead};
 use actix_web::http::header::RANGE;
 use futures_util::future::join_all;
-use futures_util::poll;
+use futures_util::{FutureExt, poll};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet, spawn_local};
 
@@ -25,11 +26,11 @@ use self::answer::Answer;
 use self::request::Operation;
 use super::objects::put::check_size;
 use super::server::Shared;
-use super::{batch, route, ticket};
-use crate::bus::{Bus, Delivery, Message, Subscription};
-use crate::error::{Error, Result};
+use super::{batch, headers, route, ticket};
+use crate::bus::{Bus, Delivery, Message, Subject, Subscription};
+use crate::error::{Error, Kind, Result};
 use crate::limits::INLINE_PULL_BYTES;
-use crate::model::{Address, Name};
+use crate::model::{Address, Condition, Name};
 use crate::nfr::Grant;
 use crate::telemetry::metrics::labels::Status;
 use crate::telemetry::trace::{Place, Span, tracestate, within};
@@ -53,8 +54,17 @@ pub struct Names {
 
 /// Answers on the bus until it is stopped or dropped.
 pub struct Subjects {
-    stop: watch::Sender<bool>,
+    until: watch::Sender<Until>,
     listening: Vec<JoinHandle<()>>,
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Until {
+    Running,
+    /// Others of the site answer what is asked of any of them.
+    Leaving,
+    Stopped,
 }
 
 /// What those who listen share.
@@ -73,28 +83,36 @@ impl Subjects {
     pub(super) async fn open(door: Arc<Shared>, bus: Arc<dyn Bus>, names: Names, at_work_max: usize) -> Result<Self> {
         let service = Arc::new(Service::new(&names, &door.telemetry));
         let desk = Arc::new(Desk { door, bus, names, service, at_work: AtomicUsize::new(0), at_work_max });
-        let (stop, stopping) = watch::channel(false);
-        let mut subjects = Subjects { stop, listening: Vec::new() };
+        let (until, stopping) = watch::channel(Until::Running);
+        let mut subjects = Subjects { until, listening: Vec::new() };
         let Names { site, container, .. } = &desk.names;
-        for pattern in [format!("mesh.{site}.*"), format!("mesh.{site}.{container}.*")] {
+        let own = format!("mesh.{site}.{container}.*");
+        for (pattern, end) in [(format!("mesh.{site}.*"), Until::Leaving), (own, Until::Stopped)] {
             let heard = desk.bus.subscribe(&pattern.parse()?, Some(QUEUE)).await?;
-            subjects.listening.push(spawn_local(listen(Arc::clone(&desk), heard, stopping.clone())));
+            subjects.listening.push(spawn_local(listen(Arc::clone(&desk), heard, stopping.clone(), end)));
         }
         service::open(&desk.bus, &desk.service, &stopping).await?;
         Ok(subjects)
     }
 
+    /// Leaves to the others of the site what is asked of any of them; whoever asks this container hears why it
+    /// refuses.
+    pub fn leave(&self) {
+        let _ = self.until.send(Until::Leaving);
+    }
+
     /// Takes nothing more, and waits up to `grace` for what is at work.
     pub async fn stop(self, grace: Duration) {
         // Those who listen end with their stop or with the bus, and wait for what they have begun.
-        let _ = self.stop.send(true);
+        let _ = self.until.send(Until::Stopped);
         if tokio::time::timeout(grace, join_all(self.listening)).await.is_err() {
             tracing::warn!("requests on the bus were still at work at the end");
         }
     }
 }
 
-async fn listen(desk: Arc<Desk>, mut heard: Subscription, mut stopping: watch::Receiver<bool>) {
+async fn listen(desk: Arc<Desk>, mut heard: Subscription, mut until: watch::Receiver<Until>, end: Until) {
+    let mut ending = false;
     let mut at_work = JoinSet::new();
     loop {
         tokio::select! {
@@ -113,10 +131,13 @@ async fn listen(desk: Arc<Desk>, mut heard: Subscription, mut stopping: watch::R
                 None => break,
             },
             _ = at_work.join_next(), if !at_work.is_empty() => {}
-            stopped = stopping.changed() => if stopped.is_err() || *stopping.borrow() { break },
+            changed = until.changed(), if !ending => if changed.is_err() || *until.borrow() >= end {
+                // What has been handed over is still answered.
+                heard.close();
+                ending = true;
+            },
         }
     }
-    drop(heard);
     while at_work.join_next().await.is_some() {}
 }
 
@@ -141,7 +162,10 @@ impl Desk {
         }
         let address = message.header("Mesh-Address").filter(|_| asked.is_none());
         let address = address.map(|text| text.trim().escape_default().to_string());
-        let mut answer = self.answer(operation, message).await;
+        let (_place, answered) = self.with_place(operation, message).await;
+        // A panic is this request's alone.
+        let broken = |_| answer::of_error(&Error::internal("the request failed; try again"), None);
+        let mut answer = answered.unwrap_or_else(broken);
         let took_ns = telemetry.since_ns(started);
         telemetry.metrics.bus_requests.one((operation.into(), Status::of(answer.status.as_u16())));
         telemetry.metrics.bus_request_duration.observe(operation.into(), took_ns);
@@ -156,25 +180,40 @@ impl Desk {
                 format!("mesh.event.{}.push", self.names.site).parse()
             }
         };
-        let sent = async { self.bus.publish(answer.to(subject?)).await };
+        let sent = async {
+            let subject: Subject = subject?;
+            match self.bus.publish(answer.to(subject.clone())).await {
+                // What cannot be told as it is must not leave whoever asked waiting.
+                Err(error) if matches!(error.kind(), Kind::Invalid | Kind::TooLarge) => {
+                    self.bus.publish(answer::of_error(&error, None).to(subject)).await
+                }
+                sent => sent,
+            }
+        };
         if let Err(error) = sent.await {
             tracing::warn!(%error, "an answer could not be sent");
         }
     }
 
+    /// Answers a message, if there is a place for it, which is held until the answer is sent.
+    async fn with_place(
+        &self,
+        operation: Option<Operation>,
+        message: Message,
+    ) -> (AtWork<'_>, std::thread::Result<Answer>) {
+        let before = self.at_work.fetch_add(1, Ordering::AcqRel);
+        let place = AtWork(&self.at_work);
+        if before >= self.at_work_max {
+            let error = Error::busy("the container has all the requests that it may have; try again");
+            return (place, Ok(answer::of_error(&error, None)));
+        }
+        (place, AssertUnwindSafe(self.answer(operation, message)).catch_unwind().await)
+    }
+
     async fn answer(&self, operation: Option<Operation>, message: Message) -> Answer {
         let Some(operation) = operation else {
-            let why = "there is no such operation; there are push, pull, head, delete, list and batch";
-            return answer::of_error(&Error::invalid(why).with("subject", &message.subject), None);
+            return answer::of_error(&request::unknown(&message.subject), None);
         };
-        if self.at_work.fetch_add(1, Ordering::AcqRel) >= self.at_work_max {
-            drop(AtWork(&self.at_work));
-            return answer::of_error(
-                &Error::busy("the container has all the requests that it may have; try again"),
-                None,
-            );
-        }
-        let _place = AtWork(&self.at_work);
         let address = message.header("Mesh-Address").map(str::to_owned);
         let head = match request::head(operation, &message) {
             Ok(head) => head,
@@ -196,20 +235,23 @@ impl Desk {
     async fn perform(&self, operation: Operation, head: &RequestHead, message: Message) -> Result<Answer> {
         let room = answer::room(self.bus.payload_max());
         let inline = request::inline_max(&message)?.unwrap_or(INLINE_PULL_BYTES).min(room);
+        route::admit(&self.door, head)?;
         if operation == Operation::Push
             && let Some(size) = request::announced(&message)?
         {
-            route::allow(&self.door, head)?;
+            let address: Address = request::address(&message)?.parse()?;
+            // What the upload would be refused for is better heard now.
+            let push = headers::push(&head.headers, address.clone(), self.door.options.request_deadline)?;
+            if push.condition != Condition::Always {
+                return Err(Error::invalid("a condition is decided with the upload; send it with the PUT"));
+            }
             check_size(size, self.door.options.object_bytes_max)?;
-            return self.ticket(&request::address(&message)?.parse()?, Grant::Push(size));
+            return self.ticket(&address, Grant::Push(size));
         }
         let (address, ranged) = (message.header("Mesh-Address").map(str::to_owned), head.headers.contains_key(RANGE));
         let payload = Payload::from(message.body);
         let response = match operation {
-            Operation::Batch => {
-                route::allow(&self.door, head)?;
-                Box::pin(batch::batch(&self.door, head, payload)).await?
-            }
+            Operation::Batch => Box::pin(batch::batch(&self.door, head, payload)).await?,
             _ => route::answer_part(&self.door, head, payload).await,
         };
         if operation == Operation::Pull

@@ -11,7 +11,7 @@ use crate::bus::{Message, Subject};
 use crate::error::{Error, Result};
 use crate::gateway::headers::CONTENT_DIGEST;
 use crate::gateway::path;
-use crate::model::Address;
+use crate::model::{Address, Name};
 use crate::telemetry::metrics::labels;
 
 /// What a subject's last word asks for.
@@ -75,6 +75,16 @@ impl From<Option<Operation>> for labels::Operation {
     }
 }
 
+/// Why a subject that ends in none of the operations is refused.
+pub(super) fn unknown(subject: &Subject) -> Error {
+    let word = subject.as_str().rsplit('.').next().unwrap_or_default();
+    let error = match LATER.contains(&word) {
+        true => Error::unimplemented("this operation is not built on the bus yet"),
+        false => Error::invalid("there is no such operation; there are push, pull, head, delete, list and batch"),
+    };
+    error.with("subject", subject)
+}
+
 /// The method, for what is told of the request.
 pub(super) fn method_name(head: &RequestHead) -> &'static str {
     match head.method {
@@ -85,6 +95,9 @@ pub(super) fn method_name(head: &RequestHead) -> &'static str {
         _ => "GET",
     }
 }
+
+/// What is named for subjects and comes later.
+const LATER: [&str; 3] = ["locate", "sync", "transfers"];
 
 /// The request that a message stands for.
 pub(super) fn head(operation: Operation, message: &Message) -> Result<RequestHead> {
@@ -98,7 +111,10 @@ pub(super) fn head(operation: Operation, message: &Message) -> Result<RequestHea
 fn uri(operation: Operation, message: &Message) -> Result<Uri> {
     let mut target = match operation {
         Operation::Batch => "/v1/batch".to_owned(),
-        Operation::List => format!("/v1/objects/{}", path::escape(address(message)?.trim_end_matches('/'))),
+        Operation::List => {
+            let collection: Name = address(message)?.trim_end_matches('/').parse()?;
+            format!("/v1/objects/{collection}")
+        }
         _ => {
             let address: Address = address(message)?.parse()?;
             format!("/v1/objects/{}/{}", path::escape(address.collection()), path::escape(address.key()))

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::answer::Answer;
 use super::request::Operation;
-use super::{Names, QUEUE};
+use super::{Names, QUEUE, Until};
 use crate::bus::{Bus, Delivery, Message};
 use crate::error::Result;
 use crate::gateway::date;
@@ -105,11 +105,11 @@ impl Counts {
 }
 
 /// Answers the convention's questions until it is stopped.
-pub(super) async fn open(bus: &Arc<dyn Bus>, service: &Arc<Service>, stopping: &watch::Receiver<bool>) -> Result<()> {
+pub(super) async fn open(bus: &Arc<dyn Bus>, service: &Arc<Service>, until: &watch::Receiver<Until>) -> Result<()> {
     let mine = format!("$SRV.*.{NAME}.{}", service.id);
     for pattern in ["$SRV.*", &format!("$SRV.*.{NAME}"), &mine] {
         let mut heard = bus.subscribe(&pattern.parse()?, None).await?;
-        let (bus, service, mut stopping) = (Arc::clone(bus), Arc::clone(service), stopping.clone());
+        let (bus, service, mut until) = (Arc::clone(bus), Arc::clone(service), until.clone());
         tokio::spawn(async move {
             loop {
                 let message = tokio::select! {
@@ -118,7 +118,7 @@ pub(super) async fn open(bus: &Arc<dyn Bus>, service: &Arc<Service>, stopping: &
                         Some(Delivery::Lost(_)) => continue,
                         None => return,
                     },
-                    _ = stopping.changed() => return,
+                    _ = until.changed() => return,
                 };
                 let question = message.subject.as_str().split('.').nth(1).unwrap_or_default();
                 let (Some(reply), Some(answer)) = (message.reply, service.answer(question)) else { continue };

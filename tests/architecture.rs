@@ -39,7 +39,7 @@ const FENCES: [(&str, &[&str]); 36] = [
     ("actix::", &["src/actors/runtime.rs"]),
     ("actix_web::", &["src/gateway/"]),
     ("actix_tls::", &["src/gateway/places.rs"]),
-    ("async_nats::", &["src/bus/nats.rs"]),
+    ("async_nats::", &["src/bus/nats/"]),
     ("object_store::", &["src/tiers/cloud/"]),
     ("wasmtime::", &["src/functions/runtime/wasm.rs"]),
     ("redb::", &["src/store/db.rs", "src/store/backend.rs"]),

@@ -1,7 +1,10 @@
 //! The bus over NATS: requests and events over its core, logs over JetStream.
 //!
 //! Of JetStream only three questions are asked (make a stream, publish with an acknowledgement, read a batch
-//! directly), and they are messages like any other; so the client is built without its JetStream part.
+//! directly), and they are messages like any other (`log.rs`); so the client is built without its JetStream part.
+
+mod log;
+mod wire;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,17 +12,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{
-    Client, ConnectOptions, Event, HeaderMap, HeaderName, HeaderValue, RequestErrorKind, ServerAddr, StatusCode,
-};
+use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, ServerAddr};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::feed::{Feed, Subscription, feed};
-use super::{Bus, Described, Headers, Log, Logged, Message, Pattern};
+use super::{Bus, Described, Log, Message, Pattern};
 use crate::error::{Error, Result};
+use wire::{to_ours, to_theirs};
 
 /// The oldest server that is taken: before it there is no batched direct read.
 pub const SERVER_LEAST: (u64, u64, u64) = (2, 12, 0);
@@ -32,22 +33,11 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 const RECONNECT_MAX: Duration = Duration::from_secs(4);
 /// How long a message may wait to be sent, as while there is no connection.
 const SEND_MAX: Duration = Duration::from_secs(2);
-/// How long JetStream may take to answer.
-const LOG_MAX: Duration = Duration::from_secs(5);
 /// Messages that the client holds for one subscription; it is emptied at once into our own queue, which counts
 /// what it cannot take.
 const CLIENT_QUEUE_MAX: usize = 16_384;
 /// Messages that wait to be sent; whoever brings more waits with them.
 const SENDING_MAX: usize = 64;
-/// Within this time an entry's id is known to the log.
-const DUPLICATES: Duration = Duration::from_secs(120);
-/// How long a log keeps its entries: who was away for longer asks for everything.
-const LOG_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Sealed bytes of a log on the server's disk, the oldest going first.
-const LOG_BYTES_MAX: u64 = 1 << 30;
-/// What the server answers when a stream of that name is there already, with other words.
-const STREAM_NAME_IN_USE: u64 = 10_058;
-
 /// A bus over one server, or a cluster of them; clones are the same connection.
 #[derive(Clone)]
 pub struct NatsBus {
@@ -148,27 +138,6 @@ impl NatsBus {
     fn away(&self) -> Error {
         Error::unavailable("there is no connection to the NATS server").with("bus", &self.link.name)
     }
-
-    /// Asks JetStream something; its refusals are errors.
-    async fn ask(&self, subject: &str, question: Value) -> Result<Value> {
-        let message = Message::to(subject.parse()?, question.to_string());
-        let answer = self.request(message, LOG_MAX).await.map_err(|error| match error.kind() {
-            crate::error::Kind::Unavailable => {
-                Error::unavailable("the NATS server runs without JetStream; start it with -js").because(error)
-            }
-            _ => error,
-        })?;
-        let answer: Value = serde_json::from_slice(&answer.body)
-            .map_err(|error| Error::internal("JetStream's answer is not understood").because(error))?;
-        match answer.get("error") {
-            None => Ok(answer),
-            Some(error) => {
-                let text = error.get("description").and_then(Value::as_str).unwrap_or_default();
-                let code = error.get("err_code").and_then(Value::as_u64).unwrap_or_default();
-                Err(Error::unavailable("JetStream refuses").with("why", text.escape_default()).with("code", code))
-            }
-        }
-    }
 }
 
 impl Link {
@@ -237,21 +206,7 @@ impl Bus for NatsBus {
     }
 
     fn log<'a>(&'a self, name: &str, subjects: &Pattern) -> BoxFuture<'a, Result<Box<dyn Log>>> {
-        let (name, subjects) = (name.to_owned(), subjects.as_str().to_owned());
-        Box::pin(async move {
-            let config = json!({
-                "name": name, "subjects": [subjects], "retention": "limits", "storage": "file", "discard": "old",
-                "allow_direct": true, "max_bytes": LOG_BYTES_MAX, "num_replicas": 1,
-                "max_age": LOG_AGE.as_nanos() as u64, "duplicate_window": DUPLICATES.as_nanos() as u64,
-            });
-            match self.ask(&format!("$JS.API.STREAM.CREATE.{name}"), config).await {
-                Ok(_) => {}
-                // Made by another, perhaps with other limits: it is there, and who made it decides on those.
-                Err(error) if error.context("code") == Some(&STREAM_NAME_IN_USE.to_string()) => {}
-                Err(error) => return Err(error.with("log", &name)),
-            }
-            Ok(Box::new(NatsLog { bus: self.clone(), name }) as Box<dyn Log>)
-        })
+        log::open(self.clone(), name.to_owned(), subjects.as_str().to_owned()).boxed()
     }
 
     fn payload_max(&self) -> usize {
@@ -299,88 +254,6 @@ async fn pump(mut subscriber: async_nats::Subscriber, feed: Feed) {
             }
         }
     }
-}
-
-/// A log kept by JetStream.
-struct NatsLog {
-    bus: NatsBus,
-    name: String,
-}
-
-impl Log for NatsLog {
-    fn append<'a>(&'a self, id: &str, mut entry: Message) -> BoxFuture<'a, Result<u64>> {
-        entry.headers.push(("Nats-Msg-Id".to_owned(), id.to_owned()));
-        Box::pin(async move {
-            let answer = self.bus.request(entry, LOG_MAX).await?;
-            let answer: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-            let place = answer.get("seq").and_then(Value::as_u64);
-            place.ok_or_else(|| Error::unavailable("the log does not acknowledge the entry").with("log", &self.name))
-        })
-    }
-
-    fn read(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Logged>>> {
-        Box::pin(async move {
-            let client = &self.bus.client;
-            let lost = |why: String| Error::unavailable("the log cannot be read").with("log", &self.name).because(why);
-            let inbox = client.new_inbox();
-            let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| lost(error.to_string()))?;
-            let question = json!({ "seq": after + 1, "batch": limit, "next_by_subj": ">" }).to_string();
-            let subject = format!("$JS.API.DIRECT.GET.{}", self.name);
-            let asked = client.publish_with_reply(subject, inbox, question.into()).await;
-            asked.map_err(|error| lost(error.to_string()))?;
-            let mut page = Vec::new();
-            loop {
-                let answer = timeout(LOG_MAX, answers.next()).await.map_err(|_| lost("no answer".to_owned()))?;
-                let answer = answer.ok_or_else(|| lost("the connection ended".to_owned()))?;
-                match answer.status {
-                    None => page.push(logged(answer)?),
-                    // The end of the batch, or nothing there.
-                    Some(status) if status.as_u16() == 204 || status == StatusCode::NOT_FOUND => return Ok(page),
-                    Some(status) => return Err(lost(format!("status {}", status.as_u16()))),
-                }
-            }
-        })
-    }
-
-    fn bounds(&self) -> BoxFuture<'_, Result<Option<(u64, u64)>>> {
-        Box::pin(async move {
-            let answer = self.bus.ask(&format!("$JS.API.STREAM.INFO.{}", self.name), json!({})).await?;
-            let number = |name| answer.pointer(name).and_then(Value::as_u64).unwrap_or_default();
-            let (first, last) = (number("/state/first_seq"), number("/state/last_seq"));
-            Ok((number("/state/messages") > 0).then_some((first, last)))
-        })
-    }
-}
-
-/// An entry as a direct read gives it: where it was published stands in its headers.
-fn logged(answer: async_nats::Message) -> Result<Logged> {
-    let mut message = to_ours(answer)?;
-    let bad = || Error::internal("an entry of the log is not understood");
-    let place = message.header("Nats-Sequence").and_then(|place| place.parse().ok()).ok_or_else(bad)?;
-    message.subject = message.header("Nats-Subject").ok_or_else(bad)?.parse()?;
-    message.headers.retain(|(name, _)| !name.starts_with("Nats-"));
-    message.reply = None;
-    Ok(Logged { place, message })
-}
-
-fn to_theirs(headers: &Headers) -> HeaderMap {
-    let mut out = HeaderMap::new();
-    for (name, value) in headers {
-        // What neither takes was refused by the check of the message.
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
-            out.append(name, value);
-        }
-    }
-    out
-}
-
-fn to_ours(message: async_nats::Message) -> Result<Message> {
-    let mut headers = Headers::new();
-    for (name, values) in message.headers.iter().flat_map(HeaderMap::iter) {
-        headers.extend(values.iter().map(|value| (name.to_string(), value.to_string())));
-    }
-    let reply = message.reply.map(|reply| reply.as_str().parse()).transpose()?;
-    Ok(Message { subject: message.subject.as_str().parse()?, reply, headers, body: message.payload })
 }
 
 fn version(text: &str) -> Option<(u64, u64, u64)> {

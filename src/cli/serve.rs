@@ -46,7 +46,7 @@ pub struct Serve {
     /// Address of the HTTP door; port 0 takes a free one.
     #[arg(long, value_name = "ADDR")]
     pub http: Option<String>,
-    /// How containers talk to each other: auto or local.
+    /// The bus: auto, local (in process), or the URL of a NATS server.
     #[arg(long, value_name = "auto|local|URL")]
     pub bus: Option<String>,
     /// Where level 3 is: a folder, as a path or as file:///path; none switches it off.

@@ -21,7 +21,7 @@ use futures_util::future::BoxFuture;
 pub use feed::{Delivery, Subscription};
 pub use local::LocalBus;
 pub use log::{Log, Logged};
-pub use nats::{NatsBus, SERVER_LEAST};
+pub use nats::NatsBus;
 pub use subject::{Pattern, Subject};
 
 use crate::error::{Error, Result};

@@ -107,11 +107,15 @@ pub(super) async fn answer_part(door: &Arc<Shared>, head: &RequestHead, payload:
         let error = Error::invalid("a part of a batch asks for /v1/objects/… and nothing else");
         return problem::of(&error.with("path", head.uri.path().escape_default()), None);
     }
-    let planned = match allow(door, head) {
-        Ok(_) => plan(door, head, target),
-        Err(error) => Err(problem::of(&error, None)),
-    };
-    match planned {
+    match allow(door, head) {
+        Ok(_) => answer_allowed(door, head, payload).await,
+        Err(error) => problem::of(&error, None),
+    }
+}
+
+/// Answers a request for an object or a list that was looked at already.
+pub(super) async fn answer_allowed(door: &Arc<Shared>, head: &RequestHead, payload: Payload) -> HttpResponse {
+    match plan(door, head, path::target(head.uri.path())) {
         // What is answered at once, as a hit in memory, should not carry the room for what waits.
         Ok(work) => Box::pin(perform(door, head, payload, work)).await,
         Err(response) => response,

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::engine::DataKey;
 use crate::error::{Error, Result};
 use crate::limits::KEYS_MAX;
-use crate::model::{Address, KeyId, Rng, Seal, Version, WrappedKey, from_hex};
+use crate::model::{Address, KeyId, Rng, Seal, Version, WrappedKey, from_hex, push_hex};
 
 /// Several keys, one of which wraps; the others still unwrap.
 pub struct Keyring {
@@ -200,9 +200,9 @@ pub fn binding(address: &Address, version: Version, size: u64, seal: &Seal) -> V
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len() * 2);
-    bytes.iter().for_each(|byte| out.push_str(&format!("{byte:02x}")));
-    out
+    let mut out = Vec::with_capacity(bytes.len() * 2);
+    push_hex(&mut out, bytes);
+    String::from_utf8(out).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use wire::{to_ours, to_theirs};
 
 /// The oldest server that is taken: before it there is no batched direct read.
-pub const SERVER_LEAST: (u64, u64, u64) = (2, 12, 0);
+const SERVER_LEAST: (u64, u64, u64) = (2, 12, 0);
 
 /// How long a connection may take to come about.
 const CONNECT_MAX: Duration = Duration::from_secs(5);

@@ -35,6 +35,15 @@ pub const LIST_LIMIT_MAX: usize = 1000;
 /// Entries of a list page when the request names no number.
 pub const LIST_LIMIT_DEFAULT: usize = 100;
 
+/// How far another container's clock may be ahead and still be followed.
+pub const CLOCK_AHEAD_MS_MAX: u64 = 60_000;
+
+/// How long the others of the site may take to say what they know of an address.
+pub const ASK_MAX: Duration = Duration::from_secs(1);
+
+/// Changes that wait to be told to the other containers of the site; beyond that those ask for what they lack.
+pub const OUTBOX_MAX: usize = 16_384;
+
 /// How long a ticket is good, so that a transfer that broke off can go on.
 pub const TICKET_MS: u64 = 3_600_000;
 

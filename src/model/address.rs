@@ -12,8 +12,9 @@ use crate::error::{Error, Result};
 use crate::limits::{KEY_BYTES_MAX, NAME_BYTES_MAX};
 
 /// Words that name operations in subjects, so that a site or collection can never be one.
-const RESERVED: [&str; 13] =
-    ["push", "pull", "head", "delete", "list", "locate", "batch", "fn", "state", "signal", "event", "log", "any"];
+const RESERVED: [&str; 14] = [
+    "push", "pull", "head", "delete", "list", "locate", "batch", "fn", "state", "signal", "event", "log", "any", "peer",
+];
 
 /// The name of a site, container, collection or keygroup: `[a-z0-9][a-z0-9-]{0,62}`, not a verb.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -41,10 +41,12 @@ pub enum Level {
     Disk,
     /// Level 3: the same sealed bytes in the cloud.
     Cloud,
+    /// No level of this container's own: another container of the site holds it.
+    Peer,
 }
 
 impl Level {
-    /// Every level, fastest first.
+    /// Every level that a container has, fastest first.
     pub const ALL: [Level; 3] = [Level::Ram, Level::Disk, Level::Cloud];
 
     /// The level's name on every door.
@@ -53,6 +55,7 @@ impl Level {
             Level::Ram => "ram",
             Level::Disk => "disk",
             Level::Cloud => "cloud",
+            Level::Peer => "peer",
         }
     }
 }
@@ -192,6 +195,22 @@ impl Head {
         match self {
             Head::Object(manifest) => manifest.version,
             Head::Deleted(tombstone) => tombstone.version,
+        }
+    }
+
+    /// The change that made it.
+    pub fn dot(&self) -> Dot {
+        match self {
+            Head::Object(manifest) => manifest.dot,
+            Head::Deleted(tombstone) => tombstone.dot,
+        }
+    }
+
+    /// The version it replaced.
+    pub fn replaces(&self) -> Option<Version> {
+        match self {
+            Head::Object(manifest) => manifest.replaces,
+            Head::Deleted(tombstone) => tombstone.replaces,
         }
     }
 

@@ -120,6 +120,12 @@ impl VersionClock {
         Some(Version { time, container: self.container })
     }
 
+    /// A version greater than this one, which is so far ahead that it was not observed. It may lie above the
+    /// ceiling: what it must exceed is in the store, so no later version at its address falls below it.
+    pub fn beyond(&self, version: Version) -> Version {
+        Version { time: version.time.saturating_add(1), container: self.container }
+    }
+
     /// Takes note of a version seen in the store, so that the next one given is greater.
     pub fn observe(&mut self, version: Version) {
         self.last = self.last.max(version.time);

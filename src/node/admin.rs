@@ -137,7 +137,7 @@ impl Admin for Overseer {
                     let left = handle.evict_disk(which, evict.bytes, deadline).await?;
                     return Ok(EvictReport { level: Level::Disk.name(), objects: left.objects, bytes: left.bytes });
                 }
-                Level::Cloud => {
+                Level::Cloud | Level::Peer => {
                     let why = "nothing leaves the cloud but what is deleted; evict from ram or disk";
                     return Err(Error::invalid(why).with("level", evict.level.name()));
                 }
@@ -253,7 +253,9 @@ fn page(keeper: &Keeper, level: Level, ObjectsQuery { prefix, after, limit }: &O
             })
             .collect()
         }
-        Level::Cloud => return Err(Error::unimplemented("the cloud level cannot be listed yet; use ram or disk")),
+        Level::Cloud | Level::Peer => {
+            return Err(Error::unimplemented("the cloud level cannot be listed yet; use ram or disk"));
+        }
     };
     let more = items.len() > *limit;
     items.truncate(*limit);

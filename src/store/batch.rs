@@ -30,12 +30,14 @@ pub(super) enum Table {
     Chores,
     /// Token: who bears it and what it allows.
     Tokens,
+    /// Collection, 0, key: what another container of the site keeps there.
+    Catalog,
     /// What holds for the whole store.
     Meta,
 }
 
 impl Table {
-    pub(super) const ALL: [Table; 12] = [
+    pub(super) const ALL: [Table; 13] = [
         Table::Heads,
         Table::Inline,
         Table::Frames,
@@ -47,6 +49,7 @@ impl Table {
         Table::Owed,
         Table::Chores,
         Table::Tokens,
+        Table::Catalog,
         Table::Meta,
     ];
 
@@ -63,6 +66,7 @@ impl Table {
             Table::Owed => "owed",
             Table::Chores => "chores",
             Table::Tokens => "tokens",
+            Table::Catalog => "catalog",
             Table::Meta => "meta",
         }
     }

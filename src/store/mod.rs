@@ -6,6 +6,7 @@
 mod backend;
 mod batch;
 mod bounded;
+mod catalog;
 mod db;
 mod entries;
 mod faults;
@@ -39,6 +40,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use batch::Batch;
 pub use bounded::BoundedFs;
+pub use catalog::{KnownPlace, KnownStretch};
 pub use faults::{FaultFs, FaultOp};
 pub use fs::{File, Fs};
 pub use ledger::Stretch;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 
 use super::batch::{Batch, CEILING_KEY, CONTAINER_KEY, FORMAT_KEY, Table, head_key};
 use super::db::Db;
@@ -162,6 +163,18 @@ impl Store {
         limit: usize,
         now_ms: u64,
     ) -> Result<Listing> {
+        self.list_in(Table::Heads, |head: Head| head, (collection, prefix, after), limit, now_ms)
+    }
+
+    /// The same of one table, whose rows hold a head each.
+    pub(super) fn list_in<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        head_of: impl Fn(T) -> Head,
+        (collection, prefix, after): (&str, &str, Option<&str>),
+        limit: usize,
+        now_ms: u64,
+    ) -> Result<Listing> {
         let stem = head_key(collection, prefix);
         let base = head_key(collection, "");
         let behind = after.map(|after| [&base, after.as_bytes(), &[0]].concat()).unwrap_or_default();
@@ -169,13 +182,13 @@ impl Store {
         if limit == 0 {
             return Ok(Listing { found, cut });
         }
-        self.db.scan(Table::Heads, stem.as_slice().max(&behind), &mut |key, row| {
+        self.db.scan(table, stem.as_slice().max(&behind), &mut |key, row| {
             if !key.starts_with(&stem) {
                 return Ok(false);
             }
-            let head: Head = records::decode(Table::Heads, key, row.to_vec())?;
+            let head = head_of(records::decode(table, key, row.to_vec())?);
             let name = key.get(base.len()..).and_then(|name| std::str::from_utf8(name).ok());
-            let name = name.ok_or_else(|| records::damaged(Table::Heads, key))?;
+            let name = name.ok_or_else(|| records::damaged(table, key))?;
             seen += 1;
             if head.object().is_some_and(|manifest| !manifest.is_expired(now_ms)) {
                 found.push((name.to_owned(), head));

@@ -100,7 +100,7 @@ async fn fill_memory(stage: &Stage) -> Result<()> {
         expect(back == body(index), "a demoted object came back changed")?;
         match level {
             Level::Ram => levels.0 += 1,
-            Level::Disk | Level::Cloud => levels.1 += 1,
+            Level::Disk | Level::Cloud | Level::Peer => levels.1 += 1,
         }
     }
     let rate = count as f64 / took.as_secs_f64();

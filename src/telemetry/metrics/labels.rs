@@ -284,7 +284,8 @@ pub struct Served(pub Option<Level>);
 
 impl Label for Served {
     const NAME: &'static str = "level";
-    const VALUES: &'static [&'static str] = &["none", Level::Ram.name(), Level::Disk.name(), Level::Cloud.name()];
+    const VALUES: &'static [&'static str] =
+        &["none", Level::Ram.name(), Level::Disk.name(), Level::Cloud.name(), Level::Peer.name()];
 
     fn position(self) -> usize {
         match self.0 {
@@ -292,6 +293,7 @@ impl Label for Served {
             Some(Level::Ram) => 1,
             Some(Level::Disk) => 2,
             Some(Level::Cloud) => 3,
+            Some(Level::Peer) => 4,
         }
     }
 }
@@ -317,7 +319,7 @@ mod tests {
             assert_eq!(Outcome::VALUES[Outcome(Some(kind)).position()], kind.name());
         }
         assert_eq!(Outcome::VALUES[Outcome(None).position()], "ok");
-        for level in [Level::Ram, Level::Disk, Level::Cloud] {
+        for level in [Level::Ram, Level::Disk, Level::Cloud, Level::Peer] {
             assert_eq!(Served::VALUES[Served(Some(level)).position()], level.name());
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::{DiskTier, StagedFrame};
 use crate::error::{Error, Result};
-use crate::model::{Address, FrameId, Head, Manifest, Shift, Tombstone, Version};
+use crate::model::{Address, Entry, FrameId, Head, Manifest, Shift, Tombstone, Version};
 use crate::store::{Batch, Ending, Owed};
 
 /// Changes that will become visible and durable together, or not at all.
@@ -13,7 +13,9 @@ pub struct Plan<'a> {
     pub(super) disk: &'a DiskTier,
     pub(super) batch: Batch,
     /// What an address held when the plan first asked, and then what the plan decided: later changes build on it.
-    heads: HashMap<Address, Option<Head>>,
+    pub(super) heads: HashMap<Address, Option<Head>>,
+    /// The same of what other containers keep.
+    pub(super) others: HashMap<Address, Option<Entry>>,
     /// What this plan already decided about what is owed for a version.
     pub(super) owed: HashMap<Version, Option<Owed>>,
     /// What this plan changes in each collection's books with the cloud.
@@ -51,6 +53,7 @@ impl<'a> Plan<'a> {
             disk,
             batch: Batch::new(),
             heads: HashMap::new(),
+            others: HashMap::new(),
             owed: HashMap::new(),
             shifts: BTreeMap::new(),
             frames: Vec::new(),
@@ -77,6 +80,7 @@ impl<'a> Plan<'a> {
 
     /// The address will hold this object, whose seal describes the frame.
     pub fn store(&mut self, address: &Address, manifest: Manifest, frame: StagedFrame, fate: Fate) -> Result<()> {
+        self.forget_entry(address)?;
         let behind = self.let_go(address, fate.keep_until, !fate.owes)?;
         let bytes = manifest.seal.as_ref().map_or(0, |seal| seal.bytes);
         self.take_in(address, manifest.version, bytes, frame);
@@ -98,6 +102,7 @@ impl<'a> Plan<'a> {
         keep_until: Option<u64>,
         forget_at: u64,
     ) -> Result<()> {
+        self.forget_entry(address)?;
         let _ = self.let_go(address, keep_until, true)?;
         self.batch.end_at(forget_at, &Ending::Tombstone(address.clone(), tombstone.version));
         self.put_head(address, Head::Deleted(tombstone));
@@ -183,7 +188,7 @@ impl<'a> Plan<'a> {
     /// What the address holds so far becomes an old version, or its copies are dropped with this commit.
     /// Returns whether the cloud may still have it, or one before it, as the newest; when `unheaded`,
     /// nothing newer will come in its place, and it is noted to be forgotten.
-    fn let_go(&mut self, address: &Address, keep_until: Option<u64>, unheaded: bool) -> Result<bool> {
+    pub(super) fn let_go(&mut self, address: &Address, keep_until: Option<u64>, unheaded: bool) -> Result<bool> {
         let Some(Head::Object(old)) = self.head(address)? else { return Ok(false) };
         let mut headed = self.owe_no_more(address, &old)?;
         if let Some(receipt) = old.seal.as_ref().and_then(|seal| seal.rest.receipt()) {

@@ -15,6 +15,7 @@
 mod commit;
 mod layout;
 mod losses;
+mod others;
 mod owing;
 mod quarantine;
 mod rewrap;
@@ -50,6 +51,8 @@ pub struct DiskTier {
     quarantined: Quarantined,
     /// Whether what is not found may have been lost.
     incomplete: AtomicBool,
+    /// Whether anything of another container's is known.
+    others: AtomicBool,
     /// Whether a commit may have left frames to unlink.
     owed: AtomicBool,
     collecting: Mutex<()>,
@@ -147,6 +150,7 @@ impl DiskTier {
         // A record of losses that cannot be read is one more of them.
         let incomplete =
             AtomicBool::new(store.salvage_record().map_or(true, |found| found.is_some_and(|found| found.incomplete)));
+        let others = AtomicBool::new(store.entry_count()? > 0);
         let disk = DiskTier {
             fs,
             store,
@@ -154,6 +158,7 @@ impl DiskTier {
             layout,
             quarantined,
             incomplete,
+            others,
             owed: AtomicBool::new(true),
             collecting: Mutex::default(),
             abandoned: Mutex::default(),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::model::{Address, Chunks, Condition, Digest, Durability, Manifest, NfrSpec, Seal, Version, WrappedKey};
+use crate::model::{
+    Address, Chunks, Condition, ContainerId, Digest, Durability, Manifest, NfrSpec, Seal, Version, WrappedKey,
+};
 use crate::tiers::memory::Reservation;
 use crate::tiers::sequencer::Stamp;
 use crate::tiers::{Resident, StagedFrame};
@@ -133,6 +135,8 @@ pub enum Located {
     Ram(Arc<Resident>),
     /// On disk.
     Disk(Arc<Manifest>),
+    /// At another container of the site.
+    Peer(Arc<Manifest>, ContainerId),
 }
 
 impl Located {
@@ -140,7 +144,7 @@ impl Located {
     pub fn manifest(&self) -> &Arc<Manifest> {
         match self {
             Located::Ram(resident) => &resident.manifest,
-            Located::Disk(manifest) => manifest,
+            Located::Disk(manifest) | Located::Peer(manifest, _) => manifest,
         }
     }
 }

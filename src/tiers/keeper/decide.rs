@@ -4,7 +4,7 @@
 use super::{Keeper, Known};
 use crate::error::{Error, Result};
 use crate::limits::DECIDE_ATTEMPTS_MAX;
-use crate::model::{Address, Condition, Head, Quota};
+use crate::model::{Address, Condition, Entry, Head, Quota};
 use crate::tiers::rules::Rules;
 use crate::tiers::sequencer::Stamp;
 
@@ -14,16 +14,17 @@ impl Keeper {
     pub(super) fn decide(
         &self,
         head: Option<&Head>,
+        other: Option<&Entry>,
         address: &Address,
         wanted: impl Fn(&Known) -> Result<bool>,
     ) -> Result<(Known, Option<Stamp>)> {
         for _ in 0..DECIDE_ATTEMPTS_MAX {
             let ticket = self.memory.ticket(address);
-            let known = self.known(head, address);
+            let known = self.known(head, other, address);
             if !wanted(&known)? {
                 return Ok((known, None));
             }
-            if let Some(stamp) = self.memory.if_unchanged(ticket, address, || self.stamp()) {
+            if let Some(stamp) = self.memory.if_unchanged(ticket, address, || self.stamp(known.version)) {
                 return Ok((known, Some(stamp?)));
             }
         }
@@ -43,7 +44,8 @@ impl Keeper {
         if !Self::must_wait(condition, &rules) {
             return Ok(());
         }
-        let known = self.known(self.disk.head(address)?.as_ref(), address);
+        let (head, other) = (self.disk.head(address)?, self.disk.entry(address)?);
+        let known = self.known(head.as_ref(), other.as_ref(), address);
         condition.check(known.live)?;
         let now = self.usage_of(address.collection());
         rules.quota.check(now, known.after(now, size))

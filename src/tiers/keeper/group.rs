@@ -22,6 +22,7 @@ impl Keeper {
     /// come in the order of the jobs. When the disk is full, pushes fail and deletes do not.
     pub fn commit(&self, jobs: Vec<Job>) -> Vec<Result<Outcome>> {
         let _order = locked(&self.order);
+        let _window = self.sequencer.window();
         // Known before anything is written, the ceiling too: refused pushes must not use up what is kept.
         let room = match jobs.iter().any(|job| job.change.brings_bytes()) {
             true => self.disk.store().leave_to_grow().map(drop),
@@ -90,8 +91,14 @@ impl Keeper {
             (Outcome::Deleted(None) | Outcome::Mended | Outcome::Superseded, _) => {}
         }
         match &outcome {
-            Outcome::Stored { manifest, .. } => self.memory.rebase(address, Usage::of(manifest.size)),
-            Outcome::Deleted(Some(_)) => self.memory.rebase(address, Usage::default()),
+            Outcome::Stored { manifest, .. } => {
+                self.memory.rebase(address, Usage::of(manifest.size));
+                self.outbox.add(address);
+            }
+            Outcome::Deleted(Some(_)) => {
+                self.memory.rebase(address, Usage::default());
+                self.outbox.add(address);
+            }
             Outcome::Deleted(None) | Outcome::Mended | Outcome::Superseded => {}
         }
         Ok(outcome)

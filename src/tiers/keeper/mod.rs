@@ -9,6 +9,7 @@ mod change;
 mod decide;
 mod group;
 mod journal;
+mod learn;
 mod read;
 mod sweep;
 mod tally;
@@ -18,6 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub use change::{Binding, Change, Draft, Job, Located, Outcome, Show};
+use learn::Outbox;
+pub use learn::{Learnt, News};
 pub use sweep::Swept;
 use tally::{Ledger, Tally};
 
@@ -28,7 +31,9 @@ use super::sequencer::Stamp;
 use super::{DiskTier, MemoryTier, Resident, Sequencer, locked};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{DECIDE_ATTEMPTS_MAX, TOMBSTONE_MS};
-use crate::model::{Address, Chunks, Condition, Durability, Head, Incarnation, Manifest, Tombstone, Usage, Version};
+use crate::model::{
+    Address, Chunks, Condition, Durability, Entry, Head, Incarnation, Manifest, Tombstone, Usage, Version,
+};
 
 /// Memory and disk of one container, and the order of changes over both.
 pub struct Keeper {
@@ -38,7 +43,8 @@ pub struct Keeper {
     rulebook: Arc<dyn Rulebook>,
     ledger: Ledger,
     /// How far the changes of former lives, and of others, are here.
-    seen: BTreeMap<Incarnation, u64>,
+    seen: RwLock<BTreeMap<Incarnation, u64>>,
+    outbox: Outbox,
     /// Held while a group is committed, so that groups become visible one after the other.
     order: Mutex<()>,
     /// Shared by those who show objects of class `ram`, held alone by who must see all of them.
@@ -56,7 +62,7 @@ impl Keeper {
         rulebook: Arc<dyn Rulebook>,
     ) -> Result<Self> {
         let ledger = Ledger::new(disk.store().holdings()?);
-        let seen = disk.store().seen()?;
+        let seen = RwLock::new(disk.store().seen()?);
         Ok(Keeper {
             memory,
             disk,
@@ -64,6 +70,7 @@ impl Keeper {
             rulebook,
             ledger,
             seen,
+            outbox: Outbox::default(),
             order: Mutex::default(),
             showing: RwLock::default(),
             looking_ahead: AtomicBool::new(false),
@@ -102,7 +109,7 @@ impl Keeper {
         }
         let ticket = self.memory.ticket(address);
         let (resident, durable) = self.memory.dirty_at(address)?;
-        let known = Known { durable, ..Known::of(None, Some(&resident), self.sequencer.now_ms()) };
+        let known = Known { durable, ..Known::of(None, None, Some(&resident), self.sequencer.now_ms()) };
         self.show(ticket, &known, address, draft, chunks, room)
     }
 
@@ -130,7 +137,8 @@ impl Keeper {
                 Err(error) if gives_way(&error, condition) => None,
                 head => head?,
             };
-            let known = self.known(head.as_ref(), address);
+            let other = self.disk.entry(address)?;
+            let known = self.known(head.as_ref(), other.as_ref(), address);
             self.check_known(head.as_ref(), address, condition)?;
             // Nothing can change between here and the moment it shows: the ticket sees to that.
             condition.check(known.live)?;
@@ -153,11 +161,13 @@ impl Keeper {
         chunks: &Chunks,
         room: &mut Reservation,
     ) -> Option<(Arc<Manifest>, bool)> {
+        let _window = self.sequencer.window();
         let stamp = || {
-            let stamp = self.sequencer.stamp()?;
+            let stamp = self.sequencer.stamp_above(known.version)?;
             Some(Arc::new(draft.clone().manifest(stamp, known.version, Durability::Ram, None)))
         };
         let manifest = self.memory.publish_dirty(ticket, address, chunks.clone(), room, known.durable, stamp)?;
+        self.outbox.add(address);
         Some((manifest, known.live.is_none()))
     }
 
@@ -211,7 +221,8 @@ impl Keeper {
             Change::Store { draft, mut seal, frame, bind, condition } => {
                 let (rules, usage) = (self.rules(address)?, Usage::of(draft.size));
                 let durable = tally.of(collection);
-                let (known, stamp) = self.decide(head.as_ref(), address, |known| {
+                let other = plan.entry(address)?;
+                let (known, stamp) = self.decide(head.as_ref(), other.as_ref(), address, |known| {
                     condition.check(known.live)?;
                     let now = self.memory.dirty_on(collection, durable);
                     rules.quota.check(now, known.after(now, draft.size)).map(|()| true)
@@ -226,10 +237,12 @@ impl Keeper {
                 Ok(Outcome::Stored { manifest: Arc::new(manifest), created: known.live.is_none() })
             }
             Change::Adopt { mut manifest, frame } => {
-                if head.as_ref().is_some_and(|head| head.version() >= manifest.version) {
+                let other = plan.entry(address)?;
+                let newest = head.as_ref().map(Head::version).max(other.as_ref().map(Entry::version));
+                if newest >= Some(manifest.version) {
                     return Ok(Outcome::Superseded);
                 }
-                let known = self.known(head.as_ref(), address);
+                let known = self.known(head.as_ref(), other.as_ref(), address);
                 if let Some(seal) = &mut manifest.seal {
                     seal.inline = frame.is_inline();
                 }
@@ -250,7 +263,8 @@ impl Keeper {
             Change::Delete { condition } => {
                 // What cannot be read, or may have been lost, is deleted as well as what is there.
                 let perhaps = lost || self.is_unaccounted(head.as_ref());
-                let (known, stamp) = self.decide(head.as_ref(), address, |known| {
+                let other = plan.entry(address)?;
+                let (known, stamp) = self.decide(head.as_ref(), other.as_ref(), address, |known| {
                     condition.check(known.live).map(|()| known.live.is_some() || perhaps)
                 })?;
                 let Some(stamp) = stamp else { return Ok(Outcome::Deleted(None)) };
@@ -290,10 +304,10 @@ impl Keeper {
         if unknown && *condition != Condition::Always { Err(crate::store::lost(address)) } else { Ok(()) }
     }
 
-    fn stamp(&self) -> Result<Stamp> {
+    fn stamp(&self, known: Option<Version>) -> Result<Stamp> {
         // `commit` raised the ceiling far enough for the whole group; only a clock that leapt ahead
         // in between can pass it.
-        self.sequencer.stamp().ok_or_else(|| Error::busy("the clock leapt ahead; try again"))
+        self.sequencer.stamp_above(known).ok_or_else(|| Error::busy("the clock leapt ahead; try again"))
     }
 
     /// Whether versions run out soon, and nobody sees to more of them yet.
@@ -318,8 +332,8 @@ impl Keeper {
     }
 
     /// What both levels know of an address together.
-    fn known(&self, head: Option<&Head>, address: &Address) -> Known {
-        Known::of(head, self.memory.peek(address).as_deref(), self.sequencer.now_ms())
+    fn known(&self, head: Option<&Head>, other: Option<&Entry>, address: &Address) -> Known {
+        Known::of(head, other, self.memory.peek(address).as_deref(), self.sequencer.now_ms())
     }
 }
 
@@ -336,12 +350,16 @@ fn until(rules: &Rules, known: &Known, now_ms: u64) -> Option<u64> {
     (rules.retention_ms > 0 && known.live.is_some()).then_some(end)
 }
 
-/// What both levels know of an address together.
+/// What both levels know of an address together, and what another container keeps there.
 struct Known {
     /// The newest version or delete.
     version: Option<Version>,
+    /// What that one replaced.
+    replaces: Option<Version>,
     /// The object that is there now.
     live: Option<Version>,
+    /// Whether that object is this container's own.
+    is_here: bool,
     /// What it counts for.
     usage: Usage,
     /// What the books of durable objects count for this address.
@@ -354,20 +372,30 @@ impl Known {
         now.minus(self.usage).plus(Usage::of(size))
     }
 
-    fn of(head: Option<&Head>, resident: Option<&Resident>, now_ms: u64) -> Self {
+    fn of(head: Option<&Head>, other: Option<&Entry>, resident: Option<&Resident>, now_ms: u64) -> Self {
         let on_disk = head.and_then(Head::object);
         let in_memory = resident.map(|resident| &*resident.manifest);
-        let newest = [in_memory, on_disk].into_iter().flatten().max_by_key(|manifest| manifest.version);
-        let version = head.map(Head::version).max(in_memory.map(|manifest| manifest.version));
+        let elsewhere = other.and_then(Entry::object);
+        let newest = [in_memory, on_disk, elsewhere].into_iter().flatten().max_by_key(|manifest| manifest.version);
+        let traces = [head, other.map(|other| &other.head)].into_iter().flatten();
+        let traces = traces.map(|head| (head.version(), head.replaces()));
+        let newest_of_all = traces.chain(in_memory.map(|manifest| (manifest.version, manifest.replaces))).max();
+        let (version, replaces) = newest_of_all.unzip();
         let live = newest.filter(|manifest| Some(manifest.version) == version && !manifest.is_expired(now_ms));
+        let is_here = live.is_some_and(|live| elsewhere.is_none_or(|elsewhere| elsewhere.version != live.version));
         Known {
             version,
+            replaces: replaces.flatten(),
             live: live.map(|manifest| manifest.version),
-            usage: live.map(|manifest| Usage::of(manifest.size)).unwrap_or_default(),
+            is_here,
+            // The books of this container count what it has itself.
+            usage: live.filter(|_| is_here).map(|manifest| Usage::of(manifest.size)).unwrap_or_default(),
             durable: on_disk.map(|manifest| Usage::of(manifest.size)).unwrap_or_default(),
         }
     }
 }
 
+#[cfg(test)]
+mod learn_tests;
 #[cfg(test)]
 mod tests;

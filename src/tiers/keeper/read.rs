@@ -1,10 +1,10 @@
 //! Where the versions of an object are.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::{Keeper, Located};
 use crate::error::Result;
-use crate::model::{Address, Dot, Head, Manifest, Session, Version};
+use crate::model::{Address, Dot, Entry, Head, Manifest, Session, Version};
 use crate::tiers::Resident;
 
 impl Keeper {
@@ -28,7 +28,15 @@ impl Keeper {
                 return Ok(Some(Located::Ram(resident)).filter(|found| self.lives(found.manifest())));
             }
         }
-        Ok(self.durable(address, version)?.map(Located::Disk))
+        let here = self.durable(address, version)?;
+        Ok(match self.disk.entry(address)? {
+            Some(Entry { keeper, head: Head::Object(manifest) })
+                if here.is_none() && fits(&manifest) && self.lives(&manifest) =>
+            {
+                Some(Located::Peer(Arc::new(manifest), keeper))
+            }
+            _ => here.map(Located::Disk),
+        })
     }
 
     /// The same, on disk alone.
@@ -46,13 +54,15 @@ impl Keeper {
     pub fn newest(&self, address: &Address) -> Result<Option<Version>> {
         let in_memory = self.memory.peek(address).map(|resident| resident.manifest.version);
         let on_disk = self.disk.head(address)?.map(|head| head.version());
-        Ok(in_memory.max(on_disk))
+        let elsewhere = self.disk.entry(address)?.map(|entry| entry.version());
+        Ok(in_memory.max(on_disk).max(elsewhere))
     }
 
     /// Whether a change is among those that were made or learnt here.
     pub fn has_seen(&self, Dot { incarnation, seq }: Dot) -> bool {
         let own = self.sequencer.last();
-        let last = if own.incarnation == incarnation { Some(own.seq) } else { self.seen.get(&incarnation).copied() };
+        let seen = || self.seen.read().unwrap_or_else(PoisonError::into_inner).get(&incarnation).copied();
+        let last = if own.incarnation == incarnation { Some(own.seq) } else { seen() };
         last.is_some_and(|last| seq <= last)
     }
 

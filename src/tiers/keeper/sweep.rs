@@ -33,6 +33,7 @@ impl Keeper {
             return Ok(Swept::default());
         }
         let _order = locked(&self.order);
+        let _window = self.sequencer.window();
         self.ensure_ceiling((due + ended.len()) as u64)?;
         let (mut plan, mut tally) = (Plan::new(&self.disk), self.ledger.tally());
         let mut swept = Swept { more: due == SWEEP_MAX || ended.len() == SWEEP_MAX, ..Swept::default() };
@@ -48,6 +49,9 @@ impl Keeper {
                     if matches!(head, Some(Head::Deleted(trace)) if trace.version == version) {
                         plan.forget(&address)?;
                         swept.tombstones += 1;
+                    } else if plan.entry(&address)?.is_some_and(|other| other.version() == version) {
+                        plan.forget_entry(&address)?;
+                        swept.tombstones += 1;
                     }
                 }
                 Ending::Life(address, _) => ended.push(address),
@@ -58,7 +62,8 @@ impl Keeper {
         for address in ended {
             let Some(head) = readable(plan.head(&address), &address)? else { continue };
             let is_over = |known: &Known| Ok(self.is_over(head.as_ref(), known, &address, now_ms));
-            let (known, stamp) = self.decide(head.as_ref(), &address, is_over)?;
+            let other = plan.entry(&address)?;
+            let (known, stamp) = self.decide(head.as_ref(), other.as_ref(), &address, is_over)?;
             if let Some(stamp) = stamp {
                 self.bury(&mut plan, &mut tally, &address, &known, stamp, None)?;
                 swept.lives.push((address, stamp.version));
@@ -68,6 +73,7 @@ impl Keeper {
         for (address, version) in &swept.lives {
             self.memory.supersede(address, *version);
             self.memory.rebase(address, Usage::default());
+            self.outbox.add(address);
         }
         Ok(swept)
     }

@@ -1,0 +1,27 @@
+//! What a container knows of an address whose newest version another container of the site keeps.
+
+use serde::{Deserialize, Serialize};
+
+use super::manifest::{Head, Manifest};
+use super::version::{ContainerId, Version};
+
+/// An entry of the catalog.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Whose copy is the durable one.
+    pub keeper: ContainerId,
+    /// The object as its keeper told of it, or the trace of its delete. Where its bytes rest now, the keeper knows.
+    pub head: Head,
+}
+
+impl Entry {
+    /// The version of the object or of its delete.
+    pub fn version(&self) -> Version {
+        self.head.version()
+    }
+
+    /// The manifest, unless it was deleted.
+    pub fn object(&self) -> Option<&Manifest> {
+        self.head.object()
+    }
+}

@@ -24,8 +24,9 @@ pub mod tiers;
 // Layer 2: what is decided above the mechanisms.
 pub mod control;
 
-// Layer 3: the conversation of the actors.
+// Layer 3: the conversation of the actors, and that of the containers of a site.
 pub mod actors;
+pub mod site;
 
 // Layer 5: doors.
 pub mod cli;

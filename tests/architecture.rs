@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of the crate and the layer each is on. A module uses lower layers only.
-const LAYERS: [(&str, u8); 22] = [
+const LAYERS: [(&str, u8); 23] = [
     ("error", 0),
     ("limits", 0),
     ("model", 0),
@@ -23,6 +23,7 @@ const LAYERS: [(&str, u8); 22] = [
     ("catalog", 2),
     ("state", 2),
     ("actors", 3),
+    ("site", 3),
     ("control", 2),
     ("functions", 4),
     ("gateway", 5),
@@ -56,7 +57,7 @@ const FENCES: [(&str, &[&str]); 36] = [
     ),
     ("crc32fast::", &["src/nfr/frame.rs", "src/store/records.rs"]),
     ("twox_hash::", &["src/store/salvage/pages.rs"]),
-    ("postcard::", &["src/store/records.rs"]),
+    ("postcard::", &["src/store/records.rs", "src/site/wire.rs"]),
     ("dashmap::", &["src/tiers/memory.rs"]),
     ("crossbeam_queue::", &["src/tiers/memory.rs"]),
     ("reqwest::", &["src/client/"]),

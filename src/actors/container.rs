@@ -13,6 +13,7 @@ use super::fetch::Fetches;
 use super::handle::Permits;
 use super::heal::Healer;
 use super::memory::MemoryActor;
+use super::neighbours::Neighbours;
 use super::nfr::{NfrActor, Stages};
 use super::pull::fetch;
 use super::push::store;
@@ -42,6 +43,7 @@ pub struct Crew {
     pub(super) sync: Link<SyncActor>,
     pub(super) cloud: Option<CloudTier>,
     pub(super) fetches: Fetches,
+    pub(super) neighbours: Neighbours,
     pub(super) recent: Arc<Recent>,
     pub(super) teller: Teller,
     /// Sealed bytes that the disk should hold at most.

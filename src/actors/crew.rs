@@ -11,6 +11,7 @@ use super::fetch::Fetches;
 use super::handle::{Bounds, Doors, Handle};
 use super::keys::{Keys, KeysActor, RewrapNext};
 use super::memory::MemoryActor;
+use super::neighbours::Neighbours;
 use super::nfr::{NfrActor, Stages};
 use super::runtime::{ActorRuntime, Link};
 use super::scrub::{CheckNext, ScrubActor, ScrubOptions};
@@ -115,6 +116,7 @@ impl Actors {
             sync,
             cloud,
             fetches,
+            neighbours: Neighbours::default(),
             recent,
             teller,
             disk_budget,

@@ -10,10 +10,12 @@ use tokio::time::timeout;
 use super::body::Body;
 use super::container::{ContainerActor, Crew, FetchObject, RemoveObject, StoreObject};
 use super::cpu::blocking;
+use super::frame;
 use super::keys::KeysActor;
 use super::memory::WriteOut;
+use super::neighbours::Neighbours;
 use super::page::page;
-use super::pull::{absent, from_memory};
+use super::pull::{absent, from_memory, unasked};
 use super::push::within;
 use super::quick;
 use super::release::{Release, Released};
@@ -22,7 +24,7 @@ use super::runtime::{ActorHealth, Link};
 use super::scrub::ScrubActor;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, LIST_LIMIT_MAX, SESSION_POLL};
-use crate::model::{Address, Durability, Level, Session};
+use crate::model::{Address, Durability, Entry, Head, Level, Session};
 use crate::nfr::Keyring;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventBook;
@@ -169,6 +171,13 @@ impl Handle {
         outcome
     }
 
+    /// Reads the sealed bytes of a version that this container has, or a range of them.
+    pub async fn sealed(&self, pull: Pull) -> Result<Pulled> {
+        let deadline = pull.deadline;
+        let permits = self.permits(BODY_BYTES_MAX / 4, deadline).await?;
+        within(deadline, "the object could not be read in time", frame::sealed(&self.0.crew, pull, permits)).await
+    }
+
     async fn fetch(&self, pull: Pull) -> Result<Pulled> {
         self.0.crew.keeper.memory().missed();
         let permits = self.permits(BODY_BYTES_MAX / 2, pull.deadline).await?;
@@ -178,15 +187,28 @@ impl Handle {
     /// What is known of an object.
     pub async fn stat(&self, Stat { address, version, session, deadline }: Stat) -> Result<Found> {
         self.covered(Some(&address), session.as_ref(), deadline).await?;
-        let keeper = Arc::clone(&self.0.crew.keeper);
-        blocking(move || match keeper.find(&address, version)? {
-            Some(Located::Disk(manifest)) if keeper.disk().is_out(&manifest) => {
-                Err(DiskTier::damaged(&address, manifest.version))
+        let look = || {
+            let (keeper, address) = (Arc::clone(&self.0.crew.keeper), address.clone());
+            blocking(move || match keeper.find(&address, version)? {
+                Some(Located::Disk(manifest)) if keeper.disk().is_out(&manifest) => {
+                    Err(DiskTier::damaged(&address, manifest.version))
+                }
+                Some(located) => Ok(found(located)),
+                None => Err(absent(&keeper, &address, version)),
+            })
+        };
+        let absent = match look().await {
+            Err(error) if error.kind() == Kind::NotFound => error,
+            outcome => return outcome,
+        };
+        let asked = self.0.crew.ask_others(&address, version).await?;
+        match asked.found {
+            Some(Entry { head: Head::Object(manifest), .. }) if version.is_some() => {
+                Ok(Found { manifest: Arc::new(manifest), level: Level::Peer })
             }
-            Some(located) => Ok(found(located)),
-            None => Err(absent(&keeper, &address, version)),
-        })
-        .await
+            Some(_) if version.is_none() => look().await,
+            _ => Err(unasked(absent, &asked.silent)),
+        }
     }
 
     /// Deletes an object.
@@ -199,11 +221,15 @@ impl Handle {
     async fn remove(&self, delete: Delete) -> Result<Deleted> {
         let deadline = delete.deadline;
         let _permits = self.permits_to_change(0, deadline).await?;
-        within(
-            deadline,
-            "the delete took too long; it may still happen",
-            self.0.doors.container.ask(RemoveObject(delete)),
-        )
+        within(deadline, "the delete took too long; it may still happen", async {
+            let again = delete.clone();
+            let deleted = self.0.doors.container.ask(RemoveObject(delete)).await?;
+            // What is not known here may be elsewhere, and the news of it on their way.
+            if deleted.gone.is_none() && self.0.crew.ask_others(&again.address, None).await?.found.is_some() {
+                return self.0.doors.container.ask(RemoveObject(again)).await;
+            }
+            Ok(deleted)
+        })
         .await
     }
 
@@ -282,6 +308,11 @@ impl Handle {
     /// The keyring in use.
     pub fn keyring(&self) -> Arc<Keyring> {
         self.0.crew.stages.keyring()
+    }
+
+    /// The others of the site, once it is joined.
+    pub fn neighbours(&self) -> &Neighbours {
+        &self.0.crew.neighbours
     }
 
     /// Where it is counted what happens here.
@@ -393,5 +424,6 @@ fn found(located: Located) -> Found {
     match located {
         Located::Ram(resident) => Found { manifest: Arc::clone(&resident.manifest), level: Level::Ram },
         Located::Disk(manifest) => Found { level: manifest.level(), manifest },
+        Located::Peer(manifest, _) => Found { level: Level::Peer, manifest },
     }
 }

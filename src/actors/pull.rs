@@ -21,7 +21,7 @@ use super::request::{Pull, Pulled};
 use super::window::Window;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, PROMOTION_WAIT_MAX};
-use crate::model::{Address, ByteRange, Chunks, Level, Manifest, Version};
+use crate::model::{Address, ByteRange, Chunks, ContainerId, Entry, Head, Level, Manifest, Version};
 use crate::nfr::Opener;
 use crate::store::lost;
 use crate::telemetry::trace;
@@ -44,13 +44,33 @@ pub fn from_memory(pull: &Pull, resident: &Resident) -> Result<Pulled> {
     Ok(Pulled { manifest: Arc::clone(&resident.manifest), level: Level::Ram, range, body })
 }
 
-/// Answers a pull from disk or cloud.
+/// Answers a pull from the disk, from another container of the site, or from the cloud.
 pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
     let stages = crew.nfr.ask(HandOutStages).await?;
-    let (mut permits, mut level) = (Some(permits), Level::Disk);
+    let (mut permits, mut level, mut asked) = (Some(permits), Level::Disk, false);
     for _ in 0..LOOKUPS_MAX {
         let ticket = crew.keeper.memory().ticket(&pull.address);
-        let (manifest, frame) = match look_up(&crew, &pull).await? {
+        let found = match look_up(&crew, &pull).await {
+            Err(error) if error.kind() == Kind::NotFound && !asked => {
+                asked = true;
+                match ask_others(&crew, &pull, error).await? {
+                    Some(found) => found,
+                    None => continue,
+                }
+            }
+            found => found?,
+        };
+        let reading = |manifest, frame: Frame, level| Reading {
+            crew: crew.clone(),
+            stages: Arc::clone(&stages),
+            address: pull.address.clone(),
+            level: if frame.local { level } else { frame.from },
+            manifest,
+            frame,
+            ticket,
+            promotes: pull.version.is_none() && allows_ram(&crew, &pull.address),
+        };
+        let (manifest, frame) = match found {
             Found::Memory(resident) => return from_memory(&pull, &resident),
             Found::Frame(manifest, frame) => (manifest, frame),
             Found::Replaced => continue,
@@ -58,6 +78,19 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
                 true => continue,
                 false => return Err(error),
             },
+            Found::Elsewhere(manifest, keeper) => {
+                let range = resolve(pull.range, manifest.size)?;
+                let reading = reading(manifest, Frame::elsewhere(Level::Peer, Arc::new(Bytes::new())), level);
+                match within(pull.deadline, LATE, reading.at_keeper(keeper, range, &mut permits)).await {
+                    // It was replaced there, and the news of it are on their way.
+                    Err(error) if error.kind() == Kind::NotFound && !asked => {
+                        asked = true;
+                        ask_others(&crew, &pull, error).await?;
+                        continue;
+                    }
+                    outcome => return outcome,
+                }
+            }
         };
         let range = resolve(pull.range, manifest.size)?;
         let whole = range == (0..manifest.size) && pull.version.is_none();
@@ -68,17 +101,7 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
                 continue;
             }
         }
-        let promotes = pull.version.is_none() && allows_ram(&crew, &pull.address);
-        let reading = Reading {
-            crew: crew.clone(),
-            stages: Arc::clone(&stages),
-            address: pull.address.clone(),
-            level: if frame.local { level } else { Level::Cloud },
-            manifest,
-            frame,
-            ticket,
-            promotes,
-        };
+        let reading = reading(manifest, frame, level);
         let outcome = within(pull.deadline, LATE, reading.clone().start(range, &mut permits)).await;
         match outcome {
             Err(error) if error.kind() == Kind::Corrupt && reading.frame.local => {
@@ -96,18 +119,46 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
 enum Found {
     Memory(Arc<Resident>),
     Frame(Arc<Manifest>, Frame),
+    /// Another container of the site keeps it.
+    Elsewhere(Arc<Manifest>, ContainerId),
     /// It was replaced while it was looked up.
     Replaced,
     /// It is here, but its bytes are not to be had.
     Damaged(Arc<Manifest>, Error),
 }
 
-/// Sealed bytes, here or in the cloud.
+/// Sealed bytes, here, at another container or in the cloud.
 #[derive(Clone)]
 struct Frame {
     bytes: Arc<dyn Source>,
     /// Whether reading them takes no network.
     local: bool,
+    /// Where they are, unless they are on the disk here.
+    from: Level,
+}
+
+impl Frame {
+    fn elsewhere(from: Level, bytes: Arc<dyn Source>) -> Self {
+        Frame { bytes, local: false, from }
+    }
+}
+
+/// Nothing is here: the others may know of it. `None` when they did, and what they told has been taken in; an
+/// old version is read from who has it.
+async fn ask_others(crew: &Crew, pull: &Pull, absent: Error) -> Result<Option<Found>> {
+    let asked = crew.ask_others(&pull.address, pull.version).await?;
+    match asked.found {
+        Some(Entry { keeper, head: Head::Object(manifest) }) if pull.version.is_some() => {
+            Ok(Some(Found::Elsewhere(Arc::new(manifest), keeper)))
+        }
+        Some(_) if pull.version.is_none() => Ok(None),
+        _ => Err(unasked(absent, &asked.silent)),
+    }
+}
+
+/// Names those who may have what was not found, and did not answer.
+pub(super) fn unasked(absent: Error, silent: &[String]) -> Error {
+    if silent.is_empty() { absent } else { absent.with("unasked", silent.join(", ")) }
 }
 
 /// Brings an object from the cloud to the disk. Returns whether it is there now.
@@ -124,6 +175,10 @@ async fn look_up(crew: &Crew, pull: &Pull) -> Result<Found> {
         let manifest = match keeper.find(&address, version)? {
             Some(Located::Ram(resident)) => return Ok(Found::Memory(resident)),
             Some(Located::Disk(manifest)) => manifest,
+            Some(Located::Peer(manifest, holder)) => {
+                keeper.disk().count_read(false);
+                return Ok(Found::Elsewhere(manifest, holder));
+            }
             None => {
                 keeper.disk().count_read(false);
                 return Err(absent(&keeper, &address, version));
@@ -139,12 +194,12 @@ async fn look_up(crew: &Crew, pull: &Pull) -> Result<Found> {
                 let why = "the object is in the cloud alone, and this container has no cloud tier; set cloud.url again";
                 Error::unavailable(why).with("address", &address)
             })?;
-            let frame = Frame { bytes: Arc::new(cloud.read(seal)), local: false };
+            let frame = Frame::elsewhere(Level::Cloud, Arc::new(cloud.read(seal)));
             return Ok(Found::Frame(manifest, frame));
         }
         recent.note(seal.frame);
         match keeper.disk().reader(&address, manifest.version, seal) {
-            Ok(frame) => Ok(Found::Frame(manifest, Frame { bytes: Arc::new(frame), local: true })),
+            Ok(frame) => Ok(Found::Frame(manifest, Frame { bytes: Arc::new(frame), local: true, from: Level::Disk })),
             Err(error) if error.kind() == Kind::NotFound => Ok(Found::Replaced),
             Err(error) if error.kind() == Kind::Corrupt => Ok(Found::Damaged(manifest, error)),
             Err(error) => Err(error),
@@ -191,6 +246,45 @@ struct Reading {
 }
 
 impl Reading {
+    /// From the container that keeps it: sealed, and opened here, where that is possible. What is in its memory alone
+    /// was never sealed, and a frame that fails its check here is looked into there.
+    async fn at_keeper(
+        mut self,
+        keeper: ContainerId,
+        range: Range<u64>,
+        permits: &mut Option<Permits>,
+    ) -> Result<Pulled> {
+        if self.manifest.seal.is_some() {
+            let bytes = self.crew.peers(&self.address)?.sealed(&self.address, keeper, &self.manifest)?;
+            self.frame = Frame::elsewhere(Level::Peer, bytes);
+            match self.clone().start(range.clone(), permits).await {
+                Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::NotFound) => {
+                    tracing::debug!(address = %self.address, %error, "a frame of another container is of no use");
+                }
+                outcome => return outcome.map_err(|error| self.named(error)),
+            }
+        }
+        self.plain_from(keeper, range, permits).await.map_err(|error| self.named(error))
+    }
+
+    async fn plain_from(
+        &self,
+        keeper: ContainerId,
+        range: Range<u64>,
+        permits: &mut Option<Permits>,
+    ) -> Result<Pulled> {
+        let (manifest, level) = (Arc::clone(&self.manifest), Level::Peer);
+        if range.end - range.start > CHUNK_BYTES as u64 {
+            let held = permits.take();
+            let body = self.crew.plain_from(&self.address, keeper, &manifest, range.clone(), held).await?;
+            return Ok(Pulled { manifest, level, range, body });
+        }
+        let whole = self.crew.plain_small(&self.address, keeper, &manifest, range.clone()).await?;
+        let promotion = self.promotion(&range).await?;
+        self.promote(promotion, if whole.is_empty() { Vec::new() } else { vec![whole.clone()] });
+        Ok(Pulled { manifest, level, range, body: PullBody::ready([whole]) })
+    }
+
     /// The permits are taken by a body that is streamed.
     async fn start(self, range: Range<u64>, permits: &mut Option<Permits>) -> Result<Pulled> {
         let opened = opener(

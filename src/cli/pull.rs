@@ -59,7 +59,12 @@ impl Pull {
     /// What to ask for. A program that reads JSON gets a session token even where it had none yet.
     fn options(&self) -> ReadOptions {
         let fresh = || self.json.then(|| Session::default().to_string());
-        ReadOptions { range: self.range, version: self.version, session: self.session.clone().or_else(fresh) }
+        ReadOptions {
+            range: self.range,
+            version: self.version,
+            session: self.session.clone().or_else(fresh),
+            ticket: None,
+        }
     }
 
     pub(super) async fn run(&self, client: &Client) -> Result<()> {

@@ -26,6 +26,9 @@ pub use push::{PushOptions, Pushed, Upload};
 pub use transfers::{Payment, Transfer, Transfers};
 pub use transport::Client;
 
+use std::ops::Range;
+
+use bytes::Bytes;
 use reqwest::Method;
 
 use crate::error::{Error, Kind, Result};
@@ -52,6 +55,11 @@ impl Client {
     /// The same, of a version or in a session.
     pub async fn pull_with(&self, address: &Address, options: &ReadOptions) -> Result<Pulled> {
         pull::pull(self, address, options).await
+    }
+
+    /// Reads a range of a version's sealed bytes, whole in memory; `options` name the version.
+    pub async fn frame(&self, address: &Address, options: &ReadOptions, range: Range<u64>) -> Result<Bytes> {
+        pull::frame(self, address, options, range).await
     }
 
     /// What is known of an object, without its bytes.

@@ -15,6 +15,8 @@ pub struct ReadOptions {
     pub version: Option<Version>,
     /// What the caller has seen, as an answer told it: the object is not older.
     pub session: Option<String>,
+    /// A ticket for this version, in place of a token.
+    pub ticket: Option<String>,
 }
 
 /// What to delete.
@@ -32,6 +34,14 @@ pub(super) fn with_session(request: RequestBuilder, session: Option<&str>) -> Re
     let value = HeaderValue::try_from(session)
         .map_err(|_| Error::invalid("a session token holds letters, digits, - and _").with("session", session))?;
     Ok(request.header("mesh-session", value))
+}
+
+/// The header of a ticket, where there is one.
+pub(super) fn with_ticket(request: RequestBuilder, ticket: Option<&str>) -> Result<RequestBuilder> {
+    let Some(ticket) = ticket else { return Ok(request) };
+    let mut value = HeaderValue::try_from(ticket).map_err(|_| Error::invalid("a ticket holds hex digits alone"))?;
+    value.set_sensitive(true);
+    Ok(request.header("mesh-ticket", value))
 }
 
 /// The headers of a condition.

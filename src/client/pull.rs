@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
-use reqwest::header::{CONTENT_RANGE, HeaderMap, RANGE};
+use reqwest::header::{ACCEPT, CONTENT_RANGE, HeaderMap, RANGE};
 use reqwest::{Method, Response, StatusCode};
 
 use super::answer::strange;
@@ -14,7 +14,7 @@ use super::object::{self, Object};
 use super::transport::root_cause;
 use super::{Client, ReadOptions, about, options, transport};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Address, Digest, DigestKind};
+use crate::model::{Address, ByteRange, Digest, DigestKind};
 
 /// An object on its way here.
 pub struct Pulled {
@@ -35,6 +35,7 @@ pub struct Pulled {
 
 pub(super) async fn pull(client: &Client, address: &Address, wanted: &ReadOptions) -> Result<Pulled> {
     let request = client.request(Method::GET, &transport::version_path(address, wanted.version))?;
+    let request = options::with_ticket(request, wanted.ticket.as_deref())?;
     let mut request = options::with_session(request, wanted.session.as_deref())?;
     if let Some(range) = wanted.range {
         request = request.header(RANGE, range.to_string());
@@ -48,6 +49,39 @@ pub(super) async fn pull(client: &Client, address: &Address, wanted: &ReadOption
     let (silence, address, wanted) = (client.silence, address.clone(), wanted.clone());
     let client = client.clone();
     Ok(Pulled { object, range: covered, answer: Some(answer), left, check, silence, client, address, wanted })
+}
+
+/// What sealed bytes are called.
+const FRAME_TYPE: &str = "application/vnd.meshstore.frame";
+
+/// A range of a version's sealed bytes, whole in memory.
+pub(super) async fn frame(
+    client: &Client,
+    address: &Address,
+    wanted: &ReadOptions,
+    range: Range<u64>,
+) -> Result<Bytes> {
+    let request = client.request(Method::GET, &transport::version_path(address, wanted.version))?;
+    let request = options::with_ticket(request, wanted.ticket.as_deref())?;
+    let range_text = ByteRange::Between(range.start, range.end.saturating_sub(1)).to_string();
+    let request = request.header(ACCEPT, FRAME_TYPE).header(RANGE, range_text);
+    let answer = client.send(request).await.map_err(|error| about(error, address))?;
+    let (covered, _) = covered(&answer).map_err(|error| about(error, address))?;
+    if covered != range {
+        return Err(about(Error::corrupt("the frame is shorter than it should be"), address));
+    }
+    let mut bytes = BytesMut::with_capacity((range.end - range.start) as usize);
+    let mut answer = answer;
+    loop {
+        let piece = tokio::time::timeout(client.silence, answer.chunk()).await.map_err(|_| client.silent())?;
+        let broke = |error| Error::unavailable("the frame ended before all of it arrived").because(root_cause(&error));
+        match piece.map_err(broke)? {
+            Some(piece) if bytes.len() + piece.len() <= bytes.capacity() => bytes.extend_from_slice(&piece),
+            Some(_) => return Err(strange("the body is longer than announced")),
+            None if bytes.len() as u64 == range.end - range.start => return Ok(bytes.freeze()),
+            None => return Err(Error::unavailable("the frame ended before all of it arrived")),
+        }
+    }
 }
 
 /// Which bytes an answer holds, and the size of the whole object.

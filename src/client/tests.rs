@@ -250,7 +250,7 @@ async fn a_version_and_a_session_are_asked_for_and_told() {
     let headers = format!("{}Mesh-Session: AQAB\r\n", object_headers("hello"));
     let gone = answer("204 No Content", &format!("Mesh-Version: {VERSION}\r\nMesh-Session: AQAC\r\n"), "");
     let (client, fake) = client(vec![answer("200 OK", &headers, "hello"), gone]).await;
-    let options = ReadOptions { version: VERSION.parse().ok(), session: Some("AQAA".into()), range: None };
+    let options = ReadOptions { version: VERSION.parse().ok(), session: Some("AQAA".into()), ..ReadOptions::default() };
     let pulled = client.pull_with(&address(), &options).await.unwrap();
     assert_eq!(pulled.object.session.as_deref(), Some("AQAB"));
     let condition = Condition::OneOf(vec![VERSION.parse().unwrap(); 2]);

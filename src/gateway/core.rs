@@ -25,6 +25,9 @@ pub trait Core: Send + Sync + 'static {
     /// Reads an object or a range of it; ready once its first chunk has been checked.
     fn pull(&self, pull: Pull) -> BoxFuture<'static, Result<Pulled>>;
 
+    /// Reads the sealed bytes of a version that this container has, or a range of them.
+    fn sealed(&self, pull: Pull) -> BoxFuture<'static, Result<Pulled>>;
+
     /// What is known of an object.
     fn stat(&self, stat: Stat) -> BoxFuture<'static, Result<Found>>;
 

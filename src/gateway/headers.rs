@@ -34,6 +34,7 @@ names! {
     MESH_NFR = "mesh-nfr";
     MESH_SESSION = "mesh-session";
     MESH_TICKET = "mesh-ticket";
+    MESH_UNASKED = "mesh-unasked";
     MESH_TTL_S = "mesh-ttl-s";
     MESH_VERSION = "mesh-version";
 }

@@ -10,6 +10,7 @@ use actix_web::http::header::{
 };
 use serde::Serialize;
 
+use super::headers::MESH_UNASKED;
 use super::reply;
 use crate::error::{Error, Kind};
 use crate::limits::PROBLEM_CHARS_MAX;
@@ -74,6 +75,9 @@ pub(super) fn of(error: &Error, address: Option<&str>) -> HttpResponse {
         && let Ok(value) = HeaderValue::try_from(format!("bytes */{size}"))
     {
         out.insert(CONTENT_RANGE, value);
+    }
+    if let Some(silent) = error.context("unasked") {
+        reply::set(out, MESH_UNASKED.clone(), silent.as_bytes().to_vec());
     }
     response
 }

@@ -16,6 +16,7 @@ pub mod fuzzing;
 mod keyring;
 mod opener;
 mod sealer;
+mod signature;
 mod ticket;
 
 #[cfg(test)]

@@ -26,6 +26,11 @@ impl Core for Handle {
         Box::pin(async move { Handle::pull(&me, pull).await })
     }
 
+    fn sealed(&self, pull: Pull) -> BoxFuture<'static, Result<Pulled>> {
+        let me = self.clone();
+        Box::pin(async move { Handle::sealed(&me, pull).await })
+    }
+
     fn stat(&self, stat: Stat) -> BoxFuture<'static, Result<Found>> {
         let me = self.clone();
         Box::pin(async move { Handle::stat(&me, stat).await })

@@ -11,6 +11,7 @@ mod metrics;
 mod process;
 mod scrub;
 mod serve;
+mod site;
 mod tls;
 
 pub use boot::{Container, Parts, Sizes};

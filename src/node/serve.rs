@@ -15,6 +15,7 @@ use crate::gateway::{self, BusThread, Door, GatewayOptions, Names};
 use super::admin::Overseer;
 use super::boot::Container;
 use super::bus;
+use super::site;
 use super::tls;
 
 /// How long requests may go on after a signal to stop.
@@ -50,6 +51,7 @@ async fn run(config: &Config, origins: &Origins, json: bool) -> Result<()> {
     };
     let door = open_door(config, origins, &container).await?;
     let url = config.http.public_url.clone().unwrap_or_else(|| door.url());
+    let site = site::join(config, &container, &joined.bus, &url).await?;
     let names = Names { site: config.site.name.clone(), container: config.container.name.clone(), url };
     let subjects = door.answer_on(&thread, Arc::clone(&joined.bus), names, config.limits.requests_max).await?;
     announce(config, &door.url(), &joined.bus.describe(), json)?;
@@ -59,6 +61,7 @@ async fn run(config: &Config, origins: &Origins, json: bool) -> Result<()> {
     let rest = || end.saturating_duration_since(Instant::now());
     // The doors stay open meanwhile, so that whoever is refused hears why; others of the site can do better.
     subjects.leave();
+    site.leave().await;
     let drained = container.handle().drain(STOP_GRACE).await;
     subjects.stop(rest().max(DOOR_GRACE_LEAST)).await;
     door.stop(rest().max(DOOR_GRACE_LEAST)).await;

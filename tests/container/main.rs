@@ -32,6 +32,7 @@ mod room;
 mod safety;
 mod salvage;
 mod scrub;
+mod site;
 mod streaming;
 mod subjects;
 mod telemetry;

@@ -81,19 +81,6 @@ fn metadata_that_http_takes_comes_out_on_subjects() {
 }
 
 #[test]
-fn a_second_container_of_a_site_does_not_answer_for_what_it_lacks() {
-    let (server, first, mut client) = start(&[]);
-    let second = Process::start(&["--site", "edge", "--name", "c2", "--bus", server.url()]);
-    assert!(second.said().contains("another container answers for this site"), "{}", second.said());
-    first.put("c/k", b"first").expect(201);
-    second.put("c/k", b"second").expect(201);
-    for _ in 0..20 {
-        assert_eq!(client.ask("mesh.edge.pull", &[("Mesh-Address", "c/k")], b"").text(), "first");
-    }
-    assert_eq!(client.ask("mesh.edge.c2.pull", &[("Mesh-Address", "c/k")], b"").text(), "second");
-}
-
-#[test]
 fn who_asks_too_often_is_told_so_on_subjects_too() {
     let (_server, _process, mut client) = start(&["--set", "limits.requests_per_s=5"]);
     let answers: Vec<Heard> = (0..12).map(|_| client.ask("mesh.edge.head", &[("Mesh-Address", "c/k")], b"")).collect();

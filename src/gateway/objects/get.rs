@@ -10,6 +10,7 @@ use actix_web::http::{Method, StatusCode};
 
 use super::body;
 use super::represent::{describe, is_known};
+use super::sealed;
 use crate::actors::{Pull, Pulled, Stat};
 use crate::error::{Error, Kind, Result};
 use crate::gateway::deadline::within;
@@ -65,6 +66,9 @@ pub(in crate::gateway) async fn from_anywhere(
         Ok(known)
     })?;
     let pull = Pull { address: address.clone(), range: None, version, session: session.clone(), deadline };
+    if sealed::is_wanted(head, &pull) {
+        return within(deadline, sealed::answer(door, head, pull)).await;
+    }
     let (mut response, manifest) = within(deadline, read(door, head, pull)).await?;
     if let Some(session) = &mut session {
         session.note(&address, manifest.version, manifest.dot);

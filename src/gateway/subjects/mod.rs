@@ -38,9 +38,6 @@ use service::Service;
 
 pub use thread::BusThread;
 
-/// How long somebody who answers for the site may take to show at a start.
-const ASK_SITE_MAX: Duration = Duration::from_secs(1);
-
 /// Containers of a site that share its requests are one queue.
 const QUEUE: &str = "meshstore";
 
@@ -89,14 +86,8 @@ impl Subjects {
         let (until, stopping) = watch::channel(Until::Running);
         let mut subjects = Subjects { until, listening: Vec::new() };
         let Names { site, container, .. } = &desk.names;
-        let mut patterns = vec![(format!("mesh.{site}.{container}.*"), Until::Stopped)];
-        if desk.is_alone().await? {
-            patterns.push((format!("mesh.{site}.*"), Until::Leaving));
-        } else {
-            // Objects are not shared yet: of two that took turns each would lack what the other has.
-            tracing::warn!(%site, "another container answers for this site; this one answers on its own subjects alone");
-        }
-        for (pattern, end) in patterns {
+        let everybody = (format!("mesh.{site}.*"), Until::Leaving);
+        for (pattern, end) in [everybody, (format!("mesh.{site}.{container}.*"), Until::Stopped)] {
             let heard = desk.bus.subscribe(&pattern.parse()?, Some(QUEUE)).await?;
             subjects.listening.push(spawn_local(listen(Arc::clone(&desk), heard, stopping.clone(), end)));
         }
@@ -160,13 +151,6 @@ impl Drop for AtWork<'_> {
 }
 
 impl Desk {
-    /// Whether nobody answers for the site.
-    async fn is_alone(&self) -> Result<bool> {
-        let question = Message::to(format!("mesh.{}.head", self.names.site).parse()?, "");
-        let answer = self.bus.request(question, ASK_SITE_MAX).await;
-        Ok(answer.is_err_and(|error| error.kind() == Kind::Unavailable))
-    }
-
     /// Answers a message.
     async fn take(self: Arc<Self>, message: Message) {
         let telemetry = &self.door.telemetry;

@@ -1,0 +1,82 @@
+//! The sealed bytes of an object as they rest here: what another container of the site reads, and opens itself.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::body::PullBody;
+use super::container::Crew;
+use super::cpu::blocking;
+use super::handle::Permits;
+use super::pull::{absent, resolve};
+use super::request::{Pull, Pulled};
+use crate::error::{Error, Result};
+use crate::limits::CHUNK_BYTES;
+use crate::model::{Level, Manifest};
+use crate::tiers::Source;
+
+/// Pieces that are read ahead of the door.
+const AHEAD: usize = 2;
+
+/// Answers with a range of the frame of a version that this container has.
+pub async fn sealed(crew: &Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
+    let (manifest, bytes, level) = find(crew, &pull).await?;
+    let range = resolve(pull.range, bytes.len())?;
+    let first_end = range.end.min(range.start + CHUNK_BYTES as u64);
+    let first = {
+        let (bytes, piece) = (Arc::clone(&bytes), range.start..first_end);
+        blocking(move || bytes.read(piece)).await?
+    };
+    if first_end == range.end {
+        return Ok(Pulled { manifest, level, range, body: PullBody::ready([first]) });
+    }
+    let (send, rest) = mpsc::channel(AHEAD);
+    let todo = first_end..range.end;
+    tokio::spawn(async move {
+        for piece in pieces(todo) {
+            let bytes = Arc::clone(&bytes);
+            if send.send(blocking(move || bytes.read(piece)).await).await.is_err() {
+                break;
+            }
+        }
+        drop(permits);
+    });
+    Ok(Pulled { manifest, level, range, body: PullBody::streamed([first], rest) })
+}
+
+fn pieces(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let step = CHUNK_BYTES as u64;
+    (range.start..range.end).step_by(CHUNK_BYTES).map(move |at| at..range.end.min(at + step))
+}
+
+async fn find(crew: &Crew, pull: &Pull) -> Result<(Arc<Manifest>, Arc<dyn Source>, Level)> {
+    let (keeper, cloud) = (Arc::clone(&crew.keeper), crew.cloud.clone());
+    let (address, version) = (pull.address.clone(), pull.version);
+    blocking(move || {
+        let manifest = match keeper.durable(&address, version)? {
+            Some(manifest) => manifest,
+            None if keeper.find(&address, version)?.is_some() => {
+                let why =
+                    "this version is not sealed here: it rests in memory alone, or elsewhere; ask for its plain bytes";
+                return Err(Error::not_found(why).with("address", &address));
+            }
+            None => return Err(absent(&keeper, &address, version)),
+        };
+        let seal = manifest
+            .seal
+            .as_ref()
+            .ok_or_else(|| Error::corrupt("a record names no frame").with("address", &address))?;
+        let bytes: Arc<dyn Source> = match (seal.rest.on_disk(), cloud) {
+            (true, _) => Arc::new(keeper.disk().reader(&address, manifest.version, seal)?),
+            (false, Some(cloud)) => Arc::new(cloud.read(seal)),
+            (false, None) => {
+                let why = "the object is in the cloud alone, and this container has no cloud tier; set cloud.url again";
+                return Err(Error::unavailable(why).with("address", &address));
+            }
+        };
+        let level = manifest.level();
+        Ok((manifest, bytes, level))
+    })
+    .await
+}

@@ -1,0 +1,43 @@
+//! How a container finds its place in its site.
+
+use std::sync::Arc;
+
+use super::boot::Container;
+use crate::bus::Bus;
+use crate::config::Config;
+use crate::error::Result;
+use crate::site::{Load, Site, SiteParts};
+use crate::tiers::Peers;
+
+/// Joins the site, and tells the actors of the others.
+pub async fn join(config: &Config, container: &Container, bus: &Arc<dyn Bus>, url: &str) -> Result<Site> {
+    let handle = container.handle();
+    let (ring, measured) = (handle.clone(), handle.clone());
+    let parts = SiteParts {
+        bus: Arc::clone(bus),
+        keeper: Arc::clone(handle.keeper()),
+        ring: Box::new(move || ring.keyring()),
+        load: Box::new(move || {
+            let memory = measured.keeper().memory().usage();
+            let load = Load {
+                disk_bytes: measured.keeper().disk().sealed_bytes(),
+                disk_budget: measured.disk_budget(),
+                ram_bytes: memory.bytes,
+                ram_budget: memory.budget,
+                requests: measured.in_use().requests as u64,
+            };
+            (load, measured.ready())
+        }),
+        site: config.site.name.clone(),
+        container: config.container.name.clone(),
+        url: url.to_owned(),
+        ca: None,
+        telemetry: Arc::clone(handle.telemetry()),
+        events: Arc::clone(handle.events()),
+    };
+    let site = Site::join(parts).await?;
+    let peers: Arc<dyn Peers> = Arc::new(site.clone());
+    // Joined once in a life.
+    let _ = handle.neighbours().set(peers);
+    Ok(site)
+}

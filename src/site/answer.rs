@@ -1,0 +1,119 @@
+//! Answering what the others ask.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::Site;
+use super::horizon::Horizon;
+use super::wire::{self, Page, Place, Question, Reply, Told};
+use crate::bus::{Message, Subscription};
+use crate::error::{Error, Result};
+use crate::model::{Address, Entry, Head};
+
+/// Questions at work at the same time; the rest waits on the bus.
+const QUESTIONS_MAX: usize = 64;
+
+/// Entries of a page, before it is measured.
+const PAGE_ENTRIES: usize = 1024;
+
+/// Bytes that a message may carry beside what is asked for.
+const SLACK_BYTES: usize = 1024;
+
+/// Answers until the bus is gone.
+pub(super) async fn answer(site: Site, mut questions: Subscription) {
+    let places = Arc::new(Semaphore::new(QUESTIONS_MAX));
+    while let Some(message) = site.next(&mut questions, "questions").await {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let site = site.clone();
+        tokio::spawn(async move {
+            if let Err(error) = site.answer_one(message).await {
+                tracing::debug!(%error, "a question of another container is not answered");
+            }
+            drop(place);
+        });
+    }
+}
+
+impl Site {
+    async fn answer_one(&self, message: Message) -> Result<()> {
+        let question: Question = wire::read(&self.ring(), message.subject.as_str(), &message.body)?;
+        let Some(to) = message.reply else { return Ok(()) };
+        let room = self.0.parts.bus.payload_max().saturating_sub(SLACK_BYTES);
+        let reply = self.blocking(move |keeper| reply(keeper, question, room)).await;
+        let reply = reply.unwrap_or_else(|error| Reply::Refused(error.to_string()));
+        let body = wire::write(&self.ring(), to.as_str(), &reply)?;
+        self.publish(to.as_str(), body).await
+    }
+}
+
+fn reply(keeper: &crate::tiers::Keeper, question: Question, room: usize) -> Result<Reply> {
+    match question {
+        Question::Latest(address, version) => {
+            let address: Address = address.parse()?;
+            let known = match version {
+                None => keeper.newest_entry(&address)?,
+                Some(version) => keeper.own_version(&address, version)?,
+            };
+            Ok(Reply::Latest(known.map(Box::new)))
+        }
+        Question::Lacking { seen, place } => {
+            // Taken before anything is looked at: whatever it covers is there to be seen.
+            let vector = keeper.vector();
+            let seen = Horizon::of(seen);
+            let mut limit = PAGE_ENTRIES;
+            loop {
+                let page = page(keeper, &seen, place.clone(), limit)?;
+                let page = Page { vector: vector.clone(), ..page };
+                if limit == 1 || wire::plain(&page)?.len() <= room {
+                    return Ok(Reply::Lacking(page));
+                }
+                limit /= 2;
+            }
+        }
+    }
+}
+
+fn page(keeper: &crate::tiers::Keeper, seen: &Horizon, place: Place, limit: usize) -> Result<Page> {
+    let told = |(address, keeper, head): (Address, _, Head)| Told::new(&address, Entry { keeper, head });
+    let (entries, next) = match place {
+        Place::Memory(after) => {
+            let after = after.map(|after| after.parse::<Address>()).transpose()?;
+            let found = keeper.lacking_in_memory(after.as_ref(), limit, |dot| seen.has(dot));
+            // Memory comes first: what is written to disk meanwhile is met there.
+            let next = match found.last().filter(|_| found.len() >= limit) {
+                Some((address, _)) => Place::Memory(Some(address.as_str().to_owned())),
+                None => Place::Store(Default::default()),
+            };
+            let me = keeper.me();
+            (found.into_iter().map(|(address, head)| told((address, me, head))).collect(), Some(next))
+        }
+        Place::Store(place) => {
+            let stretch = keeper.lacking(place, limit, |dot| seen.has(dot))?;
+            let me = keeper.me();
+            let found = stretch.found.into_iter();
+            let entries = found.map(|(address, keeper, head)| told((address, keeper.unwrap_or(me), head))).collect();
+            (entries, stretch.next.map(Place::Store))
+        }
+    };
+    Ok(Page { entries, vector: Vec::new(), next })
+}
+
+impl Site {
+    /// Asks one container something.
+    pub(super) async fn ask_one(
+        &self,
+        name: &crate::model::Name,
+        question: &Question,
+        deadline: std::time::Duration,
+    ) -> Result<Reply> {
+        let subject = self.ask_subject(name);
+        let body = wire::write(&self.ring(), &subject, question)?;
+        let asked = self.0.parts.bus.request(Message::to(subject.parse()?, body), deadline).await;
+        let answer = asked.map_err(|error| {
+            Error::unavailable("a container of the site does not answer").with("container", name).because(error)
+        })?;
+        // It is signed for the subject that was given for the answer.
+        wire::read(&self.ring(), answer.subject.as_str(), &answer.body)
+    }
+}

@@ -1,0 +1,156 @@
+//! Asking all others at once: what is known of an address that nothing is known of here.
+//!
+//! Many who miss the same thing share one question, and its answer counts for a moment longer: thousands of pulls
+//! of what does not exist cost the site ten questions a second.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, join_all};
+use futures_util::stream::StreamExt;
+
+use super::wire::{Question, Reply};
+use super::{Site, locked};
+use crate::error::{Error, Kind, Result};
+use crate::limits::ASK_MAX;
+use crate::model::{Address, ContainerId, Entry, Manifest, Version};
+use crate::tiers::{Arriving, Asked, Peers, Source};
+
+/// How long an answer of absence counts.
+const ABSENT: Duration = Duration::from_millis(100);
+
+/// Questions that are remembered at the same time; beyond that each is asked for itself.
+const ASKS_MAX: usize = 16_384;
+
+type Key = (Address, Option<Version>);
+type Flight = Shared<BoxFuture<'static, Asked>>;
+
+/// Questions under way, and those just answered.
+#[derive(Clone, Default)]
+pub(super) struct Asks(Arc<Mutex<HashMap<Key, Flight>>>);
+
+impl Asks {
+    /// Something came in at this address: what was said of its absence counts no more.
+    pub(super) fn forget(&self, address: &Address) {
+        let mut under_way = locked(&self.0);
+        if !under_way.is_empty() {
+            under_way.remove(&(address.clone(), None));
+        }
+    }
+
+    async fn ask(&self, site: &Site, key: Key) -> Asked {
+        let flight = {
+            let mut under_way = locked(&self.0);
+            match under_way.get(&key) {
+                Some(flight) => flight.clone(),
+                None => {
+                    let asking = site.clone().ask_all(key.clone());
+                    // It goes on also when those who wait for it have gone.
+                    let flight = tokio::spawn(asking).map(|asked| asked.unwrap_or_default()).boxed().shared();
+                    if under_way.len() < ASKS_MAX {
+                        under_way.insert(key.clone(), flight.clone());
+                        tokio::spawn(self.clone().expire(key, flight.clone()));
+                    }
+                    flight
+                }
+            }
+        };
+        flight.await
+    }
+
+    async fn expire(self, key: Key, flight: Flight) {
+        if flight.clone().await.found.is_none() {
+            tokio::time::sleep(ABSENT).await;
+        }
+        let mut under_way = locked(&self.0);
+        if under_way.get(&key).is_some_and(|known| known.ptr_eq(&flight)) {
+            under_way.remove(&key);
+        }
+    }
+}
+
+impl Site {
+    async fn ask_all(self, (address, version): Key) -> Asked {
+        let now_ms = self.now_ms();
+        let (alive, mut silent) = {
+            let members = locked(&self.0.members);
+            let alive: Vec<_> = members.alive(now_ms).map(|member| (member.container, member.name.clone())).collect();
+            let silent: Vec<_> = members.silent(now_ms).map(|member| member.name.to_string()).collect();
+            (alive, silent)
+        };
+        let (me, question) = (&self, &Question::Latest(address.as_str().to_owned(), version));
+        let ask = |(container, name)| async move {
+            let answer = me.ask_one(&name, question, ASK_MAX).await;
+            (container, name, answer)
+        };
+        let answers = join_all(alive.into_iter().map(ask)).await;
+        let mut found: Option<Entry> = None;
+        for (container, name, answer) in answers {
+            match answer {
+                Ok(Reply::Latest(entry)) => {
+                    // An old version is asked of who has it, whoever kept it once.
+                    let entry = entry.map(|entry| match version {
+                        Some(_) => Entry { keeper: container, ..*entry },
+                        None => *entry,
+                    });
+                    found = found.into_iter().chain(entry).max_by_key(Entry::version);
+                }
+                Ok(Reply::Lacking(_) | Reply::Refused(_)) => silent.push(name.to_string()),
+                Err(error) => {
+                    tracing::debug!(%error, container = %name, "asked in vain");
+                    silent.push(name.to_string());
+                }
+            }
+        }
+        // What this container keeps itself it need not hear of.
+        Asked { found: found.filter(|entry| entry.keeper != self.0.me), silent }
+    }
+}
+
+impl Peers for Site {
+    fn ask(&self, address: &Address, version: Option<Version>) -> BoxFuture<'_, Asked> {
+        let key = (address.clone(), version);
+        async move {
+            let is_alone = locked(&self.0.members).all().all(|member| member.left);
+            if is_alone { Asked::default() } else { self.0.asks.ask(self, key).await }
+        }
+        .boxed()
+    }
+
+    fn sealed(&self, address: &Address, keeper: ContainerId, manifest: &Manifest) -> Result<Arc<dyn Source>> {
+        let client = self.client_of(address, keeper)?;
+        let ring = self.ring();
+        self.0.clients.sealed(client, &ring, address, manifest, self.keeper().now_ms())
+    }
+
+    fn plain(
+        &self,
+        address: &Address,
+        keeper: ContainerId,
+        version: Version,
+        range: Range<u64>,
+    ) -> BoxFuture<'_, Result<Arriving>> {
+        let address = address.clone();
+        async move {
+            let client = self.client_of(&address, keeper)?;
+            let ring = self.ring();
+            let pulled = self.0.clients.plain(client, &ring, &address, version, range, self.keeper().now_ms()).await;
+            Ok(pulled.map_err(|error| unreachable(error, &address))?.into_stream().boxed())
+        }
+        .boxed()
+    }
+}
+
+/// A container that cannot be reached is not at fault for what was asked of it.
+fn unreachable(error: Error, address: &Address) -> Error {
+    match error.kind() {
+        Kind::Unauthorised | Kind::Forbidden => {
+            let why = "the container that keeps the object refuses this one; give both the same --keys file";
+            Error::unavailable(why).with("address", address).because(error)
+        }
+        _ => error,
+    }
+}

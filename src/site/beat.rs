@@ -1,0 +1,106 @@
+//! Beats: saying that this container lives, and hearing it of the others.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::hear::News;
+use super::members::{BEAT, Heard};
+use super::wire::{self, Beat};
+use super::{Site, locked};
+use crate::bus::{Message, Subscription};
+use crate::error::Result;
+
+/// How long it is kept quiet about another container that does not belong here, once that was said.
+const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
+
+impl Site {
+    fn beat_subject(&self) -> String {
+        format!("mesh.{}.peer.beat", self.0.parts.site)
+    }
+
+    /// What this container says of itself, for this subject.
+    pub(super) fn signed_beat(&self, subject: &str) -> Result<Vec<u8>> {
+        let parts = &self.0.parts;
+        let (load, takes_changes) = (parts.load)();
+        let beat = Beat {
+            container: self.0.me,
+            incarnation: self.keeper().last_dot().incarnation,
+            nth: self.0.beats.fetch_add(1, Ordering::Relaxed) + 1,
+            name: parts.container.to_string(),
+            url: parts.url.clone(),
+            started_ms: self.0.started_ms,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            leaving: self.0.leaving.load(Ordering::Acquire),
+            takes_changes,
+            load,
+            vector: self.keeper().vector(),
+        };
+        wire::write(&self.ring(), subject, &beat)
+    }
+
+    pub(super) async fn say_beat(&self) -> Result<()> {
+        let subject = self.beat_subject();
+        let beat = self.signed_beat(&subject)?;
+        self.publish(&subject, beat).await
+    }
+}
+
+/// Says it every second.
+pub(super) async fn beat(site: Site) {
+    loop {
+        if let Err(error) = site.say_beat().await {
+            tracing::debug!(%error, "the site does not hear that this container lives");
+        }
+        tokio::time::sleep(BEAT).await;
+    }
+}
+
+/// Hears it of the others.
+pub(super) async fn listen(site: Site, mut heard: Subscription) {
+    let mut complained_ms = None;
+    while let Some(message) = site.next(&mut heard, "beats").await {
+        if let Err(what) = site.hear_beat(message).await {
+            let now_ms = site.now_ms();
+            if complained_ms.is_none_or(|at| now_ms - at > COMPLAINT_EVERY.as_millis() as u64) {
+                complained_ms = Some(now_ms);
+                tracing::error!(error = %what, "somebody on the bus is no container of this site as it should be");
+            }
+        }
+    }
+}
+
+impl Site {
+    async fn hear_beat(&self, message: Message) -> Result<()> {
+        let beat: Beat = wire::read(&self.ring(), message.subject.as_str(), &message.body)?;
+        let (from, vector, name) = (beat.container, beat.vector.clone(), beat.name.clone());
+        let is_mine = from == self.0.me;
+        let outcome = locked(&self.0.members).hear(beat, self.now_ms());
+        match outcome {
+            Heard::Joined => {
+                tracing::info!(container = %name.escape_default(), "a container of the site is here");
+                self.0.others.notify_waiters();
+            }
+            Heard::Left => tracing::info!(container = %name.escape_default(), "a container left the site"),
+            Heard::SameName => {
+                let why = "another container of the site has this one's name; start one of them with another --name";
+                tracing::error!(container = %name.escape_default(), "{why}");
+            }
+            Heard::Twin => {
+                let why = "another process runs with this container's identity: its data folder was copied; \
+                           start the copy on an empty folder";
+                tracing::error!(container = %name.escape_default(), "{why}");
+            }
+            Heard::Again | Heard::Stale => {}
+        }
+        if matches!(outcome, Heard::Joined | Heard::Again) {
+            // Whoever takes in what is heard is busy at times; the next beat says the same.
+            let _ = self.0.heard.try_send(News::Vector(from, vector));
+        }
+        // Who asks is answered, and by all, so that it hears of everybody.
+        if let Some(reply) = message.reply.filter(|_| !is_mine) {
+            self.publish(reply.as_str(), Vec::new()).await?;
+            self.say_beat().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,236 @@
+//! A site: several containers as one pool. Each keeps what it acknowledged, knows what the others keep, and gets it
+//! from there when it is asked for.
+//!
+//! | subject | what is said | by whom |
+//! |---|---|---|
+//! | `mesh.{site}.peer.hello` | a question who is there, answered by everybody's beat | who joins |
+//! | `mesh.{site}.peer.beat` | that it lives, how full it is, what it knows | each, every second |
+//! | `mesh.log.{site}.catalog` | changes, in order (kept by the site's log) | each, soon after the change |
+//! | `mesh.{site}.{container}.peer.ask` | what is known of an address; what somebody lacks | each |
+//!
+//! Everything is signed with the site's keyring (`wire.rs`). The store is the truth: a message that is lost leaves a
+//! gap in the dots (`horizon.rs`), which every beat shows, and the gap is filled by asking (`catch_up.rs`).
+
+mod answer;
+mod ask;
+mod beat;
+mod catch_up;
+mod hear;
+mod horizon;
+mod members;
+mod source;
+mod tell;
+mod wire;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::bus::{Bus, Delivery, Message, Pattern, Subject, Subscription};
+use crate::error::{Error, Kind, Result};
+use crate::model::{ContainerId, Name};
+use crate::nfr::Keyring;
+use crate::telemetry::Telemetry;
+use crate::telemetry::events::EventBook;
+use crate::tiers::Keeper;
+
+use ask::Asks;
+use hear::News;
+pub use members::Member;
+use members::Members;
+use source::Clients;
+pub use wire::Load;
+
+/// How long those who are there may take to show, for who joins.
+const HELLO_MAX: Duration = Duration::from_secs(1);
+
+/// How long the others' beats may take once the first of them has answered.
+const BEATS_MAX: Duration = Duration::from_millis(100);
+
+/// What was heard and waits to be taken in; beyond that the bus waits, and counts what it loses.
+const HEARD_MAX: usize = 64;
+
+/// What a site is joined with.
+pub struct SiteParts {
+    /// Where the others are heard.
+    pub bus: Arc<dyn Bus>,
+    /// What is here.
+    pub keeper: Arc<Keeper>,
+    /// The site's keyring as it is now.
+    pub ring: Box<dyn Fn() -> Arc<Keyring> + Send + Sync>,
+    /// How full this container is, and whether it takes changes.
+    pub load: Box<dyn Fn() -> (Load, bool) + Send + Sync>,
+    /// The site.
+    pub site: Name,
+    /// This container's name in it.
+    pub container: Name,
+    /// Where others reach its HTTP door.
+    pub url: String,
+    /// Certificates (PEM) of the only authority that the others' doors are trusted by; what the host trusts if none.
+    pub ca: Option<Vec<u8>>,
+    /// Where it is counted what happens.
+    pub telemetry: Arc<Telemetry>,
+    /// Where it is told.
+    pub events: Arc<EventBook>,
+}
+
+/// This container's place in its site. Clones are the same place.
+#[derive(Clone)]
+pub struct Site(Arc<Inner>);
+
+struct Inner {
+    parts: SiteParts,
+    me: ContainerId,
+    started_ms: u64,
+    beats: AtomicU64,
+    leaving: AtomicBool,
+    members: Mutex<Members>,
+    asks: Asks,
+    clients: Clients,
+    heard: mpsc::Sender<News>,
+    /// Told when the others have changed.
+    others: Notify,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Site {
+    /// Joins the site on its bus. Who is there is known when this returns; what they keep is asked for after that.
+    pub async fn join(parts: SiteParts) -> Result<Self> {
+        let last = parts.keeper.last_dot();
+        let (me, started_ms) = (parts.keeper.me(), parts.telemetry.now_ms());
+        let members = Mutex::new(Members::new(me, last.incarnation, parts.container.clone()));
+        let (heard, hearing) = mpsc::channel(HEARD_MAX);
+        let clients = Clients::new(parts.ca.clone());
+        let site = Site(Arc::new(Inner {
+            parts,
+            me,
+            started_ms,
+            beats: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
+            members,
+            asks: Asks::default(),
+            clients,
+            heard,
+            others: Notify::new(),
+            tasks: Mutex::default(),
+        }));
+        let beats = site.subscribe(&format!("mesh.{}.peer.*", site.0.parts.site)).await?;
+        let questions = site.subscribe(&site.ask_subject(&site.0.parts.container)).await?;
+        let changes = site.subscribe(&site.log_subject()).await?;
+        site.spawn(beat::listen(site.clone(), beats));
+        site.hello().await?;
+        if locked(&site.0.members).is_doubled() {
+            locked(&site.0.tasks).drain(..).for_each(|task| task.abort());
+            let why = "another container of the site has this name; choose another one with --name";
+            return Err(Error::new(Kind::AlreadyExists, why)
+                .with("site", &site.0.parts.site)
+                .with("container", &site.0.parts.container));
+        }
+        site.spawn(answer::answer(site.clone(), questions));
+        site.spawn(hear::listen(site.clone(), changes));
+        site.spawn(hear::take_in(site.clone(), hearing));
+        site.spawn(tell::tell(site.clone()));
+        site.spawn(beat::beat(site.clone()));
+        Ok(site)
+    }
+
+    /// Tells the others that this container leaves, and stops listening to them.
+    pub async fn leave(&self) {
+        self.0.leaving.store(true, Ordering::Release);
+        if let Err(error) = self.say_beat().await {
+            tracing::debug!(%error, "the others could not be told of the end");
+        }
+        locked(&self.0.tasks).drain(..).for_each(|task| task.abort());
+    }
+
+    /// The other containers of the site, by name; whether each can be asked now.
+    pub fn members(&self) -> Vec<(Member, bool)> {
+        let now_ms = self.now_ms();
+        let mut all: Vec<(Member, bool)> =
+            locked(&self.0.members).all().map(|member| (member.clone(), member.is_alive(now_ms))).collect();
+        all.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Whether anybody else can be asked.
+    fn has_others(&self) -> bool {
+        let now_ms = self.now_ms();
+        locked(&self.0.members).alive(now_ms).next().is_some()
+    }
+
+    /// Asks who is there. Nobody else of this name may be.
+    async fn hello(&self) -> Result<()> {
+        let subject = format!("mesh.{}.peer.hello", self.0.parts.site);
+        // This container listens as well, and does not answer itself: silence means that nobody else is there.
+        let answered = async {
+            let beat = self.signed_beat(&subject)?;
+            self.0.parts.bus.request(Message::to(subject.parse()?, beat), HELLO_MAX).await
+        };
+        match answered.await {
+            Ok(_) => tokio::time::sleep(BEATS_MAX).await,
+            Err(error) if matches!(error.kind(), Kind::Deadline | Kind::Unavailable) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn subscribe(&self, pattern: &str) -> Result<Subscription> {
+        self.0.parts.bus.subscribe(&pattern.parse::<Pattern>()?, None).await
+    }
+
+    async fn publish(&self, subject: &str, body: Vec<u8>) -> Result<()> {
+        self.0.parts.bus.publish(Message::to(subject.parse::<Subject>()?, body)).await
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        locked(&self.0.tasks).push(tokio::spawn(task));
+    }
+
+    fn log_subject(&self) -> String {
+        format!("mesh.log.{}.catalog", self.0.parts.site)
+    }
+
+    fn ask_subject(&self, container: &Name) -> String {
+        format!("mesh.{}.{container}.peer.ask", self.0.parts.site)
+    }
+
+    fn ring(&self) -> Arc<Keyring> {
+        (self.0.parts.ring)()
+    }
+
+    /// Milliseconds that never go back.
+    fn now_ms(&self) -> u64 {
+        self.0.parts.telemetry.ticks_ns() / 1_000_000
+    }
+
+    fn keeper(&self) -> &Arc<Keeper> {
+        &self.0.parts.keeper
+    }
+
+    /// Does something that waits for the disk.
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Keeper) -> Result<T> + Send + 'static) -> Result<T> {
+        let keeper = Arc::clone(self.keeper());
+        let done = tokio::task::spawn_blocking(move || work(&keeper)).await;
+        done.map_err(|error| Error::internal("a look into the store broke off").because(error))?
+    }
+
+    /// The next message; what was lost before it is counted and told.
+    async fn next(&self, heard: &mut Subscription, what: &str) -> Option<Message> {
+        loop {
+            match heard.next().await? {
+                Delivery::Message(message) => return Some(message),
+                Delivery::Lost(lost) => {
+                    self.0.parts.telemetry.metrics.bus_lost.add((), lost);
+                    tracing::warn!(lost, what, "messages of the site came faster than they could be taken in");
+                }
+            }
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,134 @@
+//! What containers of a site say to each other, and how it is written: signed, and checked before it is believed.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+use crate::model::{Address, ContainerId, Dot, Entry, Incarnation, Name, Version};
+use crate::nfr::Keyring;
+use crate::store::KnownPlace;
+
+/// Said every second by each container: that it lives, where it is reached, how full it is, what it knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Beat {
+    pub container: ContainerId,
+    pub incarnation: Incarnation,
+    /// One more with each beat of an incarnation.
+    pub nth: u64,
+    pub name: String,
+    /// Where its HTTP door is reached.
+    pub url: String,
+    /// Wall-clock milliseconds since 1970 at its start.
+    pub started_ms: u64,
+    /// Its program's version.
+    pub program: String,
+    /// Whether it is about to leave in order.
+    pub leaving: bool,
+    /// Whether it takes changes.
+    pub takes_changes: bool,
+    pub load: Load,
+    /// How far the changes of every life of every container are there.
+    pub vector: Vec<Dot>,
+}
+
+/// How full a container is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Sealed bytes on its disk.
+    pub disk_bytes: u64,
+    /// How many it should hold at most.
+    pub disk_budget: u64,
+    /// Plain bytes in its memory.
+    pub ram_bytes: u64,
+    /// How many may be there.
+    pub ram_budget: u64,
+    /// Requests at work.
+    pub requests: u64,
+}
+
+/// Changes of one life of a container, in order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Batch {
+    pub from: ContainerId,
+    pub incarnation: Incarnation,
+    /// Every change behind this one…
+    pub after: u64,
+    /// …up to this one is in here, or was replaced since.
+    pub upto: u64,
+    pub entries: Vec<Told>,
+}
+
+/// An entry and its address as text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Told(String, Entry);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Question {
+    /// What is known of an address; of this version, whether it is there.
+    Latest(String, Option<Version>),
+    /// What somebody lacks who has seen this much.
+    Lacking { seen: Vec<Dot>, place: Place },
+}
+
+/// How far the walk through what somebody lacks has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Place {
+    /// In what memory alone holds, behind this address.
+    Memory(Option<String>),
+    /// In what the store knows.
+    Store(KnownPlace),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Reply {
+    Latest(Option<Box<Entry>>),
+    Lacking(Page),
+    /// Why there is no better answer.
+    Refused(String),
+}
+
+/// A part of what somebody lacks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Page {
+    pub entries: Vec<Told>,
+    /// How far whoever takes in all pages from the first one on has come, as of this page.
+    pub vector: Vec<Dot>,
+    pub next: Option<Place>,
+}
+
+impl Told {
+    pub(super) fn new(address: &Address, entry: Entry) -> Self {
+        Told(address.as_str().to_owned(), entry)
+    }
+
+    /// The lesson in it, unless its address is none.
+    pub(super) fn lesson(self) -> Option<(Address, Entry)> {
+        Some((self.0.parse().ok()?, self.1))
+    }
+}
+
+impl Beat {
+    pub(super) fn name(&self) -> Result<Name> {
+        self.name.parse()
+    }
+}
+
+/// A message for this subject.
+pub(super) fn write<T: Serialize>(ring: &Keyring, subject: &str, message: &T) -> Result<Vec<u8>> {
+    ring.sign(subject, &plain(message)?)
+}
+
+/// Bytes of a message before it is signed.
+pub(super) fn plain<T: Serialize>(message: &T) -> Result<Vec<u8>> {
+    postcard::to_stdvec(message).map_err(|error| Error::internal("a message cannot be written").because(error))
+}
+
+/// A message of another container.
+pub(super) fn read<T: DeserializeOwned>(ring: &Keyring, subject: &str, signed: &[u8]) -> Result<T> {
+    let message = ring.verified(subject, signed)?;
+    let strange = |error| {
+        Error::new(Kind::Invalid, "another container says what this one does not understand; run one version")
+            .because(error)
+    };
+    postcard::from_bytes(message).map_err(strange)
+}

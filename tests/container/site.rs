@@ -1,0 +1,140 @@
+//! Several containers as one pool, each a process of its own on one nats-server.
+
+use std::time::{Duration, Instant};
+
+use super::harness::*;
+use super::nats_client::NatsClient;
+use super::nats_server::NatsServer;
+
+/// How long news may take from one container to the others; far above what they take.
+const NEWS_MAX: Duration = Duration::from_secs(10);
+
+struct Site {
+    server: NatsServer,
+    keys: tempfile::TempDir,
+}
+
+impl Site {
+    fn new() -> Self {
+        Site { server: NatsServer::start(), keys: tempfile::tempdir().unwrap() }
+    }
+
+    fn container(&self, name: &str, args: &[&str]) -> Process {
+        let keys = self.keys.path().join("keys.toml");
+        let own = ["--site", "edge", "--name", name, "--bus", self.server.url(), "--keys", keys.to_str().unwrap()];
+        Process::start(&[&own, args].concat())
+    }
+
+    fn client(&self) -> NatsClient {
+        NatsClient::connect(self.server.url())
+    }
+}
+
+/// Waits until something holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + NEWS_MAX;
+    while !holds() {
+        assert!(Instant::now() < end, "{what} does not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn level(answer: &Response) -> &str {
+    answer.header("mesh-level").unwrap()
+}
+
+#[test]
+fn any_container_answers_for_any_object_of_the_site() {
+    let site = Site::new();
+    let (a, b) = (site.container("a", &[]), site.container("b", &[]));
+    let large: Vec<u8> = (0..3_500_000u32).map(|n| (n / 7) as u8).collect();
+    // At once, while the news of it are on their way: a miss asks the others.
+    for (key, body, class) in
+        [("small", &b"from a"[..], "disk"), ("large", &large, "disk"), ("ram", b"in memory", "ram")]
+    {
+        a.request("PUT", &format!("/v1/objects/c/{key}"), &[("Mesh-Durability", class), ("Mesh-Meta-Of", "a")], body)
+            .expect(201);
+        let pulled = b.get(&format!("c/{key}")).expect(200);
+        assert!(pulled.body == body, "{key}");
+        assert_eq!((level(&pulled), pulled.header("mesh-meta-of")), ("peer", Some("a")), "{key}");
+    }
+    // Kept in its memory now, where the policy wants it.
+    until("a copy in memory", || level(&b.get("c/small")) == "ram");
+    let part = b.request("GET", "/v1/objects/c/large", &[("Range", "bytes=1048570-1048580")], b"").expect(206);
+    assert_eq!(part.body, large[1_048_570..=1_048_580]);
+    let listed = b.request("GET", "/v1/objects/c", &[], b"").json();
+    let keys: Vec<&str> =
+        listed["items"].as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["large", "ram", "small"]);
+    assert_eq!(b.request("HEAD", "/v1/objects/c/ram", &[], b"").header("content-length"), Some("9"));
+
+    // What is replaced and deleted anywhere is so everywhere.
+    b.put("c/small", b"from b").expect(200);
+    until("the new version", || a.get("c/small").body == b"from b");
+    a.request("DELETE", "/v1/objects/c/small", &[], b"").expect(204);
+    until("the delete", || b.get("c/small").status == 404);
+    b.request("DELETE", "/v1/objects/c/ram", &[], b"").expect(204);
+    until("the delete", || a.get("c/ram").status == 404);
+
+    let mut client = site.client();
+    for _ in 0..10 {
+        assert_eq!(
+            client.ask("mesh.edge.head", &[("Mesh-Address", "c/large")], b"").header("Mesh-Size"),
+            Some("3500000")
+        );
+    }
+}
+
+#[test]
+fn who_comes_late_or_back_learns_all_that_it_lacks() {
+    let site = Site::new();
+    let a = site.container("a", &[]);
+    for n in 0..300 {
+        a.put(&format!("c/{n:03}"), b"early").expect(201);
+    }
+    let mut b = site.container("b", &[]);
+    let count = |process: &Process| {
+        let page = process.request("GET", "/v1/objects/c?limit=1000", &[], b"").json();
+        page["items"].as_array().unwrap().len()
+    };
+    until("what was before", || count(&b) == 300);
+    b.put("c/of-b", b"b").expect(201);
+    until("what b keeps", || count(&a) == 301);
+    b.kill9();
+    for n in 0..50 {
+        a.request("DELETE", &format!("/v1/objects/c/{n:03}"), &[], b"").expect(204);
+        a.put(&format!("c/late-{n:03}"), b"late").expect(201);
+    }
+    // An object whose keeper is away is known, and not to be had; what is known nowhere b may have.
+    let absent = a.get("c/nowhere").expect(404);
+    assert_eq!(absent.header("mesh-unasked"), Some("b"));
+    let gone = a.get("c/of-b").expect(503);
+    assert!(gone.text().contains("container"), "{}", gone.text());
+    assert!(a.get("c/nowhere").header("mesh-unasked").is_some());
+    b.restart();
+    until("what was meanwhile", || count(&b) == 301 && b.get("c/000").status == 404);
+    assert_eq!(b.get("c/late-049").body, b"late");
+    until("what b keeps", || a.get("c/of-b").body == b"b");
+}
+
+#[test]
+fn two_containers_of_one_name_are_refused() {
+    let site = Site::new();
+    let _a = site.container("a", &[]);
+    let keys = site.keys.path().join("keys.toml");
+    let refused = Process::refused(
+        &["--site", "edge", "--name", "a", "--bus", site.server.url(), "--keys", keys.to_str().unwrap()],
+        &[],
+    );
+    assert!(refused.stderr.contains("--name"), "{}", refused.stderr);
+}
+
+#[test]
+fn who_has_another_keyring_is_not_one_of_the_site() {
+    let site = Site::new();
+    let a = site.container("a", &[]);
+    let stranger = Process::start(&["--site", "edge", "--name", "x", "--bus", site.server.url()]);
+    a.put("c/k", b"secret").expect(201);
+    stranger.get("c/k").expect(404);
+    until("the complaint", || stranger.said().contains("no container of this site"));
+}

@@ -178,6 +178,82 @@ async fn a_log_keeps_order_knows_ids_and_wakes(bus: &dyn Bus) {
     }
 }
 
+/// A log whose entries have two subjects.
+async fn records(bus: &dyn Bus) -> Box<dyn Log> {
+    bus.log("MESH_RECORD_EDGE", &"mesh.record.edge.>".parse().unwrap()).await.unwrap()
+}
+
+async fn the_last_entry_of_a_subject_is_found(bus: &dyn Bus) {
+    let log = records(bus).await;
+    let record = |body: &str| message("mesh.record.edge.members", body);
+    let (ours, other) = (record("").subject, message("mesh.record.edge.other", ""));
+    assert_eq!(log.last(&ours).await.unwrap(), None, "of an empty log");
+    log.append("other-1", other.clone()).await.unwrap();
+    assert_eq!(log.last(&ours).await.unwrap(), None, "of a subject without entries");
+    log.append("1", record("1")).await.unwrap();
+    let place = log.append("2", record("2")).await.unwrap();
+    let place_of_other = log.append("other-2", other.clone()).await.unwrap();
+    // As it was appended, without what the bus adds on its way.
+    assert_eq!(log.last(&ours).await.unwrap(), Some(Logged { place, message: record("2") }));
+    assert_eq!(log.last(&other.subject).await.unwrap().unwrap().place, place_of_other);
+    assert_eq!(log.last(&"mesh.record.edge.members.x".parse().unwrap()).await.unwrap(), None, "of a longer subject");
+}
+
+async fn a_record_is_changed_only_behind_what_was_read(bus: &dyn Bus) {
+    let log = records(bus).await;
+    let record = |body: &str| message("mesh.record.edge.changed", body);
+    let mut wakes = listen(bus, "mesh.record.edge.changed", None).await;
+    let stale = async |place| log.append_behind(place, record("stale")).await.unwrap_err();
+    assert_eq!(stale(1).await.kind(), Kind::PreconditionFailed, "there is none");
+    let first = log.append_behind(0, record("1")).await.unwrap();
+    for place in [0, first - 1, first + 1] {
+        assert_eq!(stale(place).await.kind(), Kind::PreconditionFailed, "{place}");
+    }
+    log.append("between", message("mesh.record.edge.other", "")).await.unwrap();
+    // The same bytes again: another change, without an id that it could be known by.
+    let second = log.append_behind(first, record("1")).await.unwrap();
+    assert!(second > first + 1);
+    assert_eq!(stale(first).await.kind(), Kind::PreconditionFailed);
+    assert_eq!(log.last(&record("").subject).await.unwrap(), Some(Logged { place: second, message: record("1") }));
+    let third = log.append("any", record("3")).await.unwrap();
+    assert_eq!(stale(second).await.kind(), Kind::PreconditionFailed, "others append as well");
+    log.append_behind(third, record("4")).await.unwrap();
+    for body in ["1", "1", "3", "4"] {
+        // A server hands out what the log is about to refuse.
+        while heard(&mut wakes).await.body != body {}
+    }
+    let foreign = message("mesh.elsewhere.members", "");
+    assert_eq!(log.append_behind(0, foreign.clone()).await.unwrap_err().kind(), Kind::Internal);
+    assert_eq!(log.append("foreign", foreign).await.unwrap_err().kind(), Kind::Internal);
+}
+
+async fn of_two_who_change_a_record_one_wins(bus: &Arc<dyn Bus>) {
+    const ROUNDS: u64 = 20;
+    let subject: Subject = "mesh.record.edge.raced".parse().unwrap();
+    let write = async |body: String, place| {
+        let (bus, subject) = (Arc::clone(bus), subject.clone());
+        // On threads of their own where there are several, each with a handle of its own.
+        let written = tokio::spawn(async move {
+            let log = records(&*bus).await;
+            log.append_behind(place, Message::to(subject, body)).await
+        });
+        written.await.unwrap()
+    };
+    for round in 0..ROUNDS {
+        let log = records(&**bus).await;
+        let place = log.last(&subject).await.unwrap().map_or(0, |logged| logged.place);
+        let outcomes: [_; 2] =
+            tokio::join!(write(format!("a{round}"), place), write(format!("b{round}"), place)).into();
+        let won = outcomes.iter().position(|outcome| outcome.is_ok()).expect("nobody won");
+        assert_eq!(outcomes[1 - won].as_ref().unwrap_err().kind(), Kind::PreconditionFailed);
+        let last = log.last(&subject).await.unwrap().unwrap();
+        assert_eq!(Some(last.place), outcomes[won].as_ref().ok().copied());
+        assert_eq!(last.message.body, format!("{}{round}", ["a", "b"][won]));
+    }
+    let entries = records(&**bus).await.read(0, 1000).await.unwrap();
+    assert_eq!(entries.iter().filter(|logged| logged.message.subject == subject).count() as u64, ROUNDS);
+}
+
 async fn a_drained_bus_takes_nothing_more(bus: &dyn Bus) {
     let mut last = listen(bus, "last", None).await;
     bus.publish(message("last", "1")).await.unwrap();
@@ -197,6 +273,9 @@ async fn conforms(bus: Arc<dyn Bus>) {
     an_answer_that_never_comes_is_a_deadline(&*bus).await;
     what_is_too_large_is_refused_with_the_limit(&*bus).await;
     a_log_keeps_order_knows_ids_and_wakes(&*bus).await;
+    the_last_entry_of_a_subject_is_found(&*bus).await;
+    a_record_is_changed_only_behind_what_was_read(&*bus).await;
+    of_two_who_change_a_record_one_wins(&bus).await;
     a_drained_bus_takes_nothing_more(&*bus).await;
 }
 

@@ -9,7 +9,8 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use super::feed::{Delivery, Feed, Subscription, feed};
-use super::{Bus, Described, Log, Logged, Message, Pattern};
+use super::log::{check_belongs, overtaken};
+use super::{Bus, Described, Log, Logged, Message, Pattern, Subject};
 use crate::error::{Error, Result};
 
 /// The largest message, as a NATS server has it by default: what works here works there.
@@ -48,8 +49,16 @@ struct Subscriber {
 #[derive(Default)]
 struct Entries {
     last: u64,
-    kept: VecDeque<(String, Logged)>,
+    kept: VecDeque<Kept>,
+    /// The places of entries that were given an id.
     places: HashMap<String, u64>,
+    /// The place of the last entry of each subject, as long as it is kept.
+    latest: HashMap<Subject, u64>,
+}
+
+struct Kept {
+    id: Option<String>,
+    logged: Logged,
 }
 
 struct LocalLog {
@@ -158,26 +167,69 @@ impl Bus for LocalBus {
     }
 }
 
-impl LocalLog {
-    fn add(&self, id: &str, entry: Message) -> Result<u64> {
-        entry.check(PAYLOAD_MAX)?;
-        if !self.subjects.matches(&entry.subject) {
-            return Err(Error::internal("an entry does not belong to this log").with("subject", &entry.subject));
+impl Entries {
+    /// Those behind a place.
+    fn behind(&self, place: u64) -> impl Iterator<Item = &Logged> {
+        let first = self.kept.partition_point(|kept| kept.logged.place <= place);
+        self.kept.range(first..).map(|kept| &kept.logged)
+    }
+
+    /// The last one of a subject.
+    fn latest(&self, subject: &Subject) -> Option<&Logged> {
+        let place = self.latest.get(subject)?;
+        self.behind(place - 1).next()
+    }
+
+    fn add(&mut self, id: Option<&str>, message: Message) -> u64 {
+        self.last += 1;
+        let place = self.last;
+        let id = id.map(str::to_owned);
+        self.places.extend(id.clone().map(|id| (id, place)));
+        self.latest.insert(message.subject.clone(), place);
+        self.kept.push_back(Kept { id, logged: Logged { place, message } });
+        if self.kept.len() > LOG_ENTRIES_MAX {
+            self.drop_first();
         }
+        place
+    }
+
+    fn drop_first(&mut self) {
+        let Some(Kept { id, logged }) = self.kept.pop_front() else { return };
+        id.and_then(|id| self.places.remove(&id));
+        let subject = &logged.message.subject;
+        if self.latest.get(subject) == Some(&logged.place) {
+            self.latest.remove(subject);
+        }
+    }
+}
+
+/// What an entry is added under.
+enum Under<'a> {
+    /// Once for each id.
+    Id(&'a str),
+    /// Only behind this place.
+    Place(u64),
+}
+
+impl LocalLog {
+    fn add(&self, under: Under<'_>, entry: Message) -> Result<u64> {
+        entry.check(PAYLOAD_MAX)?;
+        check_belongs(&self.subjects, &entry)?;
         let mut state = self.bus.open()?;
         let entries = state.logs.entry(self.name.clone()).or_default();
-        if let Some(place) = entries.places.get(id) {
-            return Ok(*place);
-        }
-        entries.last += 1;
-        let place = entries.last;
-        entries.kept.push_back((id.to_owned(), Logged { place, message: entry.clone() }));
-        entries.places.insert(id.to_owned(), place);
-        if entries.kept.len() > LOG_ENTRIES_MAX
-            && let Some((id, _)) = entries.kept.pop_front()
-        {
-            entries.places.remove(&id);
-        }
+        let place = match under {
+            Under::Id(id) => match entries.places.get(id) {
+                Some(place) => return Ok(*place),
+                None => entries.add(Some(id), entry.clone()),
+            },
+            Under::Place(place) => {
+                let last = entries.latest.get(&entry.subject).copied().unwrap_or_default();
+                if last != place {
+                    return Err(overtaken().with("subject", &entry.subject).with("place", place));
+                }
+                entries.add(None, entry.clone())
+            }
+        };
         state.deliver(&entry);
         Ok(place)
     }
@@ -189,19 +241,48 @@ impl LocalLog {
 
 impl Log for LocalLog {
     fn append<'a>(&'a self, id: &str, entry: Message) -> BoxFuture<'a, Result<u64>> {
-        ready(self.add(id, entry)).boxed()
+        ready(self.add(Under::Id(id), entry)).boxed()
+    }
+
+    fn append_behind<'a>(&'a self, place: u64, entry: Message) -> BoxFuture<'a, Result<u64>> {
+        ready(self.add(Under::Place(place), entry)).boxed()
+    }
+
+    fn last<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Option<Logged>>> {
+        ready(self.entries(|entries| entries.latest(subject).cloned())).boxed()
     }
 
     fn read(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Logged>>> {
-        let page = self.entries(|entries| {
-            let behind = entries.kept.partition_point(|(_, logged)| logged.place <= after);
-            entries.kept.iter().skip(behind).take(limit).map(|(_, logged)| logged.clone()).collect()
-        });
+        let page = self.entries(|entries| entries.behind(after).take(limit).cloned().collect());
         ready(page).boxed()
     }
 
     fn bounds(&self) -> BoxFuture<'_, Result<Option<(u64, u64)>>> {
-        let bounds = self.entries(|entries| entries.kept.front().map(|(_, first)| (first.place, entries.last)));
+        let bounds = self.entries(|entries| entries.kept.front().map(|first| (first.logged.place, entries.last)));
         ready(bounds).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_record_goes_with_the_oldest_entries() {
+        let bus = LocalBus::new();
+        let log = bus.log("LOG", &"log.>".parse().unwrap()).await.unwrap();
+        let entry = |subject: &str| Message::to(subject.parse().unwrap(), "");
+        let record = entry("log.record");
+        log.append_behind(0, record.clone()).await.unwrap();
+        let second = log.append_behind(1, record.clone()).await.unwrap();
+        for n in 2..LOG_ENTRIES_MAX {
+            log.append(&n.to_string(), entry("log.other")).await.unwrap();
+        }
+        log.append("one more", entry("log.other")).await.unwrap();
+        assert_eq!(log.bounds().await.unwrap().unwrap().0, second, "the first one went");
+        assert_eq!(log.last(&record.subject).await.unwrap().unwrap().place, second);
+        log.append("and another", entry("log.other")).await.unwrap();
+        assert_eq!(log.last(&record.subject).await.unwrap(), None);
+        log.append_behind(0, record).await.unwrap();
     }
 }

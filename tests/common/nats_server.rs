@@ -33,7 +33,18 @@ impl NatsServer {
     #[allow(dead_code)]
     pub fn listening_at(host: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let child = Self::run(folder.path(), host, -1);
+        let jetstream = Self::jetstream(folder.path());
+        Self::started(folder, host, &jetstream)
+    }
+
+    /// Starts a server that carries messages and keeps none.
+    #[allow(dead_code)]
+    pub fn without_jetstream() -> Self {
+        Self::started(tempfile::tempdir().unwrap(), "127.0.0.1", &[])
+    }
+
+    fn started(folder: tempfile::TempDir, host: &str, jetstream: &[String]) -> Self {
+        let child = Self::run(folder.path(), host, -1, jetstream);
         let ports = folder.path().join(format!("nats-server_{}.ports", child.id()));
         let end = Instant::now() + Duration::from_secs(20);
         let port = loop {
@@ -48,9 +59,13 @@ impl NatsServer {
         NatsServer { child, url: format!("nats://127.0.0.1:{port}"), port, folder }
     }
 
-    fn run(folder: &Path, host: &str, port: i32) -> Child {
+    fn jetstream(folder: &Path) -> [String; 3] {
+        ["-js".to_owned(), "-sd".to_owned(), folder.join("jetstream").display().to_string()]
+    }
+
+    fn run(folder: &Path, host: &str, port: i32, jetstream: &[String]) -> Child {
         let mut command = Command::new(program());
-        command.args(["-a", host, "-p", &port.to_string(), "-js", "-sd"]).arg(folder.join("jetstream"));
+        command.args(["-a", host, "-p", &port.to_string()]).args(jetstream);
         command.arg("--ports_file_dir").arg(folder).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().unwrap()
     }
@@ -69,7 +84,8 @@ impl NatsServer {
     /// Starts it again where it was, with what its disk holds.
     #[allow(dead_code)]
     pub fn restart(&mut self) {
-        self.child = Self::run(self.folder.path(), "127.0.0.1", i32::from(self.port));
+        let jetstream = Self::jetstream(self.folder.path());
+        self.child = Self::run(self.folder.path(), "127.0.0.1", i32::from(self.port), &jetstream);
         let end = Instant::now() + Duration::from_secs(20);
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(Instant::now() < end, "nats-server does not come back");

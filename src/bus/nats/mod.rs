@@ -1,6 +1,6 @@
 //! The bus over NATS: requests and events over its core, logs over JetStream.
 //!
-//! Of JetStream only three questions are asked (make a stream, publish with an acknowledgement, read a batch
+//! Of JetStream only a few questions are asked (make a stream or look at it, publish with an acknowledgement, read
 //! directly), and they are messages like any other (`log.rs`); so the client is built without its JetStream part.
 
 mod log;
@@ -116,6 +116,25 @@ impl NatsBus {
         sent.map_err(|error| Error::unavailable("the bus takes no message").with("subject", &subject).because(error))
     }
 
+    /// Asks, and gives the answer as the client has it, with its status; nothing where nobody listens.
+    async fn ask(&self, message: Message, deadline: Duration) -> Result<Option<async_nats::Message>> {
+        self.open()?;
+        message.check(self.payload_max())?;
+        let Message { subject, headers, body, .. } = message;
+        let request = async_nats::Request::new().headers(to_theirs(&headers)).payload(body).timeout(Some(deadline));
+        let failed = match self.client.send_request(subject.as_str().to_owned(), request).await {
+            Ok(answer) => return Ok(Some(answer)),
+            Err(error) => error,
+        };
+        let error = match failed.kind() {
+            RequestErrorKind::NoResponders => return Ok(None),
+            RequestErrorKind::TimedOut if self.client.connection_state() != State::Connected => self.away(),
+            RequestErrorKind::TimedOut => Error::deadline("the answer did not come in time"),
+            _ => Error::unavailable("the bus carries no request").because(failed),
+        };
+        Err(error.with("subject", &subject))
+    }
+
     /// Whether others than this host's users may reach the server, by what it says of itself.
     pub fn is_open_to_others(&self) -> bool {
         let info = self.client.server_info();
@@ -187,26 +206,14 @@ impl Bus for NatsBus {
 
     fn request(&self, message: Message, deadline: Duration) -> BoxFuture<'_, Result<Message>> {
         Box::pin(async move {
-            self.open()?;
-            message.check(self.payload_max())?;
-            let Message { subject, headers, body, .. } = message;
-            let request = async_nats::Request::new().headers(to_theirs(&headers)).payload(body).timeout(Some(deadline));
-            let answer = self.client.send_request(subject.as_str().to_owned(), request).await;
-            let answer = answer.map_err(|error| {
-                let error = match error.kind() {
-                    RequestErrorKind::NoResponders => Error::unavailable("nobody listens to this subject"),
-                    RequestErrorKind::TimedOut if self.client.connection_state() != State::Connected => self.away(),
-                    RequestErrorKind::TimedOut => Error::deadline("the answer did not come in time"),
-                    _ => Error::unavailable("the bus carries no request").because(error),
-                };
-                error.with("subject", &subject)
-            })?;
-            to_ours(answer)
+            let subject = message.subject.clone();
+            let nobody = || Error::unavailable("nobody listens to this subject").with("subject", &subject);
+            to_ours(self.ask(message, deadline).await?.ok_or_else(nobody)?)
         })
     }
 
     fn log<'a>(&'a self, name: &str, subjects: &Pattern) -> BoxFuture<'a, Result<Box<dyn Log>>> {
-        log::open(self.clone(), name.to_owned(), subjects.as_str().to_owned()).boxed()
+        log::open(self.clone(), name.to_owned(), subjects.clone()).boxed()
     }
 
     fn payload_max(&self) -> usize {

@@ -140,6 +140,10 @@ impl Handle {
     }
 
     async fn store(&self, push: Push, body: Body) -> Result<Pushed> {
+        if let Some(to) = self.0.crew.better_for(&push.address, &push.condition, push.size, push.passed_on)? {
+            let _permits = self.permits(push.size.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX), push.deadline).await?;
+            return self.0.crew.hand_over(to, push, body).await;
+        }
         let in_flight = push.size.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
         let permits = self.permits_to_change(in_flight, push.deadline).await?;
         let pushed = match quick::plan(&self.0.crew, &push) {
@@ -220,9 +224,14 @@ impl Handle {
 
     async fn remove(&self, delete: Delete) -> Result<Deleted> {
         let deadline = delete.deadline;
+        if let Some(to) = self.0.crew.better_for(&delete.address, &delete.condition, None, delete.passed_on)? {
+            let why = "the delete took too long; it may still happen";
+            return within(deadline, why, self.0.crew.delete_at(to, &delete)).await;
+        }
         let _permits = self.permits_to_change(0, deadline).await?;
         within(deadline, "the delete took too long; it may still happen", async {
             let again = delete.clone();
+            let _decision = self.0.crew.decide(&delete.address, &delete.condition).await?;
             let deleted = self.0.doors.container.ask(RemoveObject(delete)).await?;
             // What is not known here may be elsewhere, and the news of it on their way.
             if deleted.gone.is_none() && self.0.crew.ask_others(&again.address, None).await?.found.is_some() {

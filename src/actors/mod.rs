@@ -43,6 +43,7 @@ mod neighbours;
 mod nfr;
 mod owing;
 mod page;
+mod placing;
 mod pull;
 mod push;
 mod quick;

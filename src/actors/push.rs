@@ -30,6 +30,8 @@ const SMALL_BYTES_MAX: usize = INLINE_FRAME_BYTES_MAX - 512;
 /// Stores an object as planned.
 pub async fn store(crew: &Crew, plan: Plan, push: Push, body: Body, permits: Permits) -> Result<Pushed> {
     if crew.keeper.foresees(&push.address, &push.condition) {
+        // What the others know counts here already, and once more when it is committed.
+        drop(crew.decide(&push.address, &push.condition).await?);
         let (keeper, wanted) = (Arc::clone(&crew.keeper), push.clone());
         let work = move || keeper.foresee(&wanted.address, wanted.size.unwrap_or_default(), &wanted.condition);
         blocking(work).await.inspect_err(|error| crew.teller.refused(&push.address, error))?;
@@ -272,6 +274,7 @@ impl<'a> Intake<'a> {
             None => reserve(self.crew, MemoryTier::cost(&self.push.address, 0), self.push.deadline).await?,
         };
         let mut room = room.ok_or_else(|| Error::busy("level 1 has no room; try again"))?;
+        let _decision = self.crew.decide(&self.push.address, &self.push.condition).await?;
         let (keeper, address) = (Arc::clone(&self.crew.keeper), self.push.address.clone());
         let (chunks, condition) = (Chunks::from_pieces(pieces), self.push.condition.clone());
         let held = match keeper.hold_again(&address, &draft, &chunks, &mut room, &condition) {
@@ -298,6 +301,7 @@ impl<'a> Intake<'a> {
             _ => None,
         };
         let bind = sealed.binding();
+        let _decision = self.crew.decide(&self.push.address, &self.push.condition).await?;
         let condition = self.push.condition.clone();
         let change = Change::Store { draft, seal: sealed.seal, frame: sealed.frame, bind, condition };
         let job = Job { address: self.push.address.clone(), change, show };

@@ -31,6 +31,8 @@ pub struct Push {
     pub condition: Condition,
     /// How long the object lives, in seconds.
     pub ttl_s: Option<u64>,
+    /// Whether another container of the site passed it on to this one, which is not to pass it on again.
+    pub passed_on: bool,
     /// How long the caller waits.
     pub deadline: Duration,
 }
@@ -48,6 +50,7 @@ impl Push {
             size: None,
             condition: Condition::Always,
             ttl_s: None,
+            passed_on: false,
             deadline,
         }
     }
@@ -133,6 +136,8 @@ pub struct Delete {
     pub address: Address,
     /// What must hold for it.
     pub condition: Condition,
+    /// Whether another container of the site passed it on to this one, which is not to pass it on again.
+    pub passed_on: bool,
     /// How long the caller waits.
     pub deadline: Duration,
 }
@@ -140,7 +145,7 @@ pub struct Delete {
 impl Delete {
     /// A delete of whatever is there.
     pub fn new(address: Address, deadline: Duration) -> Self {
-        Delete { address, condition: Condition::Always, deadline }
+        Delete { address, condition: Condition::Always, passed_on: false, deadline }
     }
 }
 

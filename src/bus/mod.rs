@@ -121,6 +121,13 @@ pub struct Described {
     pub disconnects: u64,
 }
 
+impl Described {
+    /// Whether others than this process can be on it.
+    pub fn is_shared(&self) -> bool {
+        self.version.is_some()
+    }
+}
+
 impl fmt::Display for Described {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.version {

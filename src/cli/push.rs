@@ -101,6 +101,7 @@ impl Push {
             condition: condition(self.if_match.as_ref(), self.if_none_match),
             ttl_s: self.ttl,
             session: self.session.clone(),
+            peer: None,
         };
         let mut together = Together::default();
         let plan = self.plan()?;

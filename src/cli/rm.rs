@@ -46,7 +46,7 @@ struct Line<'a> {
 impl Rm {
     pub(super) async fn run(&self, client: &Client) -> Result<()> {
         let condition = self.if_match.clone().unwrap_or_default();
-        let mut options = DeleteOptions { condition, session: self.session.clone() };
+        let mut options = DeleteOptions { condition, session: self.session.clone(), peer: None };
         // All are read before the first one goes: a typing error must not leave half the work done.
         if self.recursive {
             let targets = self.addresses.iter().map(|text| text.parse()).collect::<Result<Vec<Target>>>()?;

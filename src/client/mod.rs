@@ -96,6 +96,7 @@ impl Client {
     pub async fn delete_with(&self, address: &Address, options: &DeleteOptions) -> Result<Deleted> {
         let request = self.request(Method::DELETE, &transport::object_path(address))?;
         let request = options::with_session(request, options.session.as_deref())?;
+        let request = options::with_peer(request, options.peer.as_deref())?;
         let request = options::with_condition(request, &options.condition);
         let answer = self.send(request).await.map_err(|error| about(error, address))?;
         Ok(object::deleted(answer.headers()))

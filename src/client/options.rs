@@ -26,6 +26,8 @@ pub struct DeleteOptions {
     pub condition: Condition,
     /// What the caller has seen; the answer adds the delete to it.
     pub session: Option<String>,
+    /// What proves that a container of the site passes the delete on.
+    pub peer: Option<String>,
 }
 
 /// The header of `session`, where there is one. The token is the container's own affair: it goes back as it came.
@@ -42,6 +44,14 @@ pub(super) fn with_ticket(request: RequestBuilder, ticket: Option<&str>) -> Resu
     let mut value = HeaderValue::try_from(ticket).map_err(|_| Error::invalid("a ticket holds hex digits alone"))?;
     value.set_sensitive(true);
     Ok(request.header("mesh-ticket", value))
+}
+
+/// The header of what one container passes on to another, where there is one.
+pub(super) fn with_peer(request: RequestBuilder, proof: Option<&str>) -> Result<RequestBuilder> {
+    let Some(proof) = proof else { return Ok(request) };
+    let mut value = HeaderValue::try_from(proof).map_err(|_| Error::invalid("a ticket holds hex digits alone"))?;
+    value.set_sensitive(true);
+    Ok(request.header("mesh-peer", value))
 }
 
 /// The headers of a condition.

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::answer::{self, strange};
 use super::object::as_text;
-use super::options::{session_of, with_condition, with_session};
+use super::options::{session_of, with_condition, with_peer, with_session};
 use super::{Client, about, transport};
 use crate::error::{Error, Result};
 use crate::model::{Address, Condition, Digest, Durability, NfrOverride, Version};
@@ -36,6 +36,8 @@ pub struct PushOptions {
     pub ttl_s: Option<u64>,
     /// What the caller has seen; the answer adds the push to it.
     pub session: Option<String>,
+    /// What proves that a container of the site passes the push on.
+    pub peer: Option<String>,
 }
 
 /// The acknowledgement of a push.
@@ -166,6 +168,7 @@ async fn deliver(
 
 pub(super) fn headers(request: RequestBuilder, options: &PushOptions) -> Result<RequestBuilder> {
     let mut request = with_condition(with_session(request, options.session.as_deref())?, &options.condition);
+    request = with_peer(request, options.peer.as_deref())?;
     if let Some(seconds) = options.ttl_s {
         request = request.header("mesh-ttl-s", seconds);
     }

@@ -52,6 +52,7 @@ async fn a_push_carries_its_options() {
         condition: Condition::Absent,
         ttl_s: Some(60),
         session: Some("AQAA".into()),
+        peer: None,
     };
     let pushed = client.push(&address(), Upload::bytes("hello"), &options).await.unwrap();
     assert_eq!((pushed.size, pushed.created, pushed.digest), (5, true, digest("hello")));
@@ -254,7 +255,7 @@ async fn a_version_and_a_session_are_asked_for_and_told() {
     let pulled = client.pull_with(&address(), &options).await.unwrap();
     assert_eq!(pulled.object.session.as_deref(), Some("AQAB"));
     let condition = Condition::OneOf(vec![VERSION.parse().unwrap(); 2]);
-    let options = DeleteOptions { condition, session: Some("AQAB".into()) };
+    let options = DeleteOptions { condition, session: Some("AQAB".into()), peer: None };
     let deleted = client.delete_with(&address(), &options).await.unwrap();
     assert_eq!((deleted.version.as_deref(), deleted.session.as_deref()), (Some(VERSION), Some("AQAC")));
     let asked = fake.asked().await;

@@ -32,6 +32,7 @@ names! {
     MESH_INCOMPLETE = "mesh-incomplete";
     MESH_LEVEL = "mesh-level";
     MESH_NFR = "mesh-nfr";
+    MESH_PEER = "mesh-peer";
     MESH_SESSION = "mesh-session";
     MESH_TICKET = "mesh-ticket";
     MESH_UNASKED = "mesh-unasked";
@@ -162,6 +163,8 @@ pub(super) fn push(headers: &HeaderMap, address: Address, deadline: Duration) ->
         size: size(headers)?,
         condition: condition(headers)?,
         ttl_s: ttl(headers)?,
+        // What it proves was checked before.
+        passed_on: headers.contains_key(&MESH_PEER),
         deadline,
     })
 }

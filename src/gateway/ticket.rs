@@ -7,7 +7,7 @@ use actix_web::http::header::CONTENT_LENGTH;
 use serde_json::{Value, json};
 
 use super::date;
-use super::headers::{MESH_TICKET, single};
+use super::headers::{MESH_PEER, MESH_TICKET, single};
 use super::path::{self, Target};
 use super::server::Shared;
 use crate::error::{Error, Kind, Result};
@@ -17,16 +17,18 @@ use crate::nfr::Grant;
 
 /// Whether a request brings a ticket.
 pub(super) fn is_brought(head: &RequestHead) -> bool {
-    head.headers.contains_key(&MESH_TICKET)
+    head.headers.contains_key(&MESH_TICKET) || head.headers.contains_key(&MESH_PEER)
 }
 
 /// Whether the ticket that a request brings allows it.
 pub(super) fn check(door: &Shared, head: &RequestHead) -> Result<()> {
-    let ticket = single(&head.headers, &MESH_TICKET)?.unwrap_or_default();
+    let passed_on = single(&head.headers, &MESH_PEER)?;
+    let ticket = passed_on.or(single(&head.headers, &MESH_TICKET)?).unwrap_or_default();
     let other = || Error::new(Kind::Forbidden, "a ticket is for reading or storing one object, and nothing else");
     let Target::Object(collection, key) = path::target(head.uri.path()) else { return Err(other()) };
     let address = Address::new(&path::collection(collection)?, &path::decode(key)?)?;
     let grant = match head.method {
+        Method::PUT | Method::DELETE if passed_on.is_some() => Grant::Peer,
         Method::GET | Method::HEAD => Grant::Pull(version(head)?),
         Method::PUT => Grant::Push(size(head)?),
         _ => return Err(other()),
@@ -60,7 +62,7 @@ pub(super) fn make(door: &Shared, address: &Address, grant: Grant, url: &str) ->
     let path = format!("/v1/objects/{}/{}", path::escape(address.collection()), path::escape(address.key()));
     let url = match grant {
         Grant::Pull(version) => format!("{url}{path}?version={version}"),
-        Grant::Push(_) => format!("{url}{path}"),
+        Grant::Push(_) | Grant::Peer => format!("{url}{path}"),
     };
     let ticket = json!({
         "address": address.as_str(),

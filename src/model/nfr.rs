@@ -89,6 +89,20 @@ pub struct NfrOverride {
     pub digest: Option<DigestKind>,
 }
 
+impl fmt::Display for NfrOverride {
+    /// As it is read: only what is named.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = NfrSpec::default().overridden(*self).to_string();
+        let named = [("encrypt", self.encrypt.is_some()), ("compress", self.compress.is_some())];
+        let named = named.into_iter().chain([("digest", self.digest.is_some())]);
+        let parts = whole.split("; ").filter(|part| {
+            let name = part.split('=').next().unwrap_or_default();
+            named.clone().any(|(known, is_named)| known == name && is_named)
+        });
+        f.write_str(&parts.collect::<Vec<_>>().join("; "))
+    }
+}
+
 impl FromStr for NfrOverride {
     type Err = Error;
 

@@ -82,6 +82,12 @@ impl Session {
         self.pairs.iter().find(|pair| pair.address == address).map(|pair| pair.version)
     }
 
+    /// The change that made the version of this object that the client surely knows.
+    pub fn dot_of(&self, address: &Address) -> Option<Dot> {
+        let address = fingerprint(address);
+        self.pairs.iter().find(|pair| pair.address == address).map(|pair| pair.dot)
+    }
+
     /// The last change of each container's life that the client may know without naming it.
     pub fn dots(&self) -> impl Iterator<Item = Dot> + '_ {
         self.dots.iter().map(|(incarnation, seq)| Dot { incarnation: *incarnation, seq: *seq })

@@ -19,6 +19,8 @@ pub enum Grant {
     Pull(Version),
     /// To bring an object of this size.
     Push(u64),
+    /// To do with the object what another container of the site was asked to do, and has allowed.
+    Peer,
 }
 
 impl Keyring {
@@ -60,6 +62,7 @@ fn mac(secret: &[u8; 32], address: &Address, grant: Grant, expires_ms: u64) -> b
     match grant {
         Grant::Pull(version) => hasher.update(b"pull").update(&version.to_be_bytes()),
         Grant::Push(size) => hasher.update(b"push").update(&size.to_be_bytes()),
+        Grant::Peer => hasher.update(b"peer"),
     };
     hasher.update(address.as_str().as_bytes()).finalize()
 }

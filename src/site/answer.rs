@@ -40,15 +40,28 @@ impl Site {
         let question: Question = wire::read(&self.ring(), message.subject.as_str(), &message.body)?;
         let Some(to) = message.reply else { return Ok(()) };
         let room = self.0.parts.bus.payload_max().saturating_sub(SLACK_BYTES);
-        let reply = self.blocking(move |keeper| reply(keeper, question, room)).await;
+        let reply = match question {
+            Question::Decide(address, number) => self.say_decided(address, number).await,
+            question => self.blocking(move |keeper| reply(keeper, question, room)).await,
+        };
         let reply = reply.unwrap_or_else(|error| Reply::Refused(error.to_string()));
         let body = wire::write(&self.ring(), to.as_str(), &reply)?;
         self.publish(to.as_str(), body).await
     }
 }
 
+impl Site {
+    async fn say_decided(&self, address: String, number: u64) -> Result<Reply> {
+        let address: Address = address.parse()?;
+        let number = self.decided(&address, number).await?;
+        let known = self.blocking(move |keeper| keeper.newest_entry(&address)).await?;
+        Ok(Reply::Decide(number, known.map(Box::new)))
+    }
+}
+
 fn reply(keeper: &crate::tiers::Keeper, question: Question, room: usize) -> Result<Reply> {
     match question {
+        Question::Decide(..) => Err(Error::internal("a decision is not a look into the store")),
         Question::Latest(address, version) => {
             let address: Address = address.parse()?;
             let known = match version {

@@ -16,8 +16,8 @@ use super::wire::{Question, Reply};
 use super::{Site, locked};
 use crate::error::{Error, Kind, Result};
 use crate::limits::ASK_MAX;
-use crate::model::{Address, ContainerId, Entry, Manifest, Version};
-use crate::tiers::{Arriving, Asked, Peers, Source};
+use crate::model::{Address, Condition, ContainerId, Dot, Entry, Manifest, Version};
+use crate::tiers::{Accepted, Arriving, Asked, Decision, Handover, Peers, Sending, Source};
 
 /// How long an answer of absence counts.
 const ABSENT: Duration = Duration::from_millis(100);
@@ -98,7 +98,7 @@ impl Site {
                     });
                     found = found.into_iter().chain(entry).max_by_key(Entry::version);
                 }
-                Ok(Reply::Lacking(_) | Reply::Refused(_)) => silent.push(name.to_string()),
+                Ok(Reply::Decide(..) | Reply::Lacking(_) | Reply::Refused(_)) => silent.push(name.to_string()),
                 Err(error) => {
                     tracing::debug!(%error, container = %name, "asked in vain");
                     silent.push(name.to_string());
@@ -111,6 +111,43 @@ impl Site {
 }
 
 impl Peers for Site {
+    fn better_for(&self, address: &Address, conditional: bool, size: u64) -> Result<Option<ContainerId>> {
+        let is_alone = locked(&self.0.members).all().next().is_none();
+        if is_alone && !conditional {
+            return Ok(None);
+        }
+        let to = if conditional { Some(self.home(address)?) } else { self.roomier(size) };
+        Ok(to.filter(|to| *to != self.0.me))
+    }
+
+    fn decide(&self, address: &Address) -> BoxFuture<'_, Result<Decision>> {
+        let address = address.clone();
+        async move { Site::decide(self, &address).await }.boxed()
+    }
+
+    fn hand_over(&self, to: ContainerId, push: Handover, body: Sending) -> BoxFuture<'_, Result<Accepted>> {
+        async move {
+            let (client, address) = (self.client_of(&push.address, to)?, push.address.clone());
+            self.push_at(client, push, body).await.map_err(|error| passed_on(error, &address))
+        }
+        .boxed()
+    }
+
+    fn delete_at(
+        &self,
+        to: ContainerId,
+        address: &Address,
+        condition: &Condition,
+    ) -> BoxFuture<'_, Result<Option<(Version, Dot)>>> {
+        let (address, condition) = (address.clone(), condition.clone());
+        async move {
+            let client = self.client_of(&address, to)?;
+            let deleted = self.delete_through(client, &address, condition).await;
+            deleted.map_err(|error| passed_on(error, &address))
+        }
+        .boxed()
+    }
+
     fn ask(&self, address: &Address, version: Option<Version>) -> BoxFuture<'_, Asked> {
         let key = (address.clone(), version);
         async move {
@@ -141,6 +178,17 @@ impl Peers for Site {
             Ok(pulled.map_err(|error| unreachable(error, &address))?.into_stream().boxed())
         }
         .boxed()
+    }
+}
+
+/// What went wrong on the way to the container that takes a change is not what the caller could mend.
+fn passed_on(error: Error, address: &Address) -> Error {
+    match error.kind() {
+        Kind::Unavailable | Kind::Deadline | Kind::Unauthorised | Kind::Forbidden => {
+            let why = "the container of the site that takes this change cannot be reached; try again";
+            Error::unavailable(why).with("address", address).retry_after(Duration::from_secs(1)).because(error)
+        }
+        _ => error,
     }
 }
 

@@ -26,6 +26,7 @@ impl Site {
             container: self.0.me,
             incarnation: self.keeper().last_dot().incarnation,
             nth: self.0.beats.fetch_add(1, Ordering::Relaxed) + 1,
+            sent_ms: self.now_ms(),
             name: parts.container.to_string(),
             url: parts.url.clone(),
             started_ms: self.0.started_ms,
@@ -74,6 +75,9 @@ impl Site {
         let beat: Beat = wire::read(&self.ring(), message.subject.as_str(), &message.body)?;
         let (from, vector, name) = (beat.container, beat.vector.clone(), beat.name.clone());
         let is_mine = from == self.0.me;
+        if is_mine && beat.incarnation == self.keeper().last_dot().incarnation {
+            self.0.echoed_ms.fetch_max(beat.sent_ms, Ordering::AcqRel);
+        }
         let outcome = locked(&self.0.members).hear(beat, self.now_ms());
         match outcome {
             Heard::Joined => {

@@ -30,7 +30,9 @@ async fn pages(site: &Site, from: ContainerId) -> Result<()> {
         let page = match site.ask_one(&name, &question, PAGE_MAX).await? {
             Reply::Lacking(page) => page,
             Reply::Refused(why) => return Err(Error::unavailable("another container refuses").because(why)),
-            Reply::Latest(_) => return Err(Error::internal("another container answers something else")),
+            Reply::Latest(_) | Reply::Decide(..) => {
+                return Err(Error::internal("another container answers something else"));
+            }
         };
         let Page { entries, vector: at, next } = page;
         // What changed since the first page is told by itself.

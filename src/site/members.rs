@@ -161,6 +161,7 @@ mod tests {
             container: ContainerId(container),
             incarnation: Incarnation(container * 10),
             nth,
+            sent_ms: 0,
             name: name.to_owned(),
             url: "http://127.0.0.1:1".to_owned(),
             started_ms: 100,

@@ -15,9 +15,12 @@ mod answer;
 mod ask;
 mod beat;
 mod catch_up;
+mod epoch;
 mod hear;
+mod home;
 mod horizon;
 mod members;
+mod placing;
 mod source;
 mod tell;
 mod wire;
@@ -29,7 +32,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::bus::{Bus, Delivery, Message, Pattern, Subject, Subscription};
+use crate::bus::{Bus, Delivery, Log, Message, Pattern, Subject, Subscription};
 use crate::error::{Error, Kind, Result};
 use crate::model::{ContainerId, Name};
 use crate::nfr::Keyring;
@@ -38,7 +41,9 @@ use crate::telemetry::events::EventBook;
 use crate::tiers::Keeper;
 
 use ask::Asks;
+use epoch::Epoch;
 use hear::News;
+use home::Decisions;
 pub use members::Member;
 use members::Members;
 use source::Clients;
@@ -89,6 +94,14 @@ struct Inner {
     leaving: AtomicBool,
     members: Mutex<Members>,
     asks: Asks,
+    /// Who decides, as far as it is known.
+    epoch: Mutex<Option<Epoch>>,
+    decisions: Decisions,
+    log: Mutex<Option<Arc<dyn Log>>>,
+    /// When this container began to listen.
+    joined_ms: u64,
+    /// When it sent the last beat that came back to it.
+    echoed_ms: AtomicU64,
     clients: Clients,
     heard: mpsc::Sender<News>,
     /// Told when the others have changed.
@@ -103,6 +116,7 @@ impl Site {
         let (me, started_ms) = (parts.keeper.me(), parts.telemetry.now_ms());
         let members = Mutex::new(Members::new(me, last.incarnation, parts.container.clone()));
         let (heard, hearing) = mpsc::channel(HEARD_MAX);
+        let joined_ms = parts.telemetry.ticks_ns() / 1_000_000;
         let clients = Clients::new(parts.ca.clone());
         let site = Site(Arc::new(Inner {
             parts,
@@ -112,6 +126,11 @@ impl Site {
             leaving: AtomicBool::new(false),
             members,
             asks: Asks::default(),
+            epoch: Mutex::default(),
+            decisions: Decisions::default(),
+            log: Mutex::default(),
+            joined_ms,
+            echoed_ms: AtomicU64::new(0),
             clients,
             heard,
             others: Notify::new(),
@@ -130,6 +149,10 @@ impl Site {
                 .with("container", &site.0.parts.container));
         }
         site.spawn(answer::answer(site.clone(), questions));
+        if let Err(error) = site.enter_epoch().await {
+            tracing::warn!(%error, "this container is not on the list of the site's members yet");
+        }
+        site.spawn(epoch::keep(site.clone()));
         site.spawn(hear::listen(site.clone(), changes));
         site.spawn(hear::take_in(site.clone(), hearing));
         site.spawn(tell::tell(site.clone()));
@@ -140,6 +163,9 @@ impl Site {
     /// Tells the others that this container leaves, and stops listening to them.
     pub async fn leave(&self) {
         self.0.leaving.store(true, Ordering::Release);
+        if let Err(error) = self.leave_epoch().await {
+            tracing::debug!(%error, "this container stays on the list of the site's members");
+        }
         if let Err(error) = self.say_beat().await {
             tracing::debug!(%error, "the others could not be told of the end");
         }

@@ -113,7 +113,7 @@ impl Teller {
     /// Through the log, where it is kept for those who are away; without one, to those who are here.
     async fn send(&mut self, message: Message, id: &str) -> Result<()> {
         if self.log.is_none() && self.site.now_ms() >= self.next_try_ms {
-            match self.site.open_log().await {
+            match self.site.log().await {
                 Ok(log) => self.log = Some(log),
                 Err(error) => {
                     tracing::warn!(%error, "the site has no log; changes reach only those who are here");
@@ -133,15 +133,5 @@ impl Teller {
             }
         }
         self.site.0.parts.bus.publish(message).await
-    }
-}
-
-impl Site {
-    /// The site's log, made if there is none.
-    pub(super) async fn open_log(&self) -> Result<Arc<dyn Log>> {
-        let site = &self.0.parts.site;
-        let name = format!("MESH_LOG_{}", site.as_str().to_uppercase().replace('-', "_"));
-        let log = self.0.parts.bus.log(&name, &format!("mesh.log.{site}.>").parse()?).await?;
-        Ok(Arc::from(log))
     }
 }

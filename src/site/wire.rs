@@ -15,6 +15,8 @@ pub(super) struct Beat {
     pub incarnation: Incarnation,
     /// One more with each beat of an incarnation.
     pub nth: u64,
+    /// When it was sent, by a clock of its sender's own.
+    pub sent_ms: u64,
     pub name: String,
     /// Where its HTTP door is reached.
     pub url: String,
@@ -66,6 +68,8 @@ pub(super) struct Told(String, Entry);
 pub(super) enum Question {
     /// What is known of an address; of this version, whether it is there.
     Latest(String, Option<Version>),
+    /// The same for who decides at the address in this epoch.
+    Decide(String, u64),
     /// What somebody lacks who has seen this much.
     Lacking { seen: Vec<Dot>, place: Place },
 }
@@ -82,6 +86,8 @@ pub(super) enum Place {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Reply {
     Latest(Option<Box<Entry>>),
+    /// The epoch that is known there, and what is known of the address.
+    Decide(u64, Option<Box<Entry>>),
     Lacking(Page),
     /// Why there is no better answer.
     Refused(String),

@@ -26,7 +26,7 @@ pub use cloud::{CloudHead, CloudParts, CloudReader, CloudTier};
 pub use disk::{DiskTier, DiskUsage, FrameReader, Recovery, Rewrapped, StagedFrame, Staging};
 pub use keeper::{Binding, Change, Draft, Job, Keeper, Learnt, Located, News, Outcome, Show, Swept};
 pub use memory::{MemoryTier, MemoryUsage, Note, Reservation, Resident, Ticket};
-pub use peer::{Arriving, Asked, Peers};
+pub use peer::{Accepted, Arriving, Asked, Decision, Handover, Peers, Sending};
 pub use rules::{Rulebook, Rules};
 pub use sequencer::{Sequencer, Stamp};
 pub use tier::{Source, Tier, TierCopy};

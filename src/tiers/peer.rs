@@ -1,5 +1,8 @@
 //! The other containers of the site, as sources of bytes: a trait, because reaching them is not this module's.
 
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,7 +12,7 @@ use futures_util::stream::BoxStream;
 
 use super::Source;
 use crate::error::Result;
-use crate::model::{Address, ContainerId, Entry, Manifest, Version};
+use crate::model::{Address, Condition, ContainerId, Digest, Dot, Durability, Entry, Manifest, NfrOverride, Version};
 
 /// What the others said of an address.
 #[derive(Clone, Debug, Default)]
@@ -20,11 +23,75 @@ pub struct Asked {
     pub silent: Vec<String>,
 }
 
+/// Plain bytes on their way to another container.
+pub type Sending = BoxStream<'static, io::Result<Bytes>>;
+
 /// Plain bytes that still arrive.
 pub type Arriving = BoxStream<'static, Result<Bytes>>;
 
+/// A push that another container is to take: what it is asked for.
+#[derive(Clone, Debug)]
+pub struct Handover {
+    /// Where to.
+    pub address: Address,
+    /// When to acknowledge.
+    pub durability: Option<Durability>,
+    /// How to seal.
+    pub nfr: NfrOverride,
+    /// Kept and given back.
+    pub content_type: Option<String>,
+    /// The pusher's own metadata.
+    pub meta: BTreeMap<String, String>,
+    /// Checked before the acknowledgement.
+    pub expect: Option<Digest>,
+    /// What must hold for it.
+    pub condition: Condition,
+    /// How long the object lives, in seconds.
+    pub ttl_s: Option<u64>,
+    /// The body's length, where it is known.
+    pub size: Option<u64>,
+}
+
+/// The acknowledgement of another container.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The version that it gave.
+    pub version: Version,
+    /// The change that made it.
+    pub dot: Dot,
+    /// Plain bytes.
+    pub size: u64,
+    /// Of the plain bytes.
+    pub digest: Digest,
+    /// The class reached.
+    pub durability: Durability,
+    /// Whether the address held nothing before.
+    pub created: bool,
+}
+
+/// Held while a decision is made and committed.
+pub type Decision = Box<dyn Any + Send>;
+
 /// The other containers of the site.
 pub trait Peers: Send + Sync + 'static {
+    /// Which other container is to take a change of this size: the one that decides its condition, or one with more
+    /// room. `None` is this container itself.
+    fn better_for(&self, address: &Address, conditional: bool, size: u64) -> Result<Option<ContainerId>>;
+
+    /// Makes sure that this container decides at an address, and knows what all others know of it.
+    fn decide(&self, address: &Address) -> BoxFuture<'_, Result<Decision>>;
+
+    /// Has another container store an object.
+    fn hand_over(&self, to: ContainerId, push: Handover, body: Sending) -> BoxFuture<'_, Result<Accepted>>;
+
+    /// Has another container delete an object: the version and the dot of the delete, if there was something.
+    fn delete_at(
+        &self,
+        to: ContainerId,
+        address: &Address,
+        condition: &Condition,
+    ) -> BoxFuture<'_, Result<Option<(Version, Dot)>>>;
+
     /// Asks all of them what they know of an address: the newest, or this version.
     fn ask(&self, address: &Address, version: Option<Version>) -> BoxFuture<'_, Asked>;
 

@@ -138,3 +138,82 @@ fn who_has_another_keyring_is_not_one_of_the_site() {
     stranger.get("c/k").expect(404);
     until("the complaint", || stranger.said().contains("no container of this site"));
 }
+
+#[test]
+fn of_many_who_want_to_be_first_at_any_container_exactly_one_is() {
+    let site = Site::new();
+    let containers: Vec<Process> = ["a", "b", "c"].iter().map(|name| site.container(name, &[])).collect();
+    for round in 0..10 {
+        let address = object(&format!("c/first-{round}"));
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let tries = (0..9).map(|n| {
+                let (container, address) = (&containers[n % 3], &address);
+                let body = format!("of {n}");
+                scope
+                    .spawn(move || container.request("PUT", address, &[("If-None-Match", "*")], body.as_bytes()).status)
+            });
+            tries.collect::<Vec<_>>().into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
+        assert!(statuses.iter().all(|status| matches!(status, 201 | 412)), "{statuses:?}");
+    }
+}
+
+#[test]
+fn a_counter_by_compare_and_set_at_many_containers_loses_no_increment() {
+    let site = Site::new();
+    let containers: Vec<Process> = ["a", "b", "c"].iter().map(|name| site.container(name, &[])).collect();
+    containers[0].put("c/count", b"0").expect(201);
+    let counts: usize = std::thread::scope(|scope| {
+        let workers = (0..3).map(|worker| {
+            let containers = &containers;
+            scope.spawn(move || {
+                let (mut done, mut turn) = (0, worker);
+                while done < 15 {
+                    // Read here, written there.
+                    let (reader, writer) = (&containers[turn % 3], &containers[(turn + 1) % 3]);
+                    turn += 1;
+                    let now = reader.get("c/count").expect(200);
+                    let next = (now.text().parse::<u64>().unwrap() + 1).to_string();
+                    let tag = now.header("etag").unwrap().to_owned();
+                    let written = writer.request("PUT", &object("c/count"), &[("If-Match", &tag)], next.as_bytes());
+                    match written.status {
+                        200 => done += 1,
+                        412 => {}
+                        other => panic!("{other}: {}", written.text()),
+                    }
+                }
+                done
+            })
+        });
+        workers.collect::<Vec<_>>().into_iter().map(|worker| worker.join().unwrap()).sum()
+    });
+    until("the last count", || containers.iter().all(|one| one.get("c/count").text() == counts.to_string()));
+}
+
+#[test]
+fn without_its_home_a_condition_is_undecided_until_another_one_decides() {
+    let site = Site::new();
+    let a = site.container("a", &[]);
+    let mut b = site.container("b", &[]);
+    let at =
+        |one: &Process, key: usize| one.request("PUT", &object(&format!("c/{key}")), &[("If-None-Match", "*")], b"x");
+    let conditional = |key: usize| at(&a, key);
+    // At some of these keys b decides, and from then on a knows that it does.
+    assert!((0..20).all(|key| at(&b, key).status == 201));
+    b.kill9();
+    let answers: Vec<Response> = (20..40).map(conditional).collect();
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    let undecided = answers.iter().find(|answer| answer.status == 503).unwrap_or_else(|| panic!("{statuses:?}"));
+    assert!(undecided.header("retry-after").is_some(), "{}", undecided.text());
+    // What needs no decision goes on.
+    a.put("c/plain", b"x").expect(201);
+    let end = Instant::now() + Duration::from_secs(30);
+    while (40..60).any(|key| conditional(key).status == 503) {
+        assert!(Instant::now() < end, "nobody decides in its place");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    // Back again, it knows what was decided meanwhile.
+    b.restart();
+    assert!((40..60).all(|key| at(&b, key).status == 412));
+}

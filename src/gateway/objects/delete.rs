@@ -18,7 +18,9 @@ pub(in crate::gateway) async fn delete(door: &Shared, head: &RequestHead, addres
     let deadline = headers::deadline(&head.headers)?.unwrap_or(door.options.request_deadline);
     let condition = headers::condition(&head.headers)?;
     let mut session = headers::session(&head.headers)?.unwrap_or_default();
-    let deleted = within(deadline, door.core.delete(Delete { address: address.clone(), condition, deadline })).await?;
+    let passed_on = head.headers.contains_key(&headers::MESH_PEER);
+    let delete = Delete { address: address.clone(), condition, passed_on, deadline };
+    let deleted = within(deadline, door.core.delete(delete)).await?;
     let mut response = HttpResponse::new(StatusCode::NO_CONTENT);
     if let Some((version, dot)) = deleted.gone {
         reply::set(response.headers_mut(), headers::MESH_VERSION.clone(), reply::version(version));

@@ -130,7 +130,7 @@ impl Handle {
 
     /// Stores an object.
     pub async fn push(&self, push: Push, body: Body) -> Result<Pushed> {
-        let outcome = self.store(push, body).await;
+        let outcome = self.store_somewhere(push, body).await;
         let level = outcome.as_ref().ok().map(|pushed| match pushed.manifest.durability {
             Durability::Ram => Level::Ram,
             Durability::Disk => Level::Disk,
@@ -139,11 +139,7 @@ impl Handle {
         outcome
     }
 
-    async fn store(&self, push: Push, body: Body) -> Result<Pushed> {
-        if let Some(to) = self.0.crew.better_for(&push.address, &push.condition, push.size, push.passed_on)? {
-            let _permits = self.permits(push.size.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX), push.deadline).await?;
-            return self.0.crew.hand_over(to, push, body).await;
-        }
+    pub(super) async fn store(&self, push: Push, body: Body) -> Result<Pushed> {
         let in_flight = push.size.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
         let permits = self.permits_to_change(in_flight, push.deadline).await?;
         let pushed = match quick::plan(&self.0.crew, &push) {
@@ -217,17 +213,13 @@ impl Handle {
 
     /// Deletes an object.
     pub async fn delete(&self, delete: Delete) -> Result<Deleted> {
-        let outcome = self.remove(delete).await;
+        let outcome = self.remove_somewhere(delete).await;
         self.metrics().deletes.one(Outcome::of(&outcome));
         outcome
     }
 
-    async fn remove(&self, delete: Delete) -> Result<Deleted> {
+    pub(super) async fn remove(&self, delete: Delete) -> Result<Deleted> {
         let deadline = delete.deadline;
-        if let Some(to) = self.0.crew.better_for(&delete.address, &delete.condition, None, delete.passed_on)? {
-            let why = "the delete took too long; it may still happen";
-            return within(deadline, why, self.0.crew.delete_at(to, &delete)).await;
-        }
         let _permits = self.permits_to_change(0, deadline).await?;
         within(deadline, "the delete took too long; it may still happen", async {
             let again = delete.clone();
@@ -394,6 +386,11 @@ impl Handle {
         }
         let permits = self.permits(bytes, deadline).await?;
         Ok(Permits { _change: Some(change), ..permits })
+    }
+
+    /// What is passed on to another container takes as much on its way as what is stored here.
+    pub(super) async fn permits_to_pass_on(&self, size: Option<u64>, deadline: Duration) -> Result<Permits> {
+        self.permits(size.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX), deadline).await
     }
 
     async fn permits(&self, bytes: u64, deadline: Duration) -> Result<Permits> {

@@ -2,20 +2,89 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::BytesMut;
 use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::body::Body;
 use super::container::Crew;
+use super::handle::Handle;
+use super::push::within;
 use super::request::{Delete, Deleted, Push, Pushed};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::model::{Address, Condition, ContainerId, Manifest, NfrSpec};
 use crate::tiers::{Accepted, Decision, Handover};
 
+/// How often a change is tried whose decision has no home at the moment, and the pause before the second try.
+const ATTEMPTS_MAX: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Bodies up to this length are kept for another try.
+const REPLAYED_BYTES_MAX: u64 = 64 << 10;
+
+impl Handle {
+    /// Stores an object where it belongs, which may be another container.
+    pub(super) async fn store_somewhere(&self, mut push: Push, mut body: Body) -> Result<Pushed> {
+        if push.condition == Condition::Always || push.passed_on {
+            return self.store_once(push, body).await;
+        }
+        if push.size.is_none_or(|size| size > REPLAYED_BYTES_MAX) {
+            // It can be sent once: who decides had better be known.
+            if let Some(peers) = self.0.crew.neighbours.get() {
+                peers.look_again().await;
+            }
+            return self.store_once(push, body).await;
+        }
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = within(push.deadline, "the body stalled", body.next_chunk()).await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        let (bytes, mut attempt) = (bytes.freeze(), 1);
+        loop {
+            let outcome = self.store_once(push.clone(), Body::whole(bytes.clone())).await;
+            match outcome {
+                Err(error) if self.0.crew.may_try_again(&error, attempt).await => attempt += 1,
+                outcome => return outcome,
+            }
+            push.deadline = push.deadline.saturating_sub(PAUSE * attempt);
+        }
+    }
+
+    async fn store_once(&self, push: Push, body: Body) -> Result<Pushed> {
+        match self.0.crew.better_for(&push.address, &push.condition, push.size, push.passed_on)? {
+            None => self.store(push, body).await,
+            Some(to) => {
+                let _permits = self.permits_to_pass_on(push.size, push.deadline).await?;
+                self.0.crew.hand_over(to, push, body).await
+            }
+        }
+    }
+
+    /// Deletes an object where that is decided, which may be another container.
+    pub(super) async fn remove_somewhere(&self, delete: Delete) -> Result<Deleted> {
+        let mut attempt = 1;
+        loop {
+            let Delete { address, condition, passed_on, deadline } = &delete;
+            let outcome = match self.0.crew.better_for(address, condition, None, *passed_on)? {
+                None => self.remove(delete.clone()).await,
+                Some(to) => {
+                    let why = "the delete took too long; it may still happen";
+                    within(*deadline, why, self.0.crew.delete_at(to, &delete)).await
+                }
+            };
+            match outcome {
+                Err(error) if !passed_on && self.0.crew.may_try_again(&error, attempt).await => attempt += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
 impl Crew {
     /// Another container that is to take a change.
-    pub(super) fn better_for(
+    fn better_for(
         &self,
         address: &Address,
         condition: &Condition,
@@ -39,8 +108,21 @@ impl Crew {
         }
     }
 
+    /// Who is undecided says so, and nothing was done: who decides may have changed a moment ago. Waits a little
+    /// and looks again. Says whether it is worth another try.
+    pub(super) async fn may_try_again(&self, error: &Error, attempt: u32) -> bool {
+        let is_undecided =
+            error.kind() == Kind::Unavailable && error.delay().is_some() && error.context("outcome").is_none();
+        let Some(peers) = self.neighbours.get().filter(|_| is_undecided && attempt < ATTEMPTS_MAX) else {
+            return false;
+        };
+        tokio::time::sleep(PAUSE * attempt).await;
+        peers.look_again().await;
+        true
+    }
+
     /// Has another container store an object.
-    pub(super) async fn hand_over(&self, to: ContainerId, push: Push, body: Body) -> Result<Pushed> {
+    async fn hand_over(&self, to: ContainerId, push: Push, body: Body) -> Result<Pushed> {
         let handover = Handover {
             address: push.address.clone(),
             durability: push.durability,
@@ -81,7 +163,7 @@ impl Crew {
     }
 
     /// Has another container delete an object.
-    pub(super) async fn delete_at(&self, to: ContainerId, delete: &Delete) -> Result<Deleted> {
+    async fn delete_at(&self, to: ContainerId, delete: &Delete) -> Result<Deleted> {
         let gone = self.peers(&delete.address)?.delete_at(to, &delete.address, &delete.condition).await?;
         Ok(Deleted { gone })
     }

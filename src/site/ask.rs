@@ -120,6 +120,15 @@ impl Peers for Site {
         Ok(to.filter(|to| *to != self.0.me))
     }
 
+    fn look_again(&self) -> BoxFuture<'_, ()> {
+        async move {
+            if let Err(error) = self.refresh_epoch().await {
+                tracing::debug!(%error, "who decides cannot be read");
+            }
+        }
+        .boxed()
+    }
+
     fn decide(&self, address: &Address) -> BoxFuture<'_, Result<Decision>> {
         let address = address.clone();
         async move { Site::decide(self, &address).await }.boxed()
@@ -184,9 +193,12 @@ impl Peers for Site {
 /// What went wrong on the way to the container that takes a change is not what the caller could mend.
 fn passed_on(error: Error, address: &Address) -> Error {
     match error.kind() {
+        // It says itself that nothing was done, and when to come back.
+        Kind::Unavailable if error.delay().is_some() => error,
         Kind::Unavailable | Kind::Deadline | Kind::Unauthorised | Kind::Forbidden => {
-            let why = "the container of the site that takes this change cannot be reached; try again";
-            Error::unavailable(why).with("address", address).retry_after(Duration::from_secs(1)).because(error)
+            let why = "the container of the site that takes this change cannot be reached, and may have taken it; look before you try again";
+            let told = Error::unavailable(why).with("address", address).retry_after(Duration::from_secs(1));
+            told.with("outcome", "unknown").because(error)
         }
         _ => error,
     }

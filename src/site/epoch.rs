@@ -168,15 +168,22 @@ pub(super) async fn keep(site: Site) {
             Ok(()) => complained = false,
             Err(error) if !complained => {
                 complained = true;
+                site.forget_log();
                 tracing::warn!(%error, "the list of the site's members cannot be kept; conditions may find no decision");
             }
-            Err(_) => {}
+            // It may have to be made again.
+            Err(_) => site.forget_log(),
         }
         tokio::time::sleep(READ_EVERY).await;
     }
 }
 
 impl Site {
+    /// The log is opened anew at its next use.
+    pub(super) fn forget_log(&self) {
+        *locked(&self.0.log) = None;
+    }
+
     /// The site's log, opened where it is not yet.
     pub(super) async fn log(&self) -> Result<Arc<dyn Log>> {
         if let Some(log) = locked(&self.0.log).clone() {

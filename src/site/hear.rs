@@ -1,6 +1,7 @@
 //! Taking in what others tell: one task, so that how far this container has heard has one owner.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use super::horizon::Horizon;
 use super::wire::{self, Batch, Told};
@@ -28,6 +29,8 @@ pub(super) enum News {
     Vector(ContainerId, Vec<Dot>),
     /// Nothing more comes of what was asked.
     Asked,
+    /// The log was read up to this place.
+    Place(u64),
 }
 
 /// Hands on what changes elsewhere.
@@ -70,7 +73,7 @@ pub(super) async fn take_in(site: Site, mut heard: mpsc::Receiver<News>) {
 
 impl Ear {
     async fn take(&mut self, news: impl Iterator<Item = News>) -> Result<()> {
-        let (mut lessons, mut reached) = (Vec::new(), Vec::new());
+        let (mut lessons, mut reached, mut place) = (Vec::new(), Vec::new(), None);
         for news in news {
             match news {
                 News::Batch(batch) => {
@@ -83,6 +86,7 @@ impl Ear {
                 }
                 News::Vector(from, vector) => self.compare(from, &vector),
                 News::Asked => self.asking = false,
+                News::Place(upto) => place = Some(upto),
             }
         }
         while lessons.len() > LESSONS_MAX {
@@ -91,6 +95,10 @@ impl Ear {
         }
         if !lessons.is_empty() || !reached.is_empty() {
             self.learn(lessons, reached).await?;
+        }
+        self.site.0.has_gap.store(self.horizon.has_gap(), Ordering::Release);
+        if let Some(place) = place {
+            self.site.blocking(move |keeper| keeper.note_log_place(place)).await?;
         }
         Ok(())
     }

@@ -23,6 +23,11 @@ impl Horizon {
         Horizon { seen, islands: BTreeMap::new() }
     }
 
+    /// Whether something was heard that lies behind what was not.
+    pub(super) fn has_gap(&self) -> bool {
+        !self.islands.is_empty()
+    }
+
     /// Whether all of this has been heard.
     pub(super) fn covers(&self, dots: &[Dot]) -> bool {
         dots.iter().all(|dot| self.has(*dot))

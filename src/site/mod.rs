@@ -19,6 +19,7 @@ mod epoch;
 mod hear;
 mod home;
 mod horizon;
+mod log;
 mod members;
 mod placing;
 mod source;
@@ -104,6 +105,8 @@ struct Inner {
     echoed_ms: AtomicU64,
     clients: Clients,
     heard: mpsc::Sender<News>,
+    /// Whether something is known to have been told that was not heard.
+    has_gap: AtomicBool,
     /// Told when the others have changed.
     others: Notify,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -133,14 +136,18 @@ impl Site {
             echoed_ms: AtomicU64::new(0),
             clients,
             heard,
+            has_gap: AtomicBool::new(false),
             others: Notify::new(),
             tasks: Mutex::default(),
         }));
-        let beats = site.subscribe(&format!("mesh.{}.peer.*", site.0.parts.site)).await?;
+        let beats = site.subscribe(&format!("mesh.{}.peer.beat", site.0.parts.site)).await?;
         let questions = site.subscribe(&site.ask_subject(&site.0.parts.container)).await?;
         let changes = site.subscribe(&site.log_subject()).await?;
         site.spawn(beat::listen(site.clone(), beats));
+        // Before this container listens to such questions itself: where nobody does, that is known at once.
         site.hello().await?;
+        let hellos = site.subscribe(&site.hello_subject()).await?;
+        site.spawn(beat::listen(site.clone(), hellos));
         if locked(&site.0.members).is_doubled() {
             locked(&site.0.tasks).drain(..).for_each(|task| task.abort());
             let why = "another container of the site has this name; choose another one with --name";
@@ -155,6 +162,7 @@ impl Site {
         site.spawn(epoch::keep(site.clone()));
         site.spawn(hear::listen(site.clone(), changes));
         site.spawn(hear::take_in(site.clone(), hearing));
+        site.spawn(log::follow(site.clone()));
         site.spawn(tell::tell(site.clone()));
         site.spawn(beat::beat(site.clone()));
         Ok(site)
@@ -181,22 +189,21 @@ impl Site {
         all
     }
 
-    /// Whether anybody else can be asked.
+    /// Whether anybody else is of the site, here or away: those who are away read the log when they are back.
     fn has_others(&self) -> bool {
-        let now_ms = self.now_ms();
-        locked(&self.0.members).alive(now_ms).next().is_some()
+        locked(&self.0.members).all().any(|member| !member.left) || self.keeper().disk().knows_others()
     }
 
     /// Asks who is there. Nobody else of this name may be.
     async fn hello(&self) -> Result<()> {
-        let subject = format!("mesh.{}.peer.hello", self.0.parts.site);
-        // This container listens as well, and does not answer itself: silence means that nobody else is there.
+        let subject = self.hello_subject();
         let answered = async {
             let beat = self.signed_beat(&subject)?;
             self.0.parts.bus.request(Message::to(subject.parse()?, beat), HELLO_MAX).await
         };
         match answered.await {
             Ok(_) => tokio::time::sleep(BEATS_MAX).await,
+            // Nobody is there, or nobody says so.
             Err(error) if matches!(error.kind(), Kind::Deadline | Kind::Unavailable) => {}
             Err(error) => return Err(error),
         }
@@ -213,6 +220,10 @@ impl Site {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         locked(&self.0.tasks).push(tokio::spawn(task));
+    }
+
+    fn hello_subject(&self) -> String {
+        format!("mesh.{}.peer.hello", self.0.parts.site)
     }
 
     fn log_subject(&self) -> String {

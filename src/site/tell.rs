@@ -41,6 +41,8 @@ pub(super) async fn tell(site: Site) {
             () = tokio::time::sleep(super::members::BEAT) => continue,
         }
         if let Err(error) = teller.tell_news().await {
+            // What could not be told is not told again; the gap before what comes next makes the others ask.
+            teller.told = Some(teller.site.keeper().open_outbox());
             tracing::debug!(%error, "the others could not be told what changed; they will ask");
         }
     }
@@ -128,6 +130,7 @@ impl Teller {
                 Err(error) => {
                     tracing::warn!(%error, "the site's log takes nothing; changes reach only those who are here");
                     self.log = None;
+                    self.site.forget_log();
                     self.next_try_ms = self.site.now_ms() + LOG_RETRY.as_millis() as u64;
                 }
             }

@@ -18,11 +18,19 @@ impl Batch {
         self.put(Table::Catalog, key, row);
     }
 
+    /// The site's log was read up to this place.
+    pub fn put_log_place(&mut self, place: u64) {
+        self.put_number(LOG_PLACE_KEY, place);
+    }
+
     /// Nothing of another container's is known at the address any more.
     pub fn remove_entry(&mut self, address: &Address) {
         self.remove(Table::Catalog, head_key(address.collection(), address.key()));
     }
 }
+
+/// Meta: up to where the site's log was read.
+const LOG_PLACE_KEY: &[u8] = b"log-place";
 
 /// A place in the walk over everything that is known, whoever keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +56,11 @@ impl Store {
         let key = head_key(address.collection(), address.key());
         let row = self.db.get(Table::Catalog, &key)?;
         row.map(|row| records::decode(Table::Catalog, &key, row)).transpose()
+    }
+
+    /// Up to where the site's log was read.
+    pub fn log_place(&self) -> Result<u64> {
+        Ok(self.number(LOG_PLACE_KEY)?.unwrap_or_default())
     }
 
     /// How many entries of others are known, traces of deletes among them.

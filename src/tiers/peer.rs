@@ -78,6 +78,9 @@ pub trait Peers: Send + Sync + 'static {
     /// room. `None` is this container itself.
     fn better_for(&self, address: &Address, conditional: bool, size: u64) -> Result<Option<ContainerId>>;
 
+    /// Looks anew who decides.
+    fn look_again(&self) -> BoxFuture<'_, ()>;
+
     /// Makes sure that this container decides at an address, and knows what all others know of it.
     fn decide(&self, address: &Address) -> BoxFuture<'_, Result<Decision>>;
 

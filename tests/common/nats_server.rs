@@ -81,6 +81,12 @@ impl NatsServer {
         self.child.wait().unwrap();
     }
 
+    /// Where its JetStream keeps what it has.
+    #[allow(dead_code)]
+    pub fn store(&self) -> std::path::PathBuf {
+        self.folder.path().join("jetstream")
+    }
+
     /// Starts it again where it was, with what its disk holds.
     #[allow(dead_code)]
     pub fn restart(&mut self) {

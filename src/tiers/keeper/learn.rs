@@ -13,7 +13,7 @@ use super::{Keeper, until};
 use crate::error::{Kind, Result};
 use crate::limits::{OUTBOX_MAX, TOMBSTONE_MS};
 use crate::model::{Address, ContainerId, Dot, Entry, Head, Incarnation, Usage, Version};
-use crate::store::{KnownPlace, KnownStretch};
+use crate::store::{Batch, KnownPlace, KnownStretch};
 use crate::tiers::disk::Plan;
 use crate::tiers::locked;
 
@@ -235,6 +235,18 @@ impl Keeper {
         }
         learnt.taken = taken.len() as u64;
         Ok(learnt)
+    }
+
+    /// Up to where the site's log was read.
+    pub fn log_place(&self) -> Result<u64> {
+        self.disk.store().log_place()
+    }
+
+    /// The site's log was read up to this place.
+    pub fn note_log_place(&self, place: u64) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.put_log_place(place);
+        self.disk.store().commit(&batch)
     }
 
     /// How far the changes of these lives are here.

@@ -1,0 +1,90 @@
+//! Reading the site's log: what was told while this container was away, or could not hear. Whoever told it may be
+//! gone since; those who are here are asked, and need no log.
+//!
+//! The log may have lost what it acknowledged, or come back from an old copy. That is no matter: an entry that was
+//! seen before is void, and what it lacks shows as a gap in the dots.
+
+use std::time::Duration;
+
+use super::Site;
+use super::hear::News;
+use super::wire::{self, Batch};
+use crate::bus::Logged;
+use crate::error::Result;
+
+/// Entries that are read at once.
+const PAGE: usize = 64;
+
+/// How often it is looked whether there is something to read.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Reads what is new, then whenever there is a gap.
+pub(super) async fn follow(site: Site) {
+    loop {
+        if let Err(error) = site.read_log().await {
+            tracing::debug!(%error, "the site's log could not be read");
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        while !site.0.has_gap.load(std::sync::atomic::Ordering::Acquire) {
+            if let Err(error) = site.skip_log().await {
+                tracing::debug!(%error, "the end of the site's log could not be found");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+impl Site {
+    /// Takes in what the log has behind the place where this container stopped.
+    async fn read_log(&self) -> Result<()> {
+        let log = self.log().await?;
+        let mut place = self.blocking(|keeper| keeper.log_place()).await?;
+        let Some((_, last)) = log.bounds().await? else { return Ok(()) };
+        if place > last {
+            tracing::warn!(place, last, "the site's log is shorter than it was; it is read from its start");
+            place = 0;
+        }
+        loop {
+            let page = log.read(place, PAGE).await?;
+            let Some(end) = page.last().map(|logged| logged.place) else { return Ok(()) };
+            for logged in page {
+                if let Some(batch) = self.batch_of(&logged)
+                    && self.0.heard.send(News::Batch(batch)).await.is_err()
+                {
+                    return Ok(());
+                }
+            }
+            place = end;
+            // Noted behind what was handed on: after a crash some of it is read again.
+            if self.0.heard.send(News::Place(place)).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Everything up to the end of the log was heard as it was told: it need not be read again.
+    async fn skip_log(&self) -> Result<()> {
+        let log = self.log().await?;
+        let end = log.bounds().await?.map_or(0, |(_, last)| last);
+        // What was there before this moment is heard by the end of the next pause, or leaves a gap.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        if !self.0.has_gap.load(std::sync::atomic::Ordering::Acquire) {
+            let _ = self.0.heard.send(News::Place(end)).await;
+        }
+        Ok(())
+    }
+
+    fn batch_of(&self, logged: &Logged) -> Option<Batch> {
+        let (subject, body) = (logged.message.subject.as_str(), &logged.message.body);
+        if subject != self.log_subject() {
+            return None;
+        }
+        match wire::read::<Batch>(&self.ring(), subject, body) {
+            Ok(batch) => Some(batch).filter(|batch| batch.from != self.0.me),
+            Err(error) => {
+                tracing::warn!(%error, place = logged.place, "an entry of the site's log is not believed");
+                None
+            }
+        }
+    }
+}

@@ -41,6 +41,9 @@ impl Handle {
         expected: Option<u64>,
     ) -> Result<(CollectionView, bool)> {
         let _permits = self.permits_to_change(0, REQUEST_DEADLINE_DEFAULT).await?;
+        if self.0.crew.collections.get(name.as_str()).is_ok_and(|known| known.is_none()) {
+            self.0.crew.find_collection(&name).await;
+        }
         let collections = Arc::clone(&self.0.crew.collections);
         let (collection, created) = blocking(move || collections.put(&name, policy, expected)).await?;
         let change = if created { CollectionChange::Created } else { CollectionChange::Set };
@@ -64,7 +67,7 @@ impl Handle {
             }
             // No commit runs meanwhile, so nothing is stored into a collection that is on its way out.
             keeper.while_still(|| {
-                let is_empty = || Ok(keeper.usage_of(name.as_str()) == Usage::default());
+                let is_empty = || keeper.is_empty(name.as_str());
                 let removed = collections.remove(&name, expected, is_empty)?;
                 keeper.forget_collection(name.as_str());
                 Ok(removed)

@@ -158,8 +158,10 @@ impl Serves<StoreObject> for ContainerActor {
             let collection = match collection {
                 Some(collection) => collection,
                 None => {
-                    let (collections, name) =
-                        (Arc::clone(&crew.collections), push.address.collection().parse::<Name>()?);
+                    let name = push.address.collection().parse::<Name>()?;
+                    // Another container may have been told what it asks for.
+                    crew.find_collection(&name).await;
+                    let collections = Arc::clone(&crew.collections);
                     crew.teller.ensured(blocking(move || collections.ensure(&name)).await?)
                 }
             };

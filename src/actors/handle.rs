@@ -22,6 +22,7 @@ use super::release::{Release, Released};
 use super::request::{Delete, Deleted, Found, List, Page, Pull, Pulled, Push, Pushed, Stat};
 use super::runtime::{ActorHealth, Link};
 use super::scrub::ScrubActor;
+use crate::control::Collections;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, LIST_LIMIT_MAX, SESSION_POLL};
 use crate::model::{Address, Durability, Entry, Head, Level, Session};
@@ -309,6 +310,11 @@ impl Handle {
     /// The keyring in use.
     pub fn keyring(&self) -> Arc<Keyring> {
         self.0.crew.stages.keyring()
+    }
+
+    /// The collections and what they ask for.
+    pub fn policies(&self) -> &Arc<Collections> {
+        &self.0.crew.collections
     }
 
     /// The others of the site, once it is joined.

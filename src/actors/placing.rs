@@ -14,7 +14,7 @@ use super::handle::Handle;
 use super::push::within;
 use super::request::{Delete, Deleted, Push, Pushed};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Address, Condition, ContainerId, Manifest, NfrSpec};
+use crate::model::{Address, Condition, ContainerId, Manifest, Name, NfrSpec};
 use crate::tiers::{Accepted, Decision, Handover};
 
 /// How often a change is tried whose decision has no home at the moment, and the pause before the second try.
@@ -119,6 +119,13 @@ impl Crew {
         tokio::time::sleep(PAUSE * attempt).await;
         peers.look_again().await;
         true
+    }
+
+    /// Takes over what the others know of a collection.
+    pub(super) async fn find_collection(&self, name: &Name) {
+        if let Some(peers) = self.neighbours.get() {
+            peers.find_collection(name).await;
+        }
     }
 
     /// Has another container store an object.

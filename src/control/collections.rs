@@ -6,8 +6,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tokio::sync::Notify;
+
 use crate::error::{Error, Kind, Result};
-use crate::limits::COLLECTIONS_MAX;
+use crate::limits::{COLLECTIONS_MAX, TOMBSTONE_MS};
 use crate::model::{Clock, CollectionPolicy, Level, Name, SyncRule};
 use crate::store::{Batch, CollectionRecord, Store};
 use crate::tiers::{Rulebook, Rules};
@@ -33,6 +35,10 @@ pub struct Collections {
     clock: Arc<dyn Clock>,
     /// `None` for one whose record is damaged: what it asks for is unknown, so nothing may be pushed to it.
     known: RwLock<HashMap<String, Option<Arc<Collection>>>>,
+    /// Those that were removed: at which revision, and when. One that is made again goes on from there.
+    removed: RwLock<HashMap<String, (u64, u64)>>,
+    /// Rung when something was changed here.
+    changed: Arc<Notify>,
     /// How many there may be.
     most: usize,
     /// Held by the one who changes a policy.
@@ -50,7 +56,10 @@ impl Collections {
             let collection = record.and_then(|record| Some(Arc::new(of_record(name.parse().ok()?, record))));
             known.insert(name, collection);
         }
-        Ok(Collections { store, clock, known: RwLock::new(known), most: COLLECTIONS_MAX, changing: Mutex::default() })
+        let removed = RwLock::new(store.removed_collections()?.into_iter().collect());
+        let known = RwLock::new(known);
+        let changed = Arc::<Notify>::default();
+        Ok(Collections { store, clock, known, removed, changed, most: COLLECTIONS_MAX, changing: Mutex::default() })
     }
 
     /// A collection, if there is one of this name.
@@ -115,11 +124,74 @@ impl Collections {
             let why = "the collection holds objects; delete them first, or use `meshstore collection rm --recursive`";
             return Err(Error::new(Kind::PreconditionFailed, why).with("collection", name));
         }
+        let revision = now.flatten().map_or(0, |now| now.revision) + 1;
+        self.forget(name, revision, self.clock.now_ms())?;
+        self.changed.notify_one();
+        Ok(true)
+    }
+
+    fn forget(&self, name: &Name, revision: u64, at_ms: u64) -> Result<()> {
         let mut batch = Batch::new();
         batch.remove_collection(name);
+        batch.put_removed_collection(name, revision, at_ms);
         self.store.commit(&batch)?;
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name.as_str());
+        self.gone().insert(name.as_str().to_owned(), (revision, at_ms));
+        Ok(())
+    }
+
+    /// Rung when something was changed here.
+    pub fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+
+    /// Those that were removed not long ago: at which revision, and when.
+    pub fn removed(&self) -> Vec<(String, u64, u64)> {
+        let oldest = self.clock.now_ms().saturating_sub(TOMBSTONE_MS);
+        let removed = self.gone().clone().into_iter().filter(|(_, (_, at_ms))| *at_ms >= oldest);
+        removed.map(|(name, (revision, at_ms))| (name, revision, at_ms)).collect()
+    }
+
+    /// Takes over a collection as another container has it, if that is newer.
+    pub fn adopt(&self, name: &Name, record: CollectionRecord) -> Result<bool> {
+        let _changing = self.change();
+        let known = self.read().get(name.as_str()).cloned().flatten();
+        let age = |record: &CollectionRecord| (record.revision, record.changed_ms, format!("{:?}", record.policy));
+        let is_known = known.is_some_and(|known| age(&to_record(&known)) >= age(&record));
+        let is_removed = self.gone().get(name.as_str()).is_some_and(|(revision, _)| *revision >= record.revision);
+        if is_known || is_removed {
+            return Ok(false);
+        }
+        self.keep(name, record)?;
         Ok(true)
+    }
+
+    /// Takes over that another container removed it. One that holds something here stays, and says so to the others.
+    pub fn adopt_removal(
+        &self,
+        name: &Name,
+        revision: u64,
+        at_ms: u64,
+        is_empty: impl FnOnce() -> Result<bool>,
+    ) -> Result<bool> {
+        let _changing = self.change();
+        let known = self.read().get(name.as_str()).cloned().flatten();
+        if self.gone().get(name.as_str()).is_some_and(|(removed, _)| *removed >= revision) {
+            return Ok(false);
+        }
+        match known {
+            Some(known) if known.revision >= revision => return Ok(false),
+            Some(known) if !is_empty()? => {
+                self.keep(name, CollectionRecord { revision: revision + 1, ..to_record(&known) })?;
+                self.changed.notify_one();
+            }
+            _ => self.forget(name, revision, at_ms)?,
+        }
+        Ok(true)
+    }
+
+    fn gone(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, (u64, u64)>> {
+        self.removed.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, name: &Name, policy: CollectionPolicy, old: Option<&Collection>) -> Result<Arc<Collection>> {
@@ -129,12 +201,19 @@ impl Collections {
             return Err(Error::too_large(why).with("collection", name).with("limit", self.most));
         }
         let now_ms = self.clock.now_ms();
+        let removed = self.gone().get(name.as_str()).map_or(0, |(revision, _)| *revision);
         let record = CollectionRecord {
             policy,
-            revision: old.map_or(0, |old| old.revision) + 1,
+            revision: old.map_or(0, |old| old.revision).max(removed) + 1,
             created_ms: old.map_or(now_ms, |old| old.created_ms),
             changed_ms: now_ms,
         };
+        let collection = self.keep(name, record)?;
+        self.changed.notify_one();
+        Ok(collection)
+    }
+
+    fn keep(&self, name: &Name, record: CollectionRecord) -> Result<Arc<Collection>> {
         let mut batch = Batch::new();
         batch.put_collection(name, &record);
         self.store.commit(&batch)?;
@@ -170,6 +249,12 @@ impl Rulebook for Collections {
 fn of_record(name: Name, record: CollectionRecord) -> Collection {
     let CollectionRecord { policy, revision, created_ms, changed_ms } = record;
     Collection { name, policy, revision, created_ms, changed_ms }
+}
+
+/// A collection as its record has it.
+pub fn to_record(collection: &Collection) -> CollectionRecord {
+    let Collection { policy, revision, created_ms, changed_ms, .. } = collection.clone();
+    CollectionRecord { policy, revision, created_ms, changed_ms }
 }
 
 fn check_revision(now: Option<&Collection>, expected: Option<u64>) -> Result<()> {
@@ -239,6 +324,30 @@ mod tests {
         all.put(&name("b"), CollectionPolicy::default(), Some(1)).unwrap();
         assert!(all.remove(&name("a"), None, || Ok(true)).unwrap());
         all.ensure(&name("c")).unwrap();
+    }
+
+    #[test]
+    fn two_containers_come_to_the_same_collections() {
+        let open = || open(&SimFs::new(0).create(Path::new("/store")).unwrap());
+        let (one, two) = (open(), open());
+        let policy = CollectionPolicy { retention_s: 7, ..CollectionPolicy::default() };
+        one.put(&name("a"), policy.clone(), None).unwrap();
+        two.ensure(&name("a")).unwrap();
+        let (of_one, of_two) = (to_record(&one.need(&name("a")).unwrap()), to_record(&two.need(&name("a")).unwrap()));
+        let changed = [one.adopt(&name("a"), of_two).unwrap(), two.adopt(&name("a"), of_one).unwrap()];
+        assert_eq!(changed.iter().filter(|changed| **changed).count(), 1, "one of them wins at both");
+        assert_eq!(one.need(&name("a")).unwrap().policy, two.need(&name("a")).unwrap().policy);
+        // What is removed at one goes at the other where it is empty, and comes back where it is not.
+        one.remove(&name("a"), None, || Ok(true)).unwrap();
+        let (_, revision, at_ms) = one.removed().remove(0);
+        assert!(two.adopt_removal(&name("a"), revision, at_ms, || Ok(false)).unwrap());
+        let kept = to_record(&two.need(&name("a")).unwrap());
+        assert!(kept.revision > revision && one.adopt(&name("a"), kept.clone()).unwrap());
+        one.remove(&name("a"), None, || Ok(true)).unwrap();
+        let (_, revision, at_ms) = one.removed().remove(0);
+        assert!(two.adopt_removal(&name("a"), revision, at_ms, || Ok(true)).unwrap());
+        assert!(!two.adopt(&name("a"), kept).unwrap(), "an older record brings nothing back");
+        assert_eq!(two.ensure(&name("a")).unwrap().0.revision, revision + 1, "made again, it goes on from there");
     }
 
     #[test]

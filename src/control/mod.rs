@@ -6,7 +6,7 @@ mod form;
 mod keyfile;
 mod tokens;
 
-pub use collections::{Collection, Collections};
+pub use collections::{Collection, Collections, to_record};
 pub use form::{FIELDS, Field, bytes, from_json, time, to_json};
 pub use keyfile::{Imported, KeyFile};
 pub use tokens::{NewToken, Secret, Tokens};

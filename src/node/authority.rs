@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::control::{NewToken, Secret, Tokens};
@@ -31,6 +32,8 @@ struct Inner {
     required: bool,
     /// Held from a draft to its admission, so that changes of one token do not cross.
     order: Mutex<()>,
+    /// Rung when something was changed here.
+    changed: Arc<Notify>,
 }
 
 impl SiteTokens {
@@ -43,11 +46,40 @@ impl SiteTokens {
         }
         let tokens = Tokens::new(Arc::clone(&clock), records);
         let required = config.auth.required;
-        let me = SiteTokens(Arc::new(Inner { tokens, keeper, clock, rng, required, order: Mutex::default() }));
+        let (order, changed) = (Mutex::default(), Arc::default());
+        let me = SiteTokens(Arc::new(Inner { tokens, keeper, clock, rng, required, order, changed }));
         if required {
             me.0.see_to_root(&config.auth.root_token_file)?;
         }
         Ok(me)
+    }
+
+    /// Rung when something was changed here.
+    pub fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.0.changed)
+    }
+
+    /// What counts at every container of the site. A root token is one container's own.
+    pub fn shared(&self) -> Vec<TokenRecord> {
+        let forgettable = self.0.tokens.forgettable();
+        let all = self.0.tokens.list().into_iter().filter(|token| !token.root && !forgettable.contains(&token.id));
+        all.map(|token| (*token).clone()).collect()
+    }
+
+    /// Takes over tokens as another container has them. One that is revoked anywhere is so everywhere.
+    pub fn adopt(&self, records: Vec<TokenRecord>) -> Result<()> {
+        let _order = self.0.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.tokens.list();
+        let is_new = |record: &TokenRecord| match known.iter().find(|known| known.id == record.id) {
+            None => true,
+            Some(known) => match (known.revoked_ms, record.revoked_ms) {
+                (None, Some(_)) => true,
+                (Some(known), Some(told)) => told < known,
+                (_, None) => false,
+            },
+        };
+        let new: Vec<TokenRecord> = records.into_iter().filter(|record| !record.root && is_new(record)).collect();
+        if new.is_empty() { Ok(()) } else { self.0.keep(&new) }
     }
 }
 
@@ -89,6 +121,7 @@ impl Inner {
         self.keeper.disk().store().commit(&batch)?;
         self.tokens.forget(&forgettable);
         records.iter().for_each(|record| self.tokens.admit(record.clone()));
+        self.changed.notify_one();
         Ok(())
     }
 

@@ -11,6 +11,7 @@ mod metrics;
 mod process;
 mod scrub;
 mod serve;
+mod shared;
 mod site;
 mod tls;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::boot::Container;
+use super::shared::SiteBook;
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::error::Result;
@@ -34,6 +35,7 @@ pub async fn join(config: &Config, container: &Container, bus: &Arc<dyn Bus>, ur
         ca: None,
         telemetry: Arc::clone(handle.telemetry()),
         events: Arc::clone(handle.events()),
+        shared: SiteBook::new(handle.clone(), container.tokens().clone()),
     };
     let site = Site::join(parts).await?;
     let peers: Arc<dyn Peers> = Arc::new(site.clone());

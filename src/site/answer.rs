@@ -41,6 +41,10 @@ impl Site {
         let Some(to) = message.reply else { return Ok(()) };
         let room = self.0.parts.bus.payload_max().saturating_sub(SLACK_BYTES);
         let reply = match question {
+            Question::Shared { after, only } => {
+                let (page, next) = self.shared_page(after.as_deref(), only.as_deref(), room);
+                Ok(Reply::Shared(page, next))
+            }
             Question::Decide(address, number) => self.say_decided(address, number).await,
             question => self.blocking(move |keeper| reply(keeper, question, room)).await,
         };
@@ -61,7 +65,9 @@ impl Site {
 
 fn reply(keeper: &crate::tiers::Keeper, question: Question, room: usize) -> Result<Reply> {
     match question {
-        Question::Decide(..) => Err(Error::internal("a decision is not a look into the store")),
+        Question::Decide(..) | Question::Shared { .. } => {
+            Err(Error::internal("this question is not one for the store"))
+        }
         Question::Latest(address, version) => {
             let address: Address = address.parse()?;
             let known = match version {

@@ -16,7 +16,7 @@ use super::wire::{Question, Reply};
 use super::{Site, locked};
 use crate::error::{Error, Kind, Result};
 use crate::limits::ASK_MAX;
-use crate::model::{Address, Condition, ContainerId, Dot, Entry, Manifest, Version};
+use crate::model::{Address, Condition, ContainerId, Dot, Entry, Manifest, Name, Version};
 use crate::tiers::{Accepted, Arriving, Asked, Decision, Handover, Peers, Sending, Source};
 
 /// How long an answer of absence counts.
@@ -98,7 +98,7 @@ impl Site {
                     });
                     found = found.into_iter().chain(entry).max_by_key(Entry::version);
                 }
-                Ok(Reply::Decide(..) | Reply::Lacking(_) | Reply::Refused(_)) => silent.push(name.to_string()),
+                Ok(_) => silent.push(name.to_string()),
                 Err(error) => {
                     tracing::debug!(%error, container = %name, "asked in vain");
                     silent.push(name.to_string());
@@ -118,6 +118,10 @@ impl Peers for Site {
         }
         let to = if conditional { Some(self.home(address)?) } else { self.roomier(size) };
         Ok(to.filter(|to| *to != self.0.me))
+    }
+
+    fn find_collection<'a>(&'a self, name: &'a Name) -> BoxFuture<'a, ()> {
+        Site::find_collection(self, name).boxed()
     }
 
     fn look_again(&self) -> BoxFuture<'_, ()> {

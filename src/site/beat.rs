@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::hear::News;
 use super::members::{BEAT, Heard};
 use super::wire::{self, Beat};
-use super::{Site, locked};
+use super::{Site, locked, shared};
 use crate::bus::{Message, Subscription};
 use crate::error::Result;
 
@@ -35,6 +35,7 @@ impl Site {
             takes_changes,
             load,
             vector: self.keeper().vector(),
+            shared: shared::sum(&*parts.shared),
         };
         wire::write(&self.ring(), subject, &beat)
     }
@@ -73,6 +74,7 @@ pub(super) async fn listen(site: Site, mut heard: Subscription) {
 impl Site {
     async fn hear_beat(&self, message: Message) -> Result<()> {
         let beat: Beat = wire::read(&self.ring(), message.subject.as_str(), &message.body)?;
+        let theirs = beat.shared;
         let (from, vector, name) = (beat.container, beat.vector.clone(), beat.name.clone());
         let is_mine = from == self.0.me;
         if is_mine && beat.incarnation == self.keeper().last_dot().incarnation {
@@ -99,6 +101,7 @@ impl Site {
         if matches!(outcome, Heard::Joined | Heard::Again) {
             // Whoever takes in what is heard is busy at times; the next beat says the same.
             let _ = self.0.heard.try_send(News::Vector(from, vector));
+            self.compare_shared(from, theirs);
         }
         // Who asks is answered, and by all, so that it hears of everybody.
         if let Some(reply) = message.reply.filter(|_| !is_mine) {

@@ -30,7 +30,7 @@ async fn pages(site: &Site, from: ContainerId) -> Result<()> {
         let page = match site.ask_one(&name, &question, PAGE_MAX).await? {
             Reply::Lacking(page) => page,
             Reply::Refused(why) => return Err(Error::unavailable("another container refuses").because(why)),
-            Reply::Latest(_) | Reply::Decide(..) => {
+            _ => {
                 return Err(Error::internal("another container answers something else"));
             }
         };

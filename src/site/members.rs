@@ -170,6 +170,7 @@ mod tests {
             takes_changes: true,
             load: Load::default(),
             vector: Vec::new(),
+            shared: 0,
         }
     }
 

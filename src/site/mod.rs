@@ -22,6 +22,7 @@ mod horizon;
 mod log;
 mod members;
 mod placing;
+mod shared;
 mod source;
 mod tell;
 mod wire;
@@ -30,7 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::bus::{Bus, Delivery, Log, Message, Pattern, Subject, Subscription};
@@ -47,6 +48,7 @@ use hear::News;
 use home::Decisions;
 pub use members::Member;
 use members::Members;
+pub use shared::{Shared, SharedBook};
 use source::Clients;
 pub use wire::Load;
 
@@ -81,6 +83,8 @@ pub struct SiteParts {
     pub telemetry: Arc<Telemetry>,
     /// Where it is told.
     pub events: Arc<EventBook>,
+    /// What all containers hold alike.
+    pub shared: Arc<dyn SharedBook>,
 }
 
 /// This container's place in its site. Clones are the same place.
@@ -98,6 +102,8 @@ struct Inner {
     /// Who decides, as far as it is known.
     epoch: Mutex<Option<Epoch>>,
     decisions: Decisions,
+    /// Taken by who asks another container for what all hold alike.
+    sharing: Arc<Semaphore>,
     log: Mutex<Option<Arc<dyn Log>>>,
     /// When this container began to listen.
     joined_ms: u64,
@@ -131,6 +137,7 @@ impl Site {
             asks: Asks::default(),
             epoch: Mutex::default(),
             decisions: Decisions::default(),
+            sharing: Arc::new(Semaphore::new(1)),
             log: Mutex::default(),
             joined_ms,
             echoed_ms: AtomicU64::new(0),
@@ -164,6 +171,7 @@ impl Site {
         site.spawn(hear::take_in(site.clone(), hearing));
         site.spawn(log::follow(site.clone()));
         site.spawn(tell::tell(site.clone()));
+        site.spawn(shared::tell(site.clone()));
         site.spawn(beat::beat(site.clone()));
         Ok(site)
     }

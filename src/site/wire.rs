@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::shared::Shared;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Address, ContainerId, Dot, Entry, Incarnation, Name, Version};
 use crate::nfr::Keyring;
@@ -31,6 +32,8 @@ pub(super) struct Beat {
     pub load: Load,
     /// How far the changes of every life of every container are there.
     pub vector: Vec<Dot>,
+    /// The sum over all that every container holds alike.
+    pub shared: u64,
 }
 
 /// How full a container is.
@@ -70,6 +73,8 @@ pub(super) enum Question {
     Latest(String, Option<Version>),
     /// The same for who decides at the address in this epoch.
     Decide(String, u64),
+    /// What all hold alike, behind a key; or one record alone.
+    Shared { after: Option<String>, only: Option<String> },
     /// What somebody lacks who has seen this much.
     Lacking { seen: Vec<Dot>, place: Place },
 }
@@ -88,6 +93,8 @@ pub(super) enum Reply {
     Latest(Option<Box<Entry>>),
     /// The epoch that is known there, and what is known of the address.
     Decide(u64, Option<Box<Entry>>),
+    /// A page of it, and behind which key there is more.
+    Shared(Vec<Shared>, Option<String>),
     Lacking(Page),
     /// Why there is no better answer.
     Refused(String),

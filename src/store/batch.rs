@@ -119,6 +119,8 @@ pub(super) fn deadline_of(key: &[u8]) -> Option<Ending> {
 pub(super) const SEALED_KEY: &[u8] = b"sealed";
 /// Meta: before a collection's name, what it holds and owes.
 pub(super) const HOLDING_PREFIX: &[u8] = b"holding:";
+/// Meta: before a collection's name, at which revision and when it was removed.
+pub(super) const REMOVED_PREFIX: &[u8] = b"removed:";
 /// Meta: before an incarnation, how far its changes are here.
 pub(super) const SEEN_PREFIX: &[u8] = b"seen:";
 
@@ -261,6 +263,13 @@ impl Batch {
     pub fn remove_collection(&mut self, name: &Name) {
         self.remove(Table::Collections, name.as_str().as_bytes().to_vec());
         self.remove(Table::Meta, holding_key(name.as_str()));
+    }
+
+    /// Notes that the collection was removed, for those who hear of it late.
+    pub fn put_removed_collection(&mut self, name: &Name, revision: u64, at_ms: u64) {
+        let key = [REMOVED_PREFIX, name.as_str().as_bytes()].concat();
+        let row = records::encode(&key, &(revision, at_ms));
+        self.put(Table::Meta, key, row);
     }
 
     /// What the collection's durable objects come to, and what it owes.

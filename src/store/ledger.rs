@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use super::batch::{Table, head_key, version_key};
+use super::batch::{REMOVED_PREFIX, Table, head_key, version_key};
 use super::records::{self, Chore, CollectionRecord, Owed};
 use super::typed::Store;
 use crate::error::Result;
@@ -47,6 +47,19 @@ impl Store {
         self.db.scan(Table::Collections, &[], &mut |key, row| {
             let name = String::from_utf8_lossy(key).into_owned();
             found.push((name, records::decode(Table::Collections, key, row.to_vec()).ok()));
+            Ok(true)
+        })?;
+        Ok(found)
+    }
+
+    /// Collections that were removed: name, revision and moment.
+    pub fn removed_collections(&self) -> Result<Vec<(String, (u64, u64))>> {
+        let mut found = Vec::new();
+        self.db.scan(Table::Meta, REMOVED_PREFIX, &mut |key, row| {
+            let Some(name) = key.strip_prefix(REMOVED_PREFIX) else { return Ok(false) };
+            if let Ok(removed) = records::decode(Table::Meta, key, row.to_vec()) {
+                found.push((String::from_utf8_lossy(name).into_owned(), removed));
+            }
             Ok(true)
         })?;
         Ok(found)

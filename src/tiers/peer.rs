@@ -12,7 +12,9 @@ use futures_util::stream::BoxStream;
 
 use super::Source;
 use crate::error::Result;
-use crate::model::{Address, Condition, ContainerId, Digest, Dot, Durability, Entry, Manifest, NfrOverride, Version};
+use crate::model::{
+    Address, Condition, ContainerId, Digest, Dot, Durability, Entry, Manifest, Name, NfrOverride, Version,
+};
 
 /// What the others said of an address.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +79,9 @@ pub trait Peers: Send + Sync + 'static {
     /// Which other container is to take a change of this size: the one that decides its condition, or one with more
     /// room. `None` is this container itself.
     fn better_for(&self, address: &Address, conditional: bool, size: u64) -> Result<Option<ContainerId>>;
+
+    /// Asks all others for a collection that is not known here, and takes it over.
+    fn find_collection<'a>(&'a self, name: &'a Name) -> BoxFuture<'a, ()>;
 
     /// Looks anew who decides.
     fn look_again(&self) -> BoxFuture<'_, ()>;

@@ -297,3 +297,39 @@ fn a_log_from_an_old_copy_that_was_written_on_hides_nothing() {
 fn listed(process: &Process) -> String {
     String::from_utf8(process.request("GET", "/v1/objects/c?limit=1000", &[], b"").body).unwrap()
 }
+
+#[test]
+fn policies_and_tokens_are_alike_at_every_container() {
+    let site = Site::new();
+    let auth = ["--set", "auth.required=true"];
+    let (a, b) = (site.container("a", &auth), site.container("b", &auth));
+    let root = |one: &Process| std::fs::read_to_string(one.data().join("root.token")).unwrap().trim().to_owned();
+    let bearer = |token: &str| format!("Bearer {token}");
+    let (root_a, root_b) = (bearer(&root(&a)), bearer(&root(&b)));
+    let as_a = [("Authorization", root_a.as_str()), ("Content-Type", "application/json")];
+    let policy = br#"{"retention_s":77,"durability":"ram"}"#;
+    a.request("PUT", "/v1/collections/c", &as_a, policy).expect(201);
+    // The very next push elsewhere keeps to it.
+    let as_b = [("Authorization", root_b.as_str()), ("Content-Type", "application/json")];
+    let pushed = b.request("PUT", &object("c/k"), &as_b, b"x").expect(201);
+    assert_eq!(pushed.header("mesh-durability"), Some("ram"));
+    // It holds something at b, so a does not remove it.
+    until("what b holds", || a.request("GET", "/v1/objects/c", &as_a, b"").text().contains("\"k\""));
+    a.request("DELETE", "/v1/collections/c", &as_a, b"").expect(412);
+    b.request("DELETE", &object("c/k"), &as_b, b"").expect(204);
+    until("the removal", || matches!(a.request("DELETE", "/v1/collections/c", &as_a, b"").status, 204));
+    until("the news of it", || b.request("GET", "/v1/collections/c", &as_b, b"").status == 404);
+    // Made again, it does not pass for the one of before.
+    let again = b.request("PUT", "/v1/collections/c", &as_b, b"{}").expect(201);
+    assert_ne!(again.header("etag"), Some("\"1\""));
+
+    let made = a.request("POST", "/v1/admin/tokens", &as_a, br#"{"subject":"ada","scopes":["read:c"]}"#).expect(201).json();
+    let ada = bearer(made["token"].as_str().unwrap());
+    let reads = |one: &Process| one.request("GET", "/v1/objects/c", &[("Authorization", &ada)], b"").status;
+    until("the token", || reads(&b) == 200);
+    let id = made["id"].as_str().unwrap().to_owned();
+    b.request("DELETE", &format!("/v1/admin/tokens/{id}"), &as_b, b"").expect(204);
+    until("its end", || reads(&a) == 401);
+    // A root token opens the container alone that made it.
+    assert_eq!(a.request("GET", "/v1/objects/c", &[("Authorization", &root_b)], b"").status, 401);
+}

@@ -4,13 +4,22 @@ use std::sync::{Arc, PoisonError};
 
 use super::{Keeper, Located};
 use crate::error::Result;
-use crate::model::{Address, Dot, Entry, Head, Manifest, Session, Version};
+use crate::model::{Address, Dot, Entry, Head, Manifest, Session, Usage, Version};
 use crate::tiers::Resident;
 
 impl Keeper {
     /// Wall-clock milliseconds since 1970, by the clock that decides what has ended.
     pub fn now_ms(&self) -> u64 {
         self.sequencer.now_ms()
+    }
+
+    /// Whether a collection holds nothing, here or at another container of the site.
+    pub fn is_empty(&self, collection: &str) -> Result<bool> {
+        if self.usage_of(collection) != Usage::default() {
+            return Ok(false);
+        }
+        let others = || self.disk.store().list_entries((collection, "", None), 1, self.now_ms());
+        Ok(!self.disk.knows_others() || others()?.found.is_empty())
     }
 
     /// A hit in memory: counts as a use.

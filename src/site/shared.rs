@@ -1,0 +1,174 @@
+//! What every container of a site holds alike: the policies of collections, and tokens. There is little of it and it
+//! changes seldom, so each beat carries a sum over all of it, and where sums differ one asks the other for the whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use super::wire::{self, Question, Reply};
+use super::{Site, locked};
+use crate::error::{Error, Result};
+use crate::limits::ASK_MAX;
+use crate::model::{ContainerId, Name, TokenRecord, mix};
+use crate::store::CollectionRecord;
+
+/// How long a page of it may take.
+const PAGE_MAX: Duration = Duration::from_secs(5);
+
+/// A record that all hold alike. The newer one of two with the same key wins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Shared {
+    /// A collection.
+    Collection(String, CollectionRecord),
+    /// A collection that was removed at this revision, at this moment.
+    Removed(String, u64, u64),
+    /// A token, without its secret.
+    Token(TokenRecord),
+}
+
+impl Shared {
+    /// What it is about; sorted by this.
+    pub fn key(&self) -> String {
+        match self {
+            Shared::Collection(name, _) | Shared::Removed(name, ..) => format!("collection {name}"),
+            Shared::Token(record) => format!("token {}", record.id),
+        }
+    }
+
+    /// The key of a collection.
+    pub fn key_of(name: &Name) -> String {
+        format!("collection {name}")
+    }
+
+    /// A number that all who hold the same have alike, and hardly anybody else.
+    fn sum(&self) -> u64 {
+        let bytes = wire::plain(self).unwrap_or_default();
+        mix(bytes
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)))
+    }
+}
+
+/// Where this container holds it.
+pub trait SharedBook: Send + Sync {
+    /// All of it, sorted by key.
+    fn all(&self) -> Vec<Shared>;
+
+    /// Takes in what is newer than what is here. It waits for the disk.
+    fn merge(&self, records: Vec<Shared>) -> Result<()>;
+
+    /// Rung when it was changed here.
+    fn changed(&self) -> Arc<Notify>;
+}
+
+/// The sum over all records, in whatever order.
+pub(super) fn sum(book: &dyn SharedBook) -> u64 {
+    book.all().iter().fold(0, |sum, record| sum.wrapping_add(record.sum()))
+}
+
+/// Tells the others at once that something was changed here.
+pub(super) async fn tell(site: Site) {
+    let changed = site.0.parts.shared.changed();
+    loop {
+        changed.notified().await;
+        if let Err(error) = site.say_beat().await {
+            tracing::debug!(%error, "the others will hear later of a changed policy or token");
+        }
+    }
+}
+
+impl Site {
+    /// Whoever holds something else is asked for it, one at a time.
+    pub(super) fn compare_shared(&self, from: ContainerId, theirs: u64) {
+        if theirs == sum(&*self.0.parts.shared) {
+            return;
+        }
+        if let Ok(turn) = Arc::clone(&self.0.sharing).try_acquire_owned() {
+            let site = self.clone();
+            tokio::spawn(async move {
+                if let Err(error) = site.take_shared(from).await {
+                    tracing::debug!(%error, "policies and tokens of another container could not be asked for");
+                }
+                drop(turn);
+            });
+        }
+    }
+
+    async fn take_shared(&self, from: ContainerId) -> Result<()> {
+        let name = locked(&self.0.members).get(from).map(|member| member.name.clone());
+        let Some(name) = name else { return Ok(()) };
+        let mut after = None;
+        loop {
+            let (records, next) = self.ask_shared(&name, after, None).await?;
+            self.merge_shared(records).await?;
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn ask_shared(
+        &self,
+        name: &Name,
+        after: Option<String>,
+        only: Option<String>,
+    ) -> Result<(Vec<Shared>, Option<String>)> {
+        match self.ask_one(name, &Question::Shared { after, only }, PAGE_MAX.min(ASK_MAX)).await? {
+            Reply::Shared(records, next) => Ok((records, next)),
+            Reply::Refused(why) => Err(Error::unavailable("another container refuses").because(why)),
+            _ => Err(Error::internal("another container answers something else")),
+        }
+    }
+
+    async fn merge_shared(&self, records: Vec<Shared>) -> Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let site = self.clone();
+        let merged = tokio::task::spawn_blocking(move || site.0.parts.shared.merge(records)).await;
+        merged.map_err(|error| Error::internal("policies could not be taken in").because(error))?
+    }
+
+    /// Asks all others for a collection that is not known here, before it is made.
+    pub(super) async fn find_collection(&self, name: &Name) {
+        let now_ms = self.now_ms();
+        let others: Vec<Name> = locked(&self.0.members).alive(now_ms).map(|member| member.name.clone()).collect();
+        let key = Shared::key_of(name);
+        let ask = |other: Name| {
+            let key = key.clone();
+            async move { self.ask_shared(&other, None, Some(key)).await }
+        };
+        for (records, _) in join_all(others.into_iter().map(ask)).await.into_iter().flatten() {
+            if let Err(error) = self.merge_shared(records).await {
+                tracing::warn!(%error, collection = %name, "the policy of a collection could not be taken over");
+            }
+        }
+    }
+
+    /// A page of what is held here.
+    pub(super) fn shared_page(
+        &self,
+        after: Option<&str>,
+        only: Option<&str>,
+        room: usize,
+    ) -> (Vec<Shared>, Option<String>) {
+        let wanted = |record: &Shared| {
+            let key = record.key();
+            only.is_none_or(|only| key == only) && after.is_none_or(|after| key.as_str() > after)
+        };
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for record in self.0.parts.shared.all().into_iter().filter(wanted) {
+            bytes += wire::plain(&record).map_or(0, |plain| plain.len());
+            if bytes > room && !page.is_empty() {
+                let last = page.last().map(Shared::key);
+                return (page, last);
+            }
+            page.push(record);
+        }
+        (page, None)
+    }
+}

@@ -1,6 +1,6 @@
 # `make test` needs nothing but a Rust toolchain and Debian: it installs the rest and says so.
 
-.PHONY: test tools lint check soak bench bench-eviction bench-counts fuzz
+.PHONY: test tools lint check soak bench bench-mesh bench-eviction bench-counts fuzz
 
 ## Install what the tests need and is missing.
 tools:
@@ -31,6 +31,10 @@ bench:
 	@sh scripts/tools.sh benchmarks
 	cargo build -q --locked --release
 	cargo run -q --locked --release --manifest-path benches/peers/Cargo.toml --target-dir target -- $(BENCH) $(ROWS)
+
+## Those of its rows that go over a nats-server, or stand beside JetStream.
+bench-mesh:
+	@$(MAKE) --no-print-directory bench ROWS=nats-1,nats-64,kv-1,kv-64,kv-nats-1,kv-nats-64
 
 ## Instructions that the hot paths take, counted by valgrind, beside those of the run before; see docs/benchmarks.md.
 bench-counts:

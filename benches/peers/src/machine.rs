@@ -11,6 +11,7 @@ pub fn describe() -> String {
         format!("Linux {}", read("/proc/sys/kernel/osrelease")),
         format!("Redis {}", redis().unwrap_or("absent".to_owned())),
         format!("nginx {}", nginx().unwrap_or("absent".to_owned())),
+        format!("nats-server {}", nats().unwrap_or("absent".to_owned())),
     ];
     parts.join("; ")
 }
@@ -46,6 +47,11 @@ fn redis() -> Option<String> {
 fn nginx() -> Option<String> {
     let line = first_line(crate::peers::nginx::program(), &["-v"])?;
     line.rsplit_once('/').map(|(_, version)| version.to_owned())
+}
+
+fn nats() -> Option<String> {
+    let line = first_line(&crate::peers::nats::program().ok()?, &["--version"])?;
+    line.rsplit_once('v').map(|(_, version)| version.to_owned())
 }
 
 /// What a program says first, wherever it says it.

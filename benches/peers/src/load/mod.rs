@@ -32,6 +32,9 @@ const SAID_BYTES_MAX: usize = 600;
 pub trait Talk {
     type Reader: Answer;
 
+    /// A connection is new, also where there was one of this number before.
+    fn connected(&mut self, _connection: usize) {}
+
     /// The next request, on this connection, which is free.
     fn request(&mut self, connection: usize) -> Request;
 
@@ -117,7 +120,7 @@ struct Connection<R> {
 }
 
 impl<R: Answer> Driver<R> {
-    fn connect<T: Talk<Reader = R>>(addr: SocketAddr, talk: &T, pace: Pace) -> Result<Self> {
+    fn connect<T: Talk<Reader = R>>(addr: SocketAddr, talk: &mut T, pace: Pace) -> Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let desk = Desk {
@@ -130,6 +133,7 @@ impl<R: Answer> Driver<R> {
             latencies: Vec::new(),
         };
         let connect = |token| {
+            talk.connected(token);
             let (token, request) = (Token(token), Request::default());
             Ok(Connection { token, stream: desk.connect(token)?, reader: talk.reader(), request, since: None })
         };
@@ -198,6 +202,7 @@ impl<R: Answer> Connection<R> {
             if talk.anew() && desk.wants_more() {
                 // Dropping the old one also ends its registration.
                 self.stream = desk.connect(self.token)?;
+                talk.connected(self.token.0);
             }
         }
     }

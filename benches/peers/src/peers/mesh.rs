@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 
 use crate::bench::{Bench, Folder};
 use crate::load::Request;
-use crate::load::http;
+use crate::load::{http, nats as wire};
 use crate::machine::cores;
 use crate::process::Server;
 
@@ -60,6 +60,12 @@ pub fn path(address: &str) -> String {
 /// A push of this class.
 pub fn push(address: &str, class: Durability, body: Bytes) -> Request {
     http::put(&path(address), &format!("Mesh-Durability: {class}\r\n"), body)
+}
+
+/// The same, as a message.
+pub fn push_over_nats(address: &str, class: Durability, body: Bytes) -> wire::Message {
+    let headers = wire::headers(&[("Mesh-Address", address), ("Mesh-Durability", &class.to_string())]);
+    wire::Message { subject: "mesh.local.push".to_owned(), headers, body }
 }
 
 /// A container within this process, without doors.

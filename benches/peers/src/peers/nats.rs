@@ -1,26 +1,70 @@
-//! nats-server on a port of its own, and nothing but a subscriber that answers with the same bytes again and again.
+//! nats-server on a port of its own, its store of keys and values, and nothing but a subscriber that answers with the
+//! same bytes again and again.
 
+use std::fs;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use serde_json::json;
 
 use crate::bench::Bench;
+use crate::load::nats as wire;
 use crate::process::{Server, free_addr};
 
 pub const SUBJECT: &str = "bare";
 
-/// The server; the project's own script finds or fetches it.
-pub fn serve(bench: &Bench) -> Result<Server> {
+/// What every acknowledgement of a put holds, and no refusal.
+pub const STORED: &str = "\"seq\":";
+
+const BUCKET: &str = "bench";
+
+/// The program; the project's own script finds or fetches it.
+pub fn program() -> Result<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/nats.sh");
     let found = Command::new("sh").arg(script).output().context("scripts/nats.sh cannot be run")?;
     ensure!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    Ok(String::from_utf8(found.stdout)?.trim().to_owned())
+}
+
+/// The server as it is by default.
+pub fn serve(bench: &Bench) -> Result<Server> {
     let (folder, addr) = (bench.folder("nats")?, free_addr()?);
-    let mut command = Command::new(String::from_utf8(found.stdout)?.trim());
+    let mut command = Command::new(program()?);
     command.args(["-a", "127.0.0.1", "-p", &addr.port().to_string(), "-js", "-sd"]).arg(folder.path());
     Server::listening("nats-server", command, addr, folder)
+}
+
+/// The server that has synced what JetStream was given before it answers. By default it syncs every two minutes; there
+/// is no flag for it, only a key of its file.
+pub fn serve_synced(bench: &Bench) -> Result<Server> {
+    let (folder, addr) = (bench.folder("nats")?, free_addr()?);
+    let (file, store) = (folder.path().join("nats.conf"), folder.path().join("store"));
+    let store = store.display();
+    let text = format!("listen: \"{addr}\"\njetstream {{ store_dir: \"{store}\", sync_interval: always }}\n");
+    fs::write(&file, text).context("cannot write its configuration")?;
+    let mut command = Command::new(program()?);
+    command.arg("-c").arg(file);
+    Server::listening("nats-server", command, addr, folder)
+}
+
+/// What makes the bucket, as clients make it when nothing else is asked of them.
+pub fn make_bucket() -> wire::Message {
+    let config = json!({
+        "name": format!("KV_{BUCKET}"), "subjects": [format!("$KV.{BUCKET}.>")], "storage": "file", "num_replicas": 1,
+        "retention": "limits", "discard": "new", "max_msgs_per_subject": 1, "duplicate_window": 120_000_000_000u64,
+        "allow_rollup_hdrs": true, "deny_delete": true, "allow_direct": true,
+    });
+    let subject = format!("$JS.API.STREAM.CREATE.KV_{BUCKET}");
+    wire::Message { subject, headers: String::new(), body: config.to_string().into() }
+}
+
+/// What puts a value under a key.
+pub fn put(key: &str, value: Bytes) -> wire::Message {
+    wire::Message { subject: format!("$KV.{BUCKET}.{key}"), headers: String::new(), body: value }
 }
 
 /// Starts this program again, as the subscriber.

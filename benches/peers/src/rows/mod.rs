@@ -1,6 +1,7 @@
 //! What is measured. A row is a kind of work, those who do it, and the targets.
 
 mod batch;
+mod beside_kv;
 mod footprint;
 mod http_pull;
 mod http_push;
@@ -19,6 +20,7 @@ use anyhow::Result;
 
 use crate::bench::Bench;
 use crate::report::Line;
+use beside_kv::Door;
 
 pub struct Row {
     pub name: &'static str,
@@ -29,7 +31,7 @@ pub struct Row {
 const KB: usize = 1_000;
 const MB: usize = 1_000_000;
 
-pub const ROWS: [Row; 17] = [
+pub const ROWS: [Row; 21] = [
     Row { name: "memory-hit", work: "in-process RAM hit, 4 KiB, 2 threads", run: memory_hit::run },
     Row { name: "http-1k", work: "HTTP pull 1 KB, RAM hit, 64 connections", run: http_pull::small },
     Row { name: "http-10m", work: "HTTP pull 10 MB, RAM hit", run: |bench| http_pull::large(bench, 10 * MB) },
@@ -46,5 +48,17 @@ pub const ROWS: [Row; 17] = [
     Row { name: "idle", work: "an idle container", run: footprint::run },
     Row { name: "nats-1", work: "NATS pull 1 KB, RAM hit, one in flight", run: nats_pull::one },
     Row { name: "nats-64", work: "NATS pull 1 KB, RAM hit, 64 in flight", run: nats_pull::many },
+    Row { name: "kv-1", work: "push 1 KB, class disk, one in flight", run: |bench| beside_kv::one(bench, Door::Http) },
+    Row { name: "kv-64", work: "push 1 KB, class disk, 64 in flight", run: |bench| beside_kv::many(bench, Door::Http) },
+    Row {
+        name: "kv-nats-1",
+        work: "NATS push 1 KB, class disk, one in flight",
+        run: |bench| beside_kv::one(bench, Door::Nats),
+    },
+    Row {
+        name: "kv-nats-64",
+        work: "NATS push 1 KB, class disk, 64 in flight",
+        run: |bench| beside_kv::many(bench, Door::Nats),
+    },
     Row { name: "start", work: "start with 1,000,000 objects of 1 KB on disk", run: start::run },
 ];

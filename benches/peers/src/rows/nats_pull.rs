@@ -1,6 +1,7 @@
 //! Reading what is in memory, over NATS, beside nothing but a subscriber that answers as many bytes.
 
 use anyhow::Result;
+use bytes::Bytes;
 use meshstore::model::Durability;
 
 use super::turns::{alone, crowd, once};
@@ -38,7 +39,9 @@ fn run(bench: &Bench, pace: Pace, judge: impl Fn(&Series, &Series) -> Verdict) -
     let bare = nats::bare(bench, &server, KB)?;
     let turn = |who: &Server, subject: &str| -> Result<Sample> {
         let before = who.cpu()?;
-        let sample = load::drive(server.addr, &mut wire::asking(subject, &[("Mesh-Address", ADDRESS)], KB), pace)?;
+        let headers = wire::headers(&[("Mesh-Address", ADDRESS)]);
+        let message = wire::Message { subject: subject.to_owned(), headers, body: Bytes::new() };
+        let sample = load::drive(server.addr, &mut wire::same(message, wire::Wanted::Bytes(KB)), pace)?;
         Ok(Sample { server_cpu: who.cpu()?.saturating_sub(before), ..sample })
     };
     let series = take_turns(

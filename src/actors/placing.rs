@@ -14,7 +14,7 @@ use super::handle::Handle;
 use super::push::within;
 use super::request::{Delete, Deleted, Push, Pushed};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Address, Condition, ContainerId, Manifest, Name, NfrSpec};
+use crate::model::{Address, Condition, ContainerId, Manifest, Name, NfrSpec, Version};
 use crate::tiers::{Accepted, Decision, Handover};
 
 /// How often a change is tried whose decision has no home at the moment, and the pause before the second try.
@@ -27,6 +27,7 @@ const REPLAYED_BYTES_MAX: u64 = 64 << 10;
 impl Handle {
     /// Stores an object where it belongs, which may be another container.
     pub(super) async fn store_somewhere(&self, mut push: Push, mut body: Body) -> Result<Pushed> {
+        self.follow(push.after);
         if push.condition == Condition::Always || push.passed_on {
             return self.store_once(push, body).await;
         }
@@ -52,6 +53,13 @@ impl Handle {
         }
     }
 
+    /// What somebody knows of an object is older than what comes now, whichever container gave it.
+    fn follow(&self, known: Option<Version>) {
+        if let Some(known) = known {
+            self.keeper().observe(known);
+        }
+    }
+
     async fn store_once(&self, push: Push, body: Body) -> Result<Pushed> {
         match self.0.crew.better_for(&push.address, &push.condition, push.size, push.passed_on)? {
             None => self.store(push, body).await,
@@ -65,8 +73,9 @@ impl Handle {
     /// Deletes an object where that is decided, which may be another container.
     pub(super) async fn remove_somewhere(&self, delete: Delete) -> Result<Deleted> {
         let mut attempt = 1;
+        self.follow(delete.after);
         loop {
-            let Delete { address, condition, passed_on, deadline } = &delete;
+            let Delete { address, condition, passed_on, deadline, .. } = &delete;
             let outcome = match self.0.crew.better_for(address, condition, None, *passed_on)? {
                 None => self.remove(delete.clone()).await,
                 Some(to) => {

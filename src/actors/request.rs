@@ -31,6 +31,8 @@ pub struct Push {
     pub condition: Condition,
     /// How long the object lives, in seconds.
     pub ttl_s: Option<u64>,
+    /// What the caller knows of the object: the new version is greater.
+    pub after: Option<Version>,
     /// Whether another container of the site passed it on to this one, which is not to pass it on again.
     pub passed_on: bool,
     /// How long the caller waits.
@@ -50,6 +52,7 @@ impl Push {
             size: None,
             condition: Condition::Always,
             ttl_s: None,
+            after: None,
             passed_on: false,
             deadline,
         }
@@ -136,6 +139,8 @@ pub struct Delete {
     pub address: Address,
     /// What must hold for it.
     pub condition: Condition,
+    /// What the caller knows of the object: the version of the delete is greater.
+    pub after: Option<Version>,
     /// Whether another container of the site passed it on to this one, which is not to pass it on again.
     pub passed_on: bool,
     /// How long the caller waits.
@@ -145,7 +150,7 @@ pub struct Delete {
 impl Delete {
     /// A delete of whatever is there.
     pub fn new(address: Address, deadline: Duration) -> Self {
-        Delete { address, condition: Condition::Always, passed_on: false, deadline }
+        Delete { address, condition: Condition::Always, after: None, passed_on: false, deadline }
     }
 }
 

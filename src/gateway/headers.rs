@@ -154,7 +154,6 @@ pub(super) fn push(headers: &HeaderMap, address: Address, deadline: Duration) ->
         None => NfrOverride::default(),
     };
     Ok(Push {
-        address,
         durability: single(headers, &MESH_DURABILITY)?.map(str::parse).transpose()?,
         nfr,
         content_type: content_type(headers)?,
@@ -163,9 +162,11 @@ pub(super) fn push(headers: &HeaderMap, address: Address, deadline: Duration) ->
         size: size(headers)?,
         condition: condition(headers)?,
         ttl_s: ttl(headers)?,
+        after: session(headers)?.and_then(|session| session.wants(&address)),
         // What it proves was checked before.
         passed_on: headers.contains_key(&MESH_PEER),
         deadline,
+        address,
     })
 }
 

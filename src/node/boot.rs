@@ -135,6 +135,9 @@ impl Container {
         };
         let stopped = move || {
             actors.stop();
+            if let Err(error) = keeper.settle_clock() {
+                tracing::debug!(%error, "the next life begins a little ahead of time");
+            }
             keeper.disk().store().close();
         };
         tokio::task::spawn_blocking(stopped)

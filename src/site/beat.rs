@@ -36,6 +36,7 @@ impl Site {
             load,
             vector: self.keeper().vector(),
             shared: shared::sum(&*parts.shared),
+            clock: self.keeper().last_version(),
         };
         wire::write(&self.ring(), subject, &beat)
     }
@@ -74,6 +75,7 @@ pub(super) async fn listen(site: Site, mut heard: Subscription) {
 impl Site {
     async fn hear_beat(&self, message: Message) -> Result<()> {
         let beat: Beat = wire::read(&self.ring(), message.subject.as_str(), &message.body)?;
+        self.keeper().observe(beat.clock);
         let theirs = beat.shared;
         let (from, vector, name) = (beat.container, beat.vector.clone(), beat.name.clone());
         let is_mine = from == self.0.me;

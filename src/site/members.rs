@@ -171,6 +171,7 @@ mod tests {
             load: Load::default(),
             vector: Vec::new(),
             shared: 0,
+            clock: crate::model::Version { time: 0, container: ContainerId(container) },
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Beat {
     pub vector: Vec<Dot>,
     /// The sum over all that every container holds alike.
     pub shared: u64,
+    /// The greatest version that it has given or seen: clocks that meet go on from the later one.
+    pub clock: Version,
 }
 
 /// How full a container is.

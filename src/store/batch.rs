@@ -216,6 +216,11 @@ impl Batch {
         self.ops.push(Op::Raise(CEILING_KEY, ceiling));
     }
 
+    /// No version above this one was given, and none will be in this life.
+    pub fn settle_ceiling(&mut self, ceiling: u64) {
+        self.put_number(CEILING_KEY, ceiling);
+    }
+
     /// Bytes of keys and rows in the batch.
     pub fn bytes(&self) -> usize {
         self.bytes

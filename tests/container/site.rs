@@ -323,7 +323,8 @@ fn policies_and_tokens_are_alike_at_every_container() {
     let again = b.request("PUT", "/v1/collections/c", &as_b, b"{}").expect(201);
     assert_ne!(again.header("etag"), Some("\"1\""));
 
-    let made = a.request("POST", "/v1/admin/tokens", &as_a, br#"{"subject":"ada","scopes":["read:c"]}"#).expect(201).json();
+    let made =
+        a.request("POST", "/v1/admin/tokens", &as_a, br#"{"subject":"ada","scopes":["read:c"]}"#).expect(201).json();
     let ada = bearer(made["token"].as_str().unwrap());
     let reads = |one: &Process| one.request("GET", "/v1/objects/c", &[("Authorization", &ada)], b"").status;
     until("the token", || reads(&b) == 200);
@@ -332,4 +333,96 @@ fn policies_and_tokens_are_alike_at_every_container() {
     until("its end", || reads(&a) == 401);
     // A root token opens the container alone that made it.
     assert_eq!(a.request("GET", "/v1/objects/c", &[("Authorization", &root_b)], b"").status, 401);
+}
+
+/// Keeps writing and reading through whichever container answers, and remembers what was acknowledged.
+struct Traffic {
+    acknowledged: std::sync::Mutex<std::collections::BTreeMap<String, Vec<u8>>>,
+    stop: std::sync::atomic::AtomicBool,
+}
+
+impl Traffic {
+    fn run(&self, worker: u64, addrs: &std::sync::Mutex<Vec<std::net::SocketAddr>>) {
+        let (mut random, mut session) = (Dice::new(worker), None::<String>);
+        for turn in 0u64.. {
+            if self.stop.load(std::sync::atomic::Ordering::Relaxed) {
+                return;
+            }
+            let addr = {
+                let addrs = addrs.lock().unwrap();
+                addrs[random.below(addrs.len() as u64) as usize]
+            };
+            let key = format!("{worker}-{}", random.below(40));
+            let body = format!("{worker} {turn}").into_bytes();
+            let class = ["disk", "ram"][random.below(2) as usize];
+            // What the session has seen is older than what comes next, wherever that is taken.
+            let mut headers = vec![("Mesh-Durability", class)];
+            headers.extend(session.as_deref().map(|session| ("Mesh-Session", session)));
+            let put = Connection::open(addr)
+                .and_then(|mut door| door.request("PUT", &object(&format!("c/{key}")), &headers, &body));
+            match put {
+                Ok(answer) if answer.status / 100 == 2 => {
+                    session = answer.header("mesh-session").map(str::to_owned);
+                    self.acknowledged.lock().unwrap().insert(key, body);
+                }
+                // What became of it is open: nothing is expected of the key until the next acknowledgement.
+                _ => drop(self.acknowledged.lock().unwrap().remove(&key)),
+            }
+        }
+    }
+}
+
+#[test]
+fn containers_join_leave_and_come_back_under_load() {
+    let site = Site::new();
+    let a = site.container("a", &[]);
+    let mut b = site.container("b", &[]);
+    let addrs = std::sync::Mutex::new(vec![a.addr(), b.addr()]);
+    let traffic = Traffic { acknowledged: Default::default(), stop: Default::default() };
+    std::thread::scope(|scope| {
+        for worker in 0..3 {
+            let (traffic, addrs) = (&traffic, &addrs);
+            scope.spawn(move || traffic.run(worker, addrs));
+        }
+        let pause = || std::thread::sleep(Duration::from_millis(700));
+        pause();
+        let mut c = site.container("c", &[]);
+        addrs.lock().unwrap().push(c.addr());
+        pause();
+        // In order: it is not asked any more before it goes.
+        *addrs.lock().unwrap() = vec![a.addr(), c.addr()];
+        b.terminate();
+        pause();
+        b.restart();
+        *addrs.lock().unwrap() = vec![a.addr(), b.addr()];
+        pause();
+        c.terminate();
+        c.restart();
+        addrs.lock().unwrap().push(c.addr());
+        pause();
+        traffic.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        // Every worker has its own keys, so what it was told last is what there is, at every container.
+        std::thread::sleep(Duration::from_millis(200));
+        let acknowledged = traffic.acknowledged.lock().unwrap().clone();
+        assert!(acknowledged.len() > 60, "{}", acknowledged.len());
+        for (key, body) in acknowledged {
+            for (name, one) in [("a", &a), ("b", &b), ("c", &c)] {
+                let end = Instant::now() + NEWS_MAX;
+                loop {
+                    let found = one.get(&format!("c/{key}"));
+                    if found.body == body {
+                        break;
+                    }
+                    let said = String::from_utf8_lossy(&body);
+                    assert!(
+                        Instant::now() < end,
+                        "{key} at {name}: not {said} but {:?} {}",
+                        found.headers,
+                        found.text()
+                    );
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            }
+        }
+    });
 }

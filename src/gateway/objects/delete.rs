@@ -19,7 +19,8 @@ pub(in crate::gateway) async fn delete(door: &Shared, head: &RequestHead, addres
     let condition = headers::condition(&head.headers)?;
     let mut session = headers::session(&head.headers)?.unwrap_or_default();
     let passed_on = head.headers.contains_key(&headers::MESH_PEER);
-    let delete = Delete { address: address.clone(), condition, passed_on, deadline };
+    let after = session.wants(&address);
+    let delete = Delete { address: address.clone(), condition, after, passed_on, deadline };
     let deleted = within(deadline, door.core.delete(delete)).await?;
     let mut response = HttpResponse::new(StatusCode::NO_CONTENT);
     if let Some((version, dot)) = deleted.gone {

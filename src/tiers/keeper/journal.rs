@@ -6,7 +6,7 @@
 use super::Keeper;
 use crate::error::Result;
 use crate::model::{Address, Holding, Receipt, Usage, Version};
-use crate::store::{Chore, Owed};
+use crate::store::{Batch, Chore, Owed};
 use crate::tiers::disk::Plan;
 use crate::tiers::locked;
 use crate::tiers::{Rewrapped, StagedFrame};
@@ -15,6 +15,20 @@ impl Keeper {
     /// The greatest version given so far.
     pub fn last_version(&self) -> Version {
         self.sequencer.last_version()
+    }
+
+    /// Takes note of a version that somebody knows of: later ones are greater. One from too far ahead is not
+    /// believed.
+    pub fn observe(&self, version: Version) {
+        self.sequencer.observe(version);
+    }
+
+    /// Nothing is changed any more in this life: the next one need not skip what was kept for more changes, which
+    /// would set its clock ahead of the others'.
+    pub fn settle_clock(&self) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.settle_ceiling(self.sequencer.last_version().time);
+        self.disk.store().commit(&batch)
     }
 
     /// What a collection owes: objects that the cloud is still to get, and their sealed bytes.

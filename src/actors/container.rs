@@ -25,7 +25,7 @@ use crate::control::Collections;
 use crate::error::{Error, Result};
 use crate::model::{CollectionPolicy, Durability, Level, Name, NfrSpec};
 use crate::telemetry::Telemetry;
-use crate::tiers::{Change, CloudTier, Job, Keeper, Outcome};
+use crate::tiers::{Change, CloudTier, Copies, Job, Keeper, Outcome};
 
 /// The actors that a request is worked on with.
 #[derive(Clone)]
@@ -44,6 +44,7 @@ pub struct Crew {
     pub(super) cloud: Option<CloudTier>,
     pub(super) fetches: Fetches,
     pub(super) neighbours: Neighbours,
+    pub(super) copies: Arc<Copies>,
     pub(super) recent: Arc<Recent>,
     pub(super) teller: Teller,
     /// Sealed bytes that the disk should hold at most.

@@ -27,7 +27,7 @@ use crate::nfr::Keyring;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventBook;
 use crate::tiers::eviction::{Choice, Choices, Evictable};
-use crate::tiers::{CloudTier, Keeper, MemoryTier};
+use crate::tiers::{CloudTier, Copies, Keeper, MemoryTier};
 
 /// What the crew of a container is told.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ impl Actors {
         keeper: Arc<Keeper>,
         collections: Arc<Collections>,
         (keyring, file): (Keyring, KeyFile),
-        cloud: Option<CloudTier>,
+        (cloud, copies): (Option<CloudTier>, Copies),
         rng: Arc<dyn Rng>,
         options: CrewOptions,
     ) -> Result<Self> {
@@ -117,6 +117,7 @@ impl Actors {
             cloud,
             fetches,
             neighbours: Neighbours::default(),
+            copies: Arc::new(copies),
             recent,
             teller,
             disk_budget,

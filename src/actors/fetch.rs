@@ -1,4 +1,5 @@
-//! Brings objects back from the cloud to the disk: many readers of one object share one transfer.
+//! Brings objects to the disk, from the cloud or from another container: many readers of one object share one
+//! transfer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,31 +33,28 @@ impl Fetches {
         let Some(seal) = manifest.seal.as_ref().filter(|seal| seal.bytes <= room.min(CLOUD_FETCH_BYTES_MAX)) else {
             return false;
         };
-        let frame = seal.frame;
+        let (keeper, cloud) = (Arc::clone(keeper), cloud.clone());
+        let (address, manifest) = (address.clone(), Arc::clone(manifest));
+        self.share(seal.frame, move || copy(&keeper, &cloud, &address, &manifest)).await
+    }
+
+    /// Does the work of moving a frame, once for all who ask for it at the same time. It goes on also when those
+    /// who wait for it have gone: what has been moved is of use to the next.
+    pub async fn share(&self, frame: FrameId, work: impl FnOnce() -> Result<bool> + Send + 'static) -> bool {
         let flight = {
             let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            under_way.entry(frame).or_insert_with(|| self.start(keeper, cloud, frame, address, manifest)).clone()
+            under_way.entry(frame).or_insert_with(|| self.start(frame, work)).clone()
         };
         flight.await
     }
 
-    /// It goes on also when those who wait for it have gone: what has been moved is of use to the next.
-    fn start(
-        &self,
-        keeper: &Arc<Keeper>,
-        cloud: &CloudTier,
-        frame: FrameId,
-        address: &Address,
-        manifest: &Arc<Manifest>,
-    ) -> Flight {
-        let (all, keeper, cloud) = (self.clone(), Arc::clone(keeper), cloud.clone());
-        let (address, manifest) = (address.clone(), Arc::clone(manifest));
+    fn start(&self, frame: FrameId, work: impl FnOnce() -> Result<bool> + Send + 'static) -> Flight {
+        let all = self.clone();
         let moved = tokio::spawn(async move {
-            let at = address.clone();
-            let moved = blocking(move || copy(&keeper, &cloud, &address, &manifest)).await;
+            let moved = blocking(work).await;
             all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&frame);
             moved.unwrap_or_else(|error| {
-                tracing::warn!(address = %at, %error, "an object cannot be brought back to the disk");
+                tracing::warn!(%frame, %error, "an object cannot be brought to the disk");
                 false
             })
         });

@@ -21,11 +21,11 @@ use super::request::{Pull, Pulled};
 use super::window::Window;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, PROMOTION_WAIT_MAX};
-use crate::model::{Address, ByteRange, Chunks, ContainerId, Entry, Head, Level, Manifest, Version};
+use crate::model::{Address, ByteRange, Chunks, ContainerId, Entry, Head, Level, Manifest, Mode, Seal, Version};
 use crate::nfr::Opener;
 use crate::store::lost;
 use crate::telemetry::trace;
-use crate::tiers::{Keeper, Located, MemoryTier, Reservation, Resident, Source, Ticket};
+use crate::tiers::{FrameReader, Keeper, Located, MemoryTier, Reservation, Resident, Source, Ticket};
 
 const LATE: &str = "the object could not be read in time";
 
@@ -81,7 +81,8 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
             Found::Elsewhere(manifest, keeper) => {
                 let range = resolve(pull.range, manifest.size)?;
                 let reading = reading(manifest, Frame::elsewhere(Level::Peer, Arc::new(Bytes::new())), level);
-                match within(pull.deadline, LATE, reading.at_keeper(keeper, range, &mut permits)).await {
+                let stored = mode(&crew, &pull) == Mode::Storage && range == (0..reading.manifest.size);
+                match within(pull.deadline, LATE, reading.at_keeper(keeper, range, stored, &mut permits)).await {
                     // It was replaced there, and the news of it are on their way.
                     Err(error) if error.kind() == Kind::NotFound && !asked => {
                         asked = true;
@@ -224,6 +225,12 @@ pub(super) fn absent(keeper: &Keeper, address: &Address, version: Option<Version
     }
 }
 
+/// How what another container keeps is read.
+fn mode(crew: &Crew, pull: &Pull) -> Mode {
+    let policy = || crew.collections.get(pull.address.collection()).ok().flatten().map(|known| known.policy.mode);
+    pull.mode.or_else(policy).unwrap_or_default()
+}
+
 /// Whether the collection's policy lets memory hold the object.
 fn allows_ram(crew: &Crew, address: &Address) -> bool {
     let collection = crew.collections.get(address.collection()).unwrap_or_default();
@@ -252,9 +259,20 @@ impl Reading {
         mut self,
         keeper: ContainerId,
         range: Range<u64>,
+        stored: bool,
         permits: &mut Option<Permits>,
     ) -> Result<Pulled> {
-        if self.manifest.seal.is_some() {
+        if let Some(seal) = self.manifest.seal.clone() {
+            if let Some(frame) = self.copy_of(&seal, keeper, stored).await {
+                self.frame = Frame { bytes: Arc::new(frame), local: true, from: Level::Disk };
+                self.level = Level::Disk;
+                match self.clone().start(range.clone(), permits).await {
+                    // A copy that fails its check is no loss.
+                    Err(error) if error.kind() == Kind::Corrupt => self.crew.copies.drop_copy(seal.frame),
+                    outcome => return outcome.map_err(|error| self.named(error)),
+                }
+                self.level = Level::Peer;
+            }
             let bytes = self.crew.peers(&self.address)?.sealed(&self.address, keeper, &self.manifest)?;
             self.frame = Frame::elsewhere(Level::Peer, bytes);
             match self.clone().start(range.clone(), permits).await {
@@ -265,6 +283,19 @@ impl Reading {
             }
         }
         self.plain_from(keeper, range, permits).await.map_err(|error| self.named(error))
+    }
+
+    /// The copy of a frame on the disk here, made first where that is wanted.
+    async fn copy_of(&self, seal: &Seal, keeper: ContainerId, wanted: bool) -> Option<FrameReader> {
+        let (copies, frame, bytes) = (Arc::clone(&self.crew.copies), seal.frame, seal.bytes);
+        let here = copies.reader(frame, bytes);
+        if here.is_some() || !wanted || seal.inline {
+            return here;
+        }
+        let source = self.crew.peers(&self.address).ok()?.sealed(&self.address, keeper, &self.manifest).ok()?;
+        let taking = Arc::clone(&copies);
+        self.crew.fetches.share(frame, move || taking.take(frame, &*source)).await;
+        copies.reader(frame, bytes)
     }
 
     async fn plain_from(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::body::PullBody;
 use crate::model::{
-    Address, ByteRange, Condition, Digest, Dot, Durability, Level, Manifest, Name, NfrOverride, Session, Version,
+    Address, ByteRange, Condition, Digest, Dot, Durability, Level, Manifest, Mode, Name, NfrOverride, Session, Version,
 };
 
 /// Store an object. What is `None` comes from the collection's policy.
@@ -79,6 +79,8 @@ pub struct Pull {
     pub version: Option<Version>,
     /// What the caller has seen: the answer is not older.
     pub session: Option<Session>,
+    /// How what another container keeps is read; as the collection says when `None`.
+    pub mode: Option<Mode>,
     /// How long the caller waits for the first byte.
     pub deadline: Duration,
 }
@@ -86,7 +88,7 @@ pub struct Pull {
 impl Pull {
     /// A pull of the whole object in its newest version.
     pub fn new(address: Address, deadline: Duration) -> Self {
-        Pull { address, range: None, version: None, session: None, deadline }
+        Pull { address, range: None, version: None, session: None, mode: None, deadline }
     }
 }
 

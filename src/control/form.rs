@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::model::{
-    CollectionPolicy, Durability, EvictionKind, Level, Name, NfrOverride, NfrSpec, SyncRule, Visibility,
+    CollectionPolicy, Durability, EvictionKind, Level, Mode, Name, NfrOverride, NfrSpec, SyncRule, Visibility,
 };
 
 /// The longest time a policy can name, in seconds: a hundred years.
@@ -26,7 +26,7 @@ pub struct Field {
 }
 
 /// Every field, in the order in which they are shown.
-pub const FIELDS: [Field; 14] = [
+pub const FIELDS: [Field; 15] = [
     Field {
         name: "durability",
         takes: "ram or disk",
@@ -125,6 +125,13 @@ pub const FIELDS: [Field; 14] = [
             SyncRule::Never => "never".into(),
             SyncRule::Age(seconds) => format!("age:{seconds}").into(),
         },
+    },
+    Field {
+        name: "mode",
+        takes: "direct or storage",
+        help: "whether what another container keeps is copied to the disk of the one that is asked for it",
+        read: |policy, value| put(&mut policy.mode, parsed::<Mode>(value)),
+        show: |policy| policy.mode.name().into(),
     },
     Field {
         name: "home_site",

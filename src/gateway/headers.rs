@@ -31,6 +31,7 @@ names! {
     MESH_DURABILITY = "mesh-durability";
     MESH_INCOMPLETE = "mesh-incomplete";
     MESH_LEVEL = "mesh-level";
+    MESH_MODE = "mesh-mode";
     MESH_NFR = "mesh-nfr";
     MESH_PEER = "mesh-peer";
     MESH_SESSION = "mesh-session";

@@ -31,7 +31,7 @@ pub use hex::{from_hex, push_hex};
 pub use key::KeyId;
 pub use manifest::{FrameId, Head, Level, Manifest, Rest, Seal, Tombstone, WrappedKey};
 pub use nfr::{Compression, Encryption, NfrOverride, NfrSpec};
-pub use policy::{CollectionPolicy, Durability, EvictionKind, Quota, SyncRule, Visibility};
+pub use policy::{CollectionPolicy, Durability, EvictionKind, Mode, Quota, SyncRule, Visibility};
 pub use random::{Rng, SeededRng, mix};
 pub use range::ByteRange;
 pub use session::Session;

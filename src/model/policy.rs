@@ -114,6 +114,38 @@ pub enum SyncRule {
     Never,
 }
 
+/// How an object that another container of the site keeps is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// From where it is to who reads it; only memory may hold a copy here.
+    #[default]
+    Direct,
+    /// To this container's disk first, as a copy for the next reader.
+    Storage,
+}
+
+impl Mode {
+    /// The name on every door.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::Direct => "direct",
+            Mode::Storage => "storage",
+        }
+    }
+}
+
+impl FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "direct" => Ok(Mode::Direct),
+            "storage" => Ok(Mode::Storage),
+            other => Err(Error::invalid("a mode is direct or storage").with("mode", other.escape_default())),
+        }
+    }
+}
+
 /// How much a collection may hold; no limit where it is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
@@ -148,6 +180,8 @@ pub struct CollectionPolicy {
     pub sync: SyncRule,
     /// The site that decides conditional requests for the whole mesh; each site for itself where it is `None`.
     pub home_site: Option<Name>,
+    /// How what other containers keep is read.
+    pub mode: Mode,
 }
 
 impl CollectionPolicy {
@@ -171,6 +205,7 @@ impl Default for CollectionPolicy {
             visibility: Visibility::All,
             sync: SyncRule::Signal,
             home_site: None,
+            mode: Mode::Direct,
         }
     }
 }

@@ -16,11 +16,14 @@ use crate::store::{Fs, LockGuard, RealFs, Store, StoreOptions, TimedFs, io_error
 use crate::sys;
 use crate::telemetry::Telemetry;
 use crate::telemetry::otlp::{Export, Resource};
-use crate::tiers::{CloudParts, CloudTier, DiskTier, Keeper, MemoryTier, Recovery, Sequencer};
+use crate::tiers::{CloudParts, CloudTier, Copies, DiskTier, Keeper, MemoryTier, Recovery, Sequencer};
 
 use super::authority::SiteTokens;
 
 const LOCK_FILE: &str = "lock";
+
+/// Copies of what other containers keep may come to this part of what the disk should hold, beside it.
+const COPIES_SHARE: u64 = 10;
 
 /// How long the last spans may take on their way to the collector at a stop.
 const EXPORT_GRACE: Duration = Duration::from_secs(2);
@@ -33,6 +36,8 @@ pub struct Parts {
     pub collections: Arc<Collections>,
     /// What the last life left behind.
     pub recovery: Recovery,
+    /// Where it all lies.
+    pub fs: Arc<dyn Fs>,
 }
 
 impl Parts {
@@ -48,10 +53,10 @@ impl Parts {
             Sequencer::resume(identity.container, identity.ceiling, Incarnation(rng.u64()), Arc::clone(&clock));
         let store = Arc::new(store);
         let collections = Arc::new(Collections::open(Arc::clone(&store), Arc::clone(&clock))?);
-        let (disk, recovery) = DiskTier::open(fs, root, store, clock)?;
+        let (disk, recovery) = DiskTier::open(Arc::clone(&fs), root, store, clock)?;
         let rulebook = Arc::clone(&collections);
         let keeper = Keeper::open(MemoryTier::new(sizes.level1_bytes), disk, sequencer, rulebook)?;
-        Ok(Parts { keeper, collections, recovery })
+        Ok(Parts { keeper, collections, recovery, fs })
     }
 }
 
@@ -104,8 +109,11 @@ impl Container {
             return Err(Error::invalid(why).with("path", config.keys.file.display()));
         }
         let cloud = open_cloud(&config.cloud)?;
+        let budget = disk_budget(config, &parts.keeper);
+        let copies = Copies::open(parts.fs, root, budget / COPIES_SHARE)?;
         let recovery = parts.recovery;
-        let actors = start_actors(config, parts.keeper, parts.collections, (keyring, file), cloud, telemetry)?;
+        let levels = (cloud, copies, budget);
+        let actors = start_actors(config, parts.keeper, parts.collections, (keyring, file), levels, telemetry)?;
         let tokens = SiteTokens::open(config, Arc::clone(actors.handle().keeper()), clock)?;
         Ok(Container { actors, tokens, recovery, export, _lock: lock })
     }
@@ -161,6 +169,14 @@ fn telemetry(config: &Config) -> Result<(Arc<Telemetry>, Option<Export>)> {
     Ok((telemetry, Some(export)))
 }
 
+/// Sealed bytes that the disk should hold at most.
+fn disk_budget(config: &Config, keeper: &Keeper) -> u64 {
+    config.data.budget_bytes.unwrap_or_else(|| {
+        let free = sys::free_bytes(&config.data.dir).unwrap_or(u64::MAX / 2);
+        keeper.disk().sealed_bytes().saturating_add(free / 10 * 9)
+    })
+}
+
 fn open_cloud(config: &CloudConfig) -> Result<Option<CloudTier>> {
     let Some(url) = &config.url else { return Ok(None) };
     let parts = CloudParts {
@@ -179,7 +195,7 @@ fn start_actors(
     keeper: Keeper,
     collections: Arc<Collections>,
     keys: (Keyring, KeyFile),
-    cloud: Option<CloudTier>,
+    (cloud, copies, disk_budget): (Option<CloudTier>, Copies, u64),
     telemetry: Arc<Telemetry>,
 ) -> Result<Actors> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -190,10 +206,7 @@ fn start_actors(
             pinned_percent_max: config.memory.pinned_percent_max as u64,
         },
         object_bytes_max: config.limits.object_bytes_max,
-        disk_budget: config.data.budget_bytes.unwrap_or_else(|| {
-            let free = sys::free_bytes(&config.data.dir).unwrap_or(u64::MAX / 2);
-            keeper.disk().sealed_bytes().saturating_add(free / 10 * 9)
-        }),
+        disk_budget,
         scrub: ScrubOptions { bytes_per_s: config.scrub.bytes_per_s, every: config.scrub.every },
         bounds: Bounds {
             requests_max: config.limits.requests_max,
@@ -206,7 +219,7 @@ fn start_actors(
         telemetry,
     };
     let main = tokio::runtime::Handle::current();
-    Actors::start(main, Arc::new(keeper), collections, keys, cloud, Arc::new(SystemRng), options)
+    Actors::start(main, Arc::new(keeper), collections, keys, (cloud, copies), Arc::new(SystemRng), options)
 }
 
 fn lock(path: &Path) -> Result<LockGuard> {

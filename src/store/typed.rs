@@ -15,7 +15,7 @@ use crate::limits::LIST_SCAN_MAX;
 use crate::model::{Address, ContainerId, FrameId, Head, Rng, Version};
 
 /// Raised whenever an older binary could misread what a newer one wrote.
-pub(super) const FORMAT: u64 = 2;
+pub(super) const FORMAT: u64 = 3;
 
 /// What a store is opened with.
 #[derive(Clone, Copy, Debug)]
@@ -452,7 +452,7 @@ mod tests {
         store.commit(&batch).unwrap();
         drop(store);
         let error = open(&file, 1).err().unwrap();
-        assert_eq!((error.kind(), error.context("format")), (Kind::Invalid, Some("3")));
+        assert_eq!((error.kind(), error.context("format")), (Kind::Invalid, Some("4")));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! form it rests in. Actors drive the tiers; nothing here spawns, sleeps or waits for a message.
 
 mod cloud;
+mod copies;
 mod dirty;
 mod disk;
 pub mod eviction;
@@ -23,6 +24,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[doc(hidden)]
 pub use cloud::fuzzing;
 pub use cloud::{CloudHead, CloudParts, CloudReader, CloudTier};
+pub use copies::Copies;
 pub use disk::{DiskTier, DiskUsage, FrameReader, Recovery, Rewrapped, StagedFrame, Staging};
 pub use keeper::{Binding, Change, Draft, Job, Keeper, Learnt, Located, News, Outcome, Show, Swept};
 pub use memory::{MemoryTier, MemoryUsage, Note, Reservation, Resident, Ticket};

@@ -426,3 +426,52 @@ fn containers_join_leave_and_come_back_under_load() {
         }
     });
 }
+
+#[test]
+fn in_storage_mode_one_copy_serves_all_who_come_after() {
+    let site = Site::new();
+    let (mut a, b) = (site.container("a", &[]), site.container("b", &[]));
+    let json = [("Content-Type", "application/json")];
+    a.request("PUT", "/v1/collections/c", &json, br#"{"levels":["disk"],"encrypt":"aes256gcm"}"#).expect(201);
+    let body = body_of("large", 1, 5_000_000);
+    a.put("c/large", &body).expect(201);
+    let asked = |one: &Process| {
+        let metrics = String::from_utf8(one.request("GET", "/metrics", &[], b"").body).unwrap();
+        let wanted = |line: &&str| line.contains("http_requests_total") && line.contains("method=\"GET\"");
+        let lines = metrics.lines().filter(wanted).filter(|line| line.contains("{key}"));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum::<u64>()
+    };
+    let before = asked(&a);
+    let stored = |headers: &[(&str, &str)]| b.request("GET", &object("c/large"), headers, b"");
+    let levels: Vec<String> = std::thread::scope(|scope| {
+        let pulls = (0..8).map(|_| {
+            scope.spawn(|| {
+                let pulled = stored(&[("Mesh-Mode", "storage")]).expect(200);
+                assert!(pulled.body == body);
+                level(&pulled).to_owned()
+            })
+        });
+        pulls.collect::<Vec<_>>().into_iter().map(|pull| pull.join().unwrap()).collect()
+    });
+    assert!(levels.iter().all(|level| level == "disk"), "{levels:?}");
+    let transfers = asked(&a) - before;
+    assert!((5..12).contains(&transfers), "{transfers} requests for five pieces and eight readers");
+    // The copy is of use to who asks for it in any way, also when its keeper is gone.
+    a.kill9();
+    let part = stored(&[("Range", "bytes=3000000-3000099")]).expect(206);
+    assert_eq!(part.body, body[3_000_000..3_000_100]);
+    // One that was damaged is not served.
+    let copies: Vec<_> =
+        std::fs::read_dir(b.data().join("copies")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(copies.len(), 1);
+    let mut bytes = std::fs::read(&copies[0]).unwrap();
+    bytes[2_000_000] ^= 1;
+    std::fs::write(&copies[0], bytes).unwrap();
+    stored(&[("Range", "bytes=1900000-2100000")]).expect(503);
+    a.restart();
+    until("its keeper", || stored(&[]).status == 200);
+    assert!(stored(&[]).body == body);
+    stored(&[("Mesh-Mode", "sideways")]).expect_problem(400, "invalid");
+    a.delete("c/large").expect(204);
+    until("the delete", || stored(&[]).status == 404);
+}

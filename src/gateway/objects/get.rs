@@ -65,7 +65,8 @@ pub(in crate::gateway) async fn from_anywhere(
         }
         Ok(known)
     })?;
-    let pull = Pull { address: address.clone(), range: None, version, session: session.clone(), deadline };
+    let mode = headers::single(&head.headers, &headers::MESH_MODE)?.map(str::parse).transpose()?;
+    let pull = Pull { address: address.clone(), range: None, version, session: session.clone(), mode, deadline };
     if sealed::is_wanted(head, &pull) {
         return within(deadline, sealed::answer(door, head, pull)).await;
     }

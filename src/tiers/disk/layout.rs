@@ -98,11 +98,13 @@ impl Layout {
     }
 }
 
-fn name(frame: FrameId) -> String {
+/// What the file of a frame is called.
+pub fn name(frame: FrameId) -> String {
     format!("{frame}{SUFFIX}")
 }
 
-fn parse(name: &str) -> Option<FrameId> {
+/// The frame whose file is called so.
+pub fn parse(name: &str) -> Option<FrameId> {
     let hex = name.strip_suffix(SUFFIX)?;
     let plain = hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let number = u128::from_str_radix(hex, 16).ok().filter(|_| plain)?;

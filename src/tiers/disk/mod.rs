@@ -29,6 +29,7 @@ use bytes::Bytes;
 
 pub(super) use commit::{Fate, Plan};
 use layout::Layout;
+pub(super) use layout::{name as frame_name, parse as frame_of_name};
 use quarantine::Quarantined;
 pub use rewrap::Rewrapped;
 pub use staging::{StagedFrame, Staging};

@@ -231,7 +231,7 @@ async fn perform(door: &Arc<Shared>, head: &RequestHead, payload: Payload, work:
         Work::Collection(method, name) => (collections::answer(door, head, payload, &method, name).await, None),
         Work::Transfers => (transfers::list(door, head).await, None),
         Work::Sync => (transfers::flush(door, head).await, None),
-        Work::Events => (events::stream(door, head), None),
+        Work::Events => (events::stream(door, head).await, None),
         Work::Batch => (batch::batch(door, head, payload).await, None),
         Work::Admin(task) => (admin::perform(door, head, payload, task).await, None),
     };

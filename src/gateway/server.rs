@@ -6,7 +6,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_web::dev::{ServerHandle, ServiceRequest, fn_service};
@@ -29,6 +29,7 @@ use super::tls::Tls;
 use crate::bus::Bus;
 use crate::error::{Error, Result};
 use crate::limits::{BATCHES_MAX, LISTEN_QUEUE_MAX, REQUEST_DEADLINE_DEFAULT};
+use crate::model::Name;
 use crate::sys;
 use crate::telemetry::Telemetry;
 
@@ -92,6 +93,8 @@ pub(super) struct Shared {
     pub(super) rate: Rate,
     pub(super) audit: Audit,
     pub(super) telemetry: Arc<Telemetry>,
+    /// The bus and the site's name, once requests are answered there.
+    pub(super) site: OnceLock<(Arc<dyn Bus>, Name)>,
     /// Places of batches: each holds bodies beyond what pushes have permits for.
     pub(super) batches: Semaphore,
 }
@@ -121,6 +124,7 @@ pub async fn serve(
         guard: Guard::of(options.addr),
         rate: Rate::per_second(options.requests_per_s),
         audit: Audit::default(),
+        site: OnceLock::new(),
         batches: Semaphore::new(BATCHES_MAX),
         options: options.clone(),
         telemetry,

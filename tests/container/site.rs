@@ -475,3 +475,43 @@ fn in_storage_mode_one_copy_serves_all_who_come_after() {
     a.delete("c/large").expect(204);
     until("the delete", || stored(&[]).status == 404);
 }
+
+#[test]
+fn what_happens_anywhere_is_told_on_the_bus_and_to_whoever_watches_the_site() {
+    let site = Site::new();
+    let (a, b) = (site.container("a", &[]), site.container("b", &[]));
+    let mut client = site.client();
+    client.subscribe("mesh.event.edge.*");
+    let mut watching = std::net::TcpStream::connect(b.addr()).unwrap();
+    watching.set_read_timeout(Some(NEWS_MAX)).unwrap();
+    let request =
+        format!("GET /v1/events?scope=site&kind=push,delete&collection=c HTTP/1.1\r\nHost: {}\r\n\r\n", b.addr());
+    std::io::Write::write_all(&mut watching, request.as_bytes()).unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(watching)).map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("the events of the site")));
+    a.put("other/k", b"x").expect(201);
+    a.put("c/k", b"x").expect(201);
+    b.delete("c/k").expect(204);
+    client.publish("mesh.edge.a.push", "", &[("Mesh-Address", "c/unasked")], b"x");
+    let data: Vec<serde_json::Value> = lines
+        .filter_map(|line| line.strip_prefix("data: ").map(|data| serde_json::from_str(data).unwrap()))
+        .take(3)
+        .collect();
+    let told: Vec<(&str, &str, &str)> = data
+        .iter()
+        .map(|event| ["kind", "address", "container"].map(|name| event[name].as_str().unwrap()).into())
+        .collect();
+    assert_eq!(told, [("push", "c/k", "a"), ("delete", "c/k", "b"), ("push", "c/unasked", "a")]);
+    // Each once, the push that nobody waited for as well.
+    let mut heard = Vec::new();
+    while !heard.contains(&"c/unasked".to_owned()) {
+        let message = client.next();
+        assert!(message.subject.starts_with("mesh.event.edge."), "{}", message.subject);
+        if message.subject == "mesh.event.edge.push" {
+            assert_eq!((message.header("Mesh-Status"), message.header("Mesh-Container")), (Some("201"), Some("a")));
+            heard.push(message.header("Mesh-Address").unwrap().to_owned());
+        }
+    }
+    assert_eq!(heard, ["other/k", "c/k", "c/unasked"]);
+    b.request("GET", "/v1/events?scope=galaxy", &[], b"").expect_problem(400, "invalid");
+}

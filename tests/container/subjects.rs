@@ -102,7 +102,7 @@ fn a_server_that_others_can_reach_is_joined_only_with_tokens() {
 #[test]
 fn a_push_without_a_reply_subject_is_told_to_who_listens() {
     let (_server, _process, mut client) = start(&[]);
-    client.subscribe("mesh.event.edge.>");
+    client.subscribe("mesh.event.edge.push");
     client.publish("mesh.edge.push", "", &[("Mesh-Address", "c/k")], b"x");
     let told = client.next();
     assert_eq!((told.subject.as_str(), told.header("Mesh-Address")), ("mesh.event.edge.push", Some("c/k")));

@@ -8,6 +8,7 @@
 mod answer;
 mod request;
 mod service;
+pub(super) mod telling;
 mod thread;
 
 use std::panic::AssertUnwindSafe;
@@ -92,6 +93,9 @@ impl Subjects {
             subjects.listening.push(spawn_local(listen(Arc::clone(&desk), heard, stopping.clone(), end)));
         }
         service::open(&desk.bus, &desk.service, &stopping).await?;
+        // Whoever asks for the events of the site hears them through the same bus.
+        let _ = desk.door.site.set((Arc::clone(&desk.bus), desk.names.site.clone()));
+        spawn_local(telling::tell(Arc::clone(&desk), stopping));
         Ok(subjects)
     }
 
@@ -174,7 +178,8 @@ impl Desk {
         }
         let subject = match asked {
             Some(reply) => Ok(reply),
-            // Fire and forget: what became of it is told to whoever listens to the site's events.
+            // Fire and forget: what was stored is told as everything that happens, and what was not is told here.
+            None if answer.status.is_success() => return,
             None => {
                 answer.about(&address.unwrap_or_default());
                 format!("mesh.event.{}.push", self.names.site).parse()

@@ -1,7 +1,9 @@
-//! `GET /v1/events?collection=&kind=`: what happens, as it happens (server-sent events). `docs/events.md`.
+//! `GET /v1/events?collection=&kind=&scope=`: what happens, as it happens (server-sent events). `docs/events.md`.
 //!
 //! A reader has a place in the container's book of events and is never waited for: if it is too slow it
 //! is told of a gap. `Last-Event-ID` goes on where an earlier connection ended.
+
+mod site;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -16,9 +18,9 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::{Value, json};
 
-use super::server::Shared;
-use super::{date, headers, path};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::gateway::server::Shared;
+use crate::gateway::{date, headers, path};
 use crate::model::Name;
 use crate::telemetry::events::{Event, EventKind, Happened, Position, Reader, Told};
 
@@ -26,16 +28,21 @@ use crate::telemetry::events::{Event, EventKind, Happened, Position, Reader, Tol
 const RETRY_MS: u64 = 1000;
 
 /// Answers with a stream that ends when the container is drained.
-pub(super) fn stream(door: &Shared, head: &RequestHead) -> Result<HttpResponse> {
-    let mut filter = Filter::default();
+pub(in crate::gateway) async fn stream(door: &Shared, head: &RequestHead) -> Result<HttpResponse> {
+    let (mut filter, mut whole_site) = (Filter::default(), false);
     path::query(head.uri.query(), |name, value| {
         match name {
             "collection" => filter.collection = Some(value.parse()?),
+            "scope" if matches!(&*value, "site" | "container") => whole_site = value == "site",
+            "scope" => return Err(Error::invalid("a scope is site or container").with("scope", value.escape_default())),
             "kind" => filter.kinds = Some(value.split(',').map(str::parse).collect::<Result<_>>()?),
             _ => return Ok(false),
         }
         Ok(true)
     })?;
+    if whole_site {
+        return site::stream(door, filter).await;
+    }
     let after = headers::single(&head.headers, &headers::LAST_EVENT_ID)?;
     let reader = door.core.events().read(after.map(str::parse).transpose()?)?;
     let opening = format!("retry: {RETRY_MS}\nid: {}\n\n", reader.position());
@@ -44,12 +51,16 @@ pub(super) fn stream(door: &Shared, head: &RequestHead) -> Result<HttpResponse> 
         let piece = watch.next().await?;
         Some((Ok::<_, Infallible>(piece), watch))
     });
+    Ok(answer(BoxBody::new(BodyStream::new(Box::pin(pieces)))))
+}
+
+fn answer(body: BoxBody) -> HttpResponse {
     let mut response = HttpResponse::new(StatusCode::OK);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // The end of the stream is the end of the connection: one that idles on would hold up a stop.
     response.head_mut().set_connection_type(ConnectionType::Close);
-    Ok(response.set_body(BoxBody::new(BodyStream::new(Box::pin(pieces)))))
+    response.set_body(body)
 }
 
 /// What a reader wants to hear of.
@@ -61,8 +72,12 @@ struct Filter {
 
 impl Filter {
     fn wants(&self, happened: &Happened) -> bool {
-        self.collection.as_ref().is_none_or(|name| name.as_str() == happened.collection())
-            && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&happened.kind()))
+        self.takes(happened.kind().name(), happened.collection())
+    }
+
+    fn takes(&self, kind: &str, collection: &str) -> bool {
+        self.collection.as_ref().is_none_or(|name| name.as_str() == collection)
+            && self.kinds.as_ref().is_none_or(|kinds| kinds.iter().any(|wanted| wanted.name() == kind))
     }
 }
 
@@ -110,7 +125,8 @@ fn write(text: &mut String, id: Position, kind: &str, data: &Value) {
     text.push_str(&format!("id: {id}\nevent: {kind}\ndata: {data}\n\n"));
 }
 
-fn represent(event: &Event) -> Value {
+/// An event as JSON.
+pub(in crate::gateway) fn represent(event: &Event) -> Value {
     let (kind, at) = (event.happened.kind().name(), date::rfc3339(event.at_ms));
     let collection = event.happened.collection();
     let mut value = json!({ "kind": kind, "at": at, "collection": collection });

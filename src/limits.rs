@@ -41,6 +41,9 @@ pub const CLOCK_AHEAD_MS_MAX: u64 = 60_000;
 /// How long the others of the site may take to say what they know of an address.
 pub const ASK_MAX: Duration = Duration::from_secs(1);
 
+/// Old versions of an object that a container tells of when it is asked where they are; of more, the newest.
+pub const LOCATE_VERSIONS_MAX: usize = 100;
+
 /// Changes that wait to be told to the other containers of the site; beyond that those ask for what they lack.
 pub const OUTBOX_MAX: usize = 16_384;
 

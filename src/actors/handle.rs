@@ -247,7 +247,12 @@ impl Handle {
 
     /// Waits until what the caller has seen is here: an answer must not be older. Without an address,
     /// everything it has seen must be.
-    async fn covered(&self, address: Option<&Address>, session: Option<&Session>, deadline: Duration) -> Result<()> {
+    pub(super) async fn covered(
+        &self,
+        address: Option<&Address>,
+        session: Option<&Session>,
+        deadline: Duration,
+    ) -> Result<()> {
         let Some(session) = session else { return Ok(()) };
         let look = || {
             let (keeper, address, session) = (Arc::clone(&self.0.crew.keeper), address.cloned(), session.clone());
@@ -399,7 +404,7 @@ impl Handle {
         self.permits(size.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX), deadline).await
     }
 
-    async fn permits(&self, bytes: u64, deadline: Duration) -> Result<Permits> {
+    pub(super) async fn permits(&self, bytes: u64, deadline: Duration) -> Result<Permits> {
         if self.0.draining.load(Ordering::Acquire) {
             return Err(shutting_down());
         }

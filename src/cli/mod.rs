@@ -11,6 +11,7 @@ mod files;
 mod generate;
 mod here;
 mod key;
+mod locate;
 mod ls;
 mod metrics;
 mod options;
@@ -39,6 +40,7 @@ pub use config::ConfigCommand;
 pub use doctor::Doctor;
 pub use generate::{Completions, Man};
 pub use key::KeyCommand;
+pub use locate::Locate;
 pub use ls::Ls;
 pub use metrics::MetricsCommand;
 pub use pull::Pull;
@@ -94,6 +96,8 @@ pub enum Command {
     Ls(Ls),
     /// Show what is known of an object.
     Stat(Stat),
+    /// Show every copy of an object in the site.
+    Locate(Locate),
     /// Delete objects.
     Rm(Rm),
     /// Look inside a container, and ask an operator's work of it.
@@ -148,6 +152,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Pull(pull) => pull.run(&remote.client()?).await,
         Command::Ls(ls) => ls.run(&remote.client()?).await,
         Command::Stat(stat) => stat.run(&remote.client()?).await,
+        Command::Locate(locate) => locate.run(&remote.client()?).await,
         Command::Rm(rm) => rm.run(&remote.client()?).await,
         Command::Admin(admin) => admin.run(&remote.client()?).await,
         Command::Token(token) => token.run(&remote.client()?).await,

@@ -152,6 +152,10 @@ pub(super) fn object_path(address: &Address) -> String {
     format!("/v1/objects/{}/{}", address.collection(), key.join("/"))
 }
 
+pub(super) fn locate_path(address: &Address) -> String {
+    object_path(address).replacen("/v1/objects/", "/v1/locate/", 1)
+}
+
 /// The path of an object, in one of its versions if that is named.
 pub(super) fn version_path(address: &Address, version: Option<Version>) -> String {
     let path = object_path(address);
@@ -216,6 +220,7 @@ mod tests {
     fn segments_are_escaped_one_by_one() {
         let address: Address = "c/a b/%2e%2e/ü?#+&=".parse().unwrap();
         assert_eq!(object_path(&address), "/v1/objects/c/a%20b/%252e%252e/%C3%BC%3F%23%2B%26%3D");
+        assert_eq!(locate_path(&"c/v1/objects/k".parse().unwrap()), "/v1/locate/c/v1/objects/k");
         assert_eq!(
             list_path(&"c".parse().unwrap(), "a/&", Some("z+"), Some(5)),
             "/v1/objects/c?prefix=a%2F%26&after=z%2B&limit=5"

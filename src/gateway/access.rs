@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn every_path_that_is_served_has_a_rule() {
         let sample = |target: &Target<'_>| match target {
-            Target::Object(..) | Target::Collection(_) => true,
+            Target::Object(..) | Target::Collection(_) | Target::Locate(..) => true,
             Target::Policy(_) | Target::Policies | Target::Admin(_) => true,
             Target::Health | Target::Ready | Target::Metrics | Target::OpenApi | Target::Page => true,
             Target::Transfers | Target::Sync | Target::Batch | Target::Events => true,
@@ -213,6 +213,7 @@ mod tests {
         for served in [
             "/v1/objects/c/k",
             "/v1/objects/c",
+            "/v1/locate/c/k",
             "/v1/collections",
             "/v1/collections/c",
             "/v1/admin/tokens",
@@ -275,6 +276,10 @@ mod tests {
             ("admin", &get, "/v1/admin/tiers", true),
             ("admin", &Method::POST, "/v1/admin/tokens", true),
             ("admin", &get, "/v1/objects/c/k", false),
+            ("read:c", &get, "/v1/locate/c/k", true),
+            ("read:c", &get, "/v1/locate/d/k", false),
+            ("write:c", &get, "/v1/locate/c/k", false),
+            ("admin", &get, "/v1/locate/c/k", false),
             ("read:c", &get, "/v1/collections/c", true),
             ("write:c", &put, "/v1/collections/c", false),
             ("admin:c", &put, "/v1/collections/c", true),

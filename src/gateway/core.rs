@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::actors::{
-    Body, CollectionView, Delete, Deleted, Found, List, OwedPage, OwedQuery, Page, Pull, Pulled, Push, Pushed, Stat,
-    Which,
+    Body, CollectionView, Delete, Deleted, Found, List, Locate, OwedPage, OwedQuery, Page, Pull, Pulled, Push, Pushed,
+    Stat, Whereabouts, Which,
 };
 use crate::error::Result;
 use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name, Usage};
@@ -30,6 +30,9 @@ pub trait Core: Send + Sync + 'static {
 
     /// What is known of an object.
     fn stat(&self, stat: Stat) -> BoxFuture<'static, Result<Found>>;
+
+    /// Every copy of an object in the site.
+    fn locate(&self, locate: Locate) -> BoxFuture<'static, Result<Whereabouts>>;
 
     /// Deletes an object.
     fn delete(&self, delete: Delete) -> BoxFuture<'static, Result<Deleted>>;

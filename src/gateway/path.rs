@@ -9,8 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::Name;
 
 /// What the contract names under `/v1/` and at the root, and this step has not built.
-const LATER_V1: &[&str] =
-    &["locate", "signals", "state", "watch", "keygroups", "functions", "tasks", "call", "endpoints"];
+const LATER_V1: &[&str] = &["signals", "state", "watch", "keygroups", "functions", "tasks", "call", "endpoints"];
 const LATER_ROOT: &[&str] = &["ui"];
 
 /// What a raw path names.
@@ -18,6 +17,8 @@ const LATER_ROOT: &[&str] = &["ui"];
 pub(super) enum Target<'a> {
     /// An object: the raw collection and the raw key.
     Object(&'a str, &'a str),
+    /// Where an object is: the raw collection and the raw key.
+    Locate(&'a str, &'a str),
     /// A collection's keys: the raw collection.
     Collection(&'a str),
     /// The policy of a collection: the raw name.
@@ -57,6 +58,11 @@ pub(super) fn target(path: &str) -> Target<'_> {
             Some((collection, key)) => Target::Object(collection, key),
             None => Target::Collection(rest),
         };
+    }
+    if let Some(rest) = path.strip_prefix("/v1/locate/") {
+        // Without a key it is refused where the address is read.
+        let (collection, key) = rest.split_once('/').unwrap_or((rest, ""));
+        return Target::Locate(collection, key);
     }
     if let Some(rest) = path.strip_prefix("/v1/admin/") {
         return Target::Admin(rest);
@@ -176,7 +182,9 @@ mod tests {
         assert_eq!(target("/v1/events"), Target::Events);
         assert_eq!(target("/api"), Target::Page);
         assert_eq!(target("/v1/admin/tiers"), Target::Admin("tiers"));
-        for later in ["/v1/locate/c/k", "/ui/x"] {
+        assert_eq!(target("/v1/locate/c/a/b"), Target::Locate("c", "a/b"));
+        assert_eq!(target("/v1/locate/c"), Target::Locate("c", ""));
+        for later in ["/v1/state/k/x", "/ui/x"] {
             assert_eq!(target(later), Target::Later, "{later}");
         }
         for unknown in [
@@ -187,6 +195,7 @@ mod tests {
             "/v1/",
             "/v1/objects",
             "/v1/nothing",
+            "/v1/locate",
             "/v1/admin",
             "/v1/admins/tiers",
             "/v1/collections/c/d",

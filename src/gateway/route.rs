@@ -19,7 +19,9 @@ use super::places::{self, OpenConnection};
 use super::rate::Who;
 use super::server::Shared;
 use super::visit::{Visit, Waiting};
-use super::{access, admin, api, audit, batch, collections, events, health, metrics, problem, ticket, transfers};
+use super::{
+    access, admin, api, audit, batch, collections, events, health, locate, metrics, problem, ticket, transfers,
+};
 use crate::error::{Error, Result};
 use crate::model::{Address, Name, TokenRecord};
 use crate::telemetry::trace::within;
@@ -36,6 +38,7 @@ pub(super) type Answering = Either<Ready<Answer>, LocalBoxFuture<'static, Answer
 enum Work {
     Put(Address),
     Read(Address),
+    Locate(Address),
     Delete(Address),
     List(Name),
     ListCollections,
@@ -154,6 +157,10 @@ fn plan(door: &Shared, head: &RequestHead, target: Target<'_>) -> Result<Work, H
             Ok(name) => Ok(Work::List(name)),
             Err(error) => Err(problem::of(&error, None)),
         },
+        Target::Locate(collection, key) if reads(method) => match address(collection, key) {
+            Ok(address) => Ok(Work::Locate(address)),
+            Err(error) => Err(problem::of(&error, None)),
+        },
         Target::Policies if reads(method) => Ok(Work::ListCollections),
         Target::Transfers if reads(method) => Ok(Work::Transfers),
         Target::Sync if *method == Method::POST => Ok(Work::Sync),
@@ -175,6 +182,7 @@ fn plan(door: &Shared, head: &RequestHead, target: Target<'_>) -> Result<Work, H
         Target::Batch if *method == Method::POST => Ok(Work::Batch),
         Target::Batch => Err(problem::wrong_method(method.as_str(), "POST")),
         Target::Collection(_)
+        | Target::Locate(..)
         | Target::Policies
         | Target::Transfers
         | Target::Health
@@ -203,8 +211,7 @@ fn describe(head: &RequestHead) -> HttpResponse {
 }
 
 fn plan_object(door: &Shared, head: &RequestHead, collection: &str, key: &str) -> Result<Work, HttpResponse> {
-    let address = || Address::new(&path::collection(collection)?, &path::decode(key)?);
-    let address = || address().map_err(|error| problem::of(&error, None));
+    let address = || address(collection, key).map_err(|error| problem::of(&error, None));
     match head.method {
         Method::GET | Method::HEAD => {
             let address = address()?;
@@ -220,10 +227,15 @@ fn plan_object(door: &Shared, head: &RequestHead, collection: &str, key: &str) -
     }
 }
 
+fn address(collection: &str, key: &str) -> Result<Address> {
+    Address::new(&path::collection(collection)?, &path::decode(key)?)
+}
+
 async fn perform(door: &Arc<Shared>, head: &RequestHead, payload: Payload, work: Work) -> HttpResponse {
     let (result, address) = match work {
         Work::Put(address) => (put::put(door, head, payload, address.clone()).await, Some(address)),
         Work::Read(address) => (get::from_anywhere(door, head, address.clone()).await, Some(address)),
+        Work::Locate(address) => (locate::locate(door, head, address.clone()).await, Some(address)),
         Work::Delete(address) => (delete::delete(door, head, address.clone()).await, Some(address)),
         Work::List(collection) => (list::list(door, head, collection).await, None),
         Work::Metrics => (metrics::metrics(door, head).await, None),

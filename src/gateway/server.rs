@@ -41,6 +41,10 @@ const SHUTDOWN_SECONDS_MAX: u64 = 24 * 3600;
 pub struct GatewayOptions {
     /// Where to listen; port 0 takes a free one.
     pub addr: SocketAddr,
+    /// The site of the container behind it.
+    pub site: String,
+    /// The container's name there.
+    pub container: String,
     /// The certificate, where the door speaks TLS.
     pub tls: Option<Arc<Tls>>,
     /// Threads that serve connections.
@@ -69,6 +73,8 @@ impl GatewayOptions {
     pub fn at(addr: SocketAddr) -> Self {
         GatewayOptions {
             addr,
+            site: String::new(),
+            container: String::new(),
             tls: None,
             requests_per_s: 0,
             workers: 2,

@@ -142,6 +142,7 @@ fn method(method: &HttpMethod) -> Method {
 fn route(target: &Target<'_>) -> Route {
     match target {
         Target::Object(..) => Route::Object,
+        Target::Locate(..) => Route::Locate,
         Target::Collection(_) => Route::List,
         Target::Policy(_) => Route::Policy,
         Target::Policies => Route::Policies,

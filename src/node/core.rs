@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::actors::{
-    Body, CollectionView, Delete, Deleted, Found, Handle, List, OwedPage, OwedQuery, Page, Pull, Pulled, Push, Pushed,
-    Stat, Which,
+    Body, CollectionView, Delete, Deleted, Found, Handle, List, Locate, OwedPage, OwedQuery, Page, Pull, Pulled, Push,
+    Pushed, Stat, Whereabouts, Which,
 };
 use crate::error::Result;
 use crate::gateway::Core;
@@ -34,6 +34,11 @@ impl Core for Handle {
     fn stat(&self, stat: Stat) -> BoxFuture<'static, Result<Found>> {
         let me = self.clone();
         Box::pin(async move { Handle::stat(&me, stat).await })
+    }
+
+    fn locate(&self, locate: Locate) -> BoxFuture<'static, Result<Whereabouts>> {
+        let me = self.clone();
+        Box::pin(async move { Handle::locate(&me, locate).await })
     }
 
     fn delete(&self, delete: Delete) -> BoxFuture<'static, Result<Deleted>> {

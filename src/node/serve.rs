@@ -77,6 +77,8 @@ async fn open_door(config: &Config, origins: &Origins, container: &Container) ->
     let millis = Duration::from_millis;
     let tls = tls::open(&config.tls)?;
     let options = GatewayOptions {
+        site: config.site.name.to_string(),
+        container: config.container.name.to_string(),
         tls: tls.as_ref().map(|(tls, _)| Arc::clone(tls)),
         connections_max: config.limits.connections_max,
         requests_per_s: config.limits.requests_per_s as u64,

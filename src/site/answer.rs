@@ -76,6 +76,7 @@ fn reply(keeper: &crate::tiers::Keeper, question: Question, room: usize) -> Resu
             };
             Ok(Reply::Latest(known.map(Box::new)))
         }
+        Question::Holds(address) => Ok(Reply::Holds(keeper.holds(&address.parse()?)?)),
         Question::Lacking { seen, place } => {
             // Taken before anything is looked at: whatever it covers is there to be seen.
             let vector = keeper.vector();

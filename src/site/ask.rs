@@ -17,7 +17,7 @@ use super::{Site, locked};
 use crate::error::{Error, Kind, Result};
 use crate::limits::ASK_MAX;
 use crate::model::{Address, Condition, ContainerId, Dot, Entry, Manifest, Name, Version};
-use crate::tiers::{Accepted, Arriving, Asked, Decision, Handover, Peers, Sending, Source};
+use crate::tiers::{Accepted, Arriving, Asked, Decision, Everywhere, Handover, Peers, Sending, Source};
 
 /// How long an answer of absence counts.
 const ABSENT: Duration = Duration::from_millis(100);
@@ -168,6 +168,14 @@ impl Peers for Site {
             if is_alone { Asked::default() } else { self.0.asks.ask(self, key).await }
         }
         .boxed()
+    }
+
+    fn locate(&self, address: &Address) -> BoxFuture<'_, Everywhere> {
+        self.locate_all(address)
+    }
+
+    fn name_of(&self, container: ContainerId) -> Option<String> {
+        self.known_as(container)
     }
 
     fn sealed(&self, address: &Address, keeper: ContainerId, manifest: &Manifest) -> Result<Arc<dyn Source>> {

@@ -6,7 +6,7 @@
 //! | `mesh.{site}.peer.hello` | a question who is there, answered by everybody's beat | who joins |
 //! | `mesh.{site}.peer.beat` | that it lives, how full it is, what it knows | each, every second |
 //! | `mesh.log.{site}.catalog` | changes, in order (kept by the site's log) | each, soon after the change |
-//! | `mesh.{site}.{container}.peer.ask` | what is known of an address; what somebody lacks | each |
+//! | `mesh.{site}.{container}.peer.ask` | what is known of an address, what is there of it; what somebody lacks | each |
 //!
 //! Everything is signed with the site's keyring (`wire.rs`). The store is the truth: a message that is lost leaves a
 //! gap in the dots (`horizon.rs`), which every beat shows, and the gap is filled by asking (`catch_up.rs`).
@@ -19,6 +19,7 @@ mod epoch;
 mod hear;
 mod home;
 mod horizon;
+mod locate;
 mod log;
 mod members;
 mod placing;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shared::Shared;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Address, ContainerId, Dot, Entry, Incarnation, Name, Version};
+use crate::model::{Address, ContainerId, Dot, Entry, Holds, Incarnation, Name, Version};
 use crate::nfr::Keyring;
 use crate::store::KnownPlace;
 
@@ -79,6 +79,8 @@ pub(super) enum Question {
     Shared { after: Option<String>, only: Option<String> },
     /// What somebody lacks who has seen this much.
     Lacking { seen: Vec<Dot>, place: Place },
+    /// What is there of an address.
+    Holds(String),
 }
 
 /// How far the walk through what somebody lacks has come.
@@ -100,6 +102,7 @@ pub(super) enum Reply {
     Lacking(Page),
     /// Why there is no better answer.
     Refused(String),
+    Holds(Holds),
 }
 
 /// A part of what somebody lacks.

@@ -266,6 +266,21 @@ impl Db {
         })
     }
 
+    /// The last rows from `from` to `to`, both counted in, at most `limit`; the last one first.
+    pub(super) fn last(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.read(|txn| {
+            let rows = match txn.open_table(definition(table)) {
+                Ok(rows) => rows,
+                Err(error) => return absent(error).map(|()| Vec::new()),
+            };
+            let found = rows.range(from..=to)?.rev().take(limit).map(|row| {
+                let (key, value) = row?;
+                Ok((key.value().to_vec(), value.value().to_vec()))
+            });
+            found.collect()
+        })
+    }
+
     pub(super) fn count(&self, table: Table) -> Result<u64> {
         self.read(|txn| match txn.open_table(definition(table)) {
             Ok(rows) => Ok(rows.len()?),

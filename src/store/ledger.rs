@@ -41,6 +41,14 @@ impl Store {
         Ok(found)
     }
 
+    /// The newest old versions of an object that are still kept, newest first.
+    pub fn latest_versions(&self, address: &Address, limit: usize) -> Result<Vec<Manifest>> {
+        let [first, last] = [[0; 16], [u8::MAX; 16]].map(|bytes| version_key(address, Version::from_be_bytes(bytes)));
+        let rows = self.db.last(Table::Versions, &first, &last, limit)?;
+        // A damaged row must not hide the others; `verify` names it.
+        Ok(rows.into_iter().filter_map(|(key, row)| records::decode(Table::Versions, &key, row).ok()).collect())
+    }
+
     /// Every collection by name. One whose row is damaged comes without its record.
     pub fn collections(&self) -> Result<Vec<(String, Option<CollectionRecord>)>> {
         let mut found = Vec::new();

@@ -13,7 +13,7 @@ use futures_util::stream::BoxStream;
 use super::Source;
 use crate::error::Result;
 use crate::model::{
-    Address, Condition, ContainerId, Digest, Dot, Durability, Entry, Manifest, Name, NfrOverride, Version,
+    Address, Condition, ContainerId, Digest, Dot, Durability, Entry, Holds, Manifest, Name, NfrOverride, Version,
 };
 
 /// What the others said of an address.
@@ -22,6 +22,28 @@ pub struct Asked {
     /// The newest that any of them knows, or the version that was asked for; its keeper is who has it.
     pub found: Option<Entry>,
     /// Containers that may hold it and did not answer in time, by name.
+    pub silent: Vec<String>,
+}
+
+/// What one of the others has of an address.
+#[derive(Clone, Debug)]
+pub struct Elsewhere {
+    /// Its identity.
+    pub container: ContainerId,
+    /// Its name in the site.
+    pub name: String,
+    /// How long the question and its answer took.
+    pub took_ns: u64,
+    /// What it said.
+    pub holds: Holds,
+}
+
+/// What all of the others have of an address.
+#[derive(Clone, Debug, Default)]
+pub struct Everywhere {
+    /// Who answered.
+    pub answers: Vec<Elsewhere>,
+    /// Containers that may hold something and did not answer in time, by name.
     pub silent: Vec<String>,
 }
 
@@ -102,6 +124,12 @@ pub trait Peers: Send + Sync + 'static {
 
     /// Asks all of them what they know of an address: the newest, or this version.
     fn ask(&self, address: &Address, version: Option<Version>) -> BoxFuture<'_, Asked>;
+
+    /// Asks all of them what they have of an address.
+    fn locate(&self, address: &Address) -> BoxFuture<'_, Everywhere>;
+
+    /// The name of a container of the site, where it was ever heard.
+    fn name_of(&self, container: ContainerId) -> Option<String>;
 
     /// The sealed bytes of a version, where its keeper can be reached; read as they are needed.
     fn sealed(&self, address: &Address, keeper: ContainerId, manifest: &Manifest) -> Result<Arc<dyn Source>>;

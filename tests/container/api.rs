@@ -46,7 +46,7 @@ fn what_is_listed_works_and_nothing_else_is_answered_there() {
         }
     }
     // What is not built is not listed.
-    for later in ["/v1/locate/{collection}/{key}", "/v1/state/{keygroup}/{key}", "/v1/tasks", "/ui"] {
+    for later in ["/v1/state/{keygroup}/{key}", "/v1/tasks", "/ui"] {
         assert!(!paths.contains_key(later), "{later}");
     }
 }

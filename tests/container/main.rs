@@ -22,6 +22,7 @@ mod hostile;
 mod keys;
 mod kill;
 mod limits;
+mod locate;
 #[path = "../common/nats_client.rs"]
 mod nats_client;
 #[path = "../common/nats_server.rs"]

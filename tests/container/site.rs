@@ -9,29 +9,30 @@ use super::nats_server::NatsServer;
 /// How long news may take from one container to the others; far above what they take.
 const NEWS_MAX: Duration = Duration::from_secs(30);
 
-struct Site {
+/// A site on a server of its own, whose containers share a keyring.
+pub struct Site {
     server: NatsServer,
     keys: tempfile::TempDir,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Site { server: NatsServer::start(), keys: tempfile::tempdir().unwrap() }
     }
 
-    fn container(&self, name: &str, args: &[&str]) -> Process {
+    pub fn container(&self, name: &str, args: &[&str]) -> Process {
         let keys = self.keys.path().join("keys.toml");
         let own = ["--site", "edge", "--name", name, "--bus", self.server.url(), "--keys", keys.to_str().unwrap()];
         Process::start(&[&own, args].concat())
     }
 
-    fn client(&self) -> NatsClient {
+    pub fn client(&self) -> NatsClient {
         NatsClient::connect(self.server.url())
     }
 }
 
 /// Waits until something holds.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + NEWS_MAX;
     while !holds() {
         assert!(Instant::now() < end, "{what} does not come");

@@ -159,7 +159,8 @@ fn what_is_wrong_is_said_in_the_headers_of_the_convention() {
     let at = ("Mesh-Address", "c/k");
     refused("mesh.edge.pull", &[], 400, "invalid", "Mesh-Address");
     refused("mesh.edge.fly", &[at], 400, "invalid", "no such operation");
-    refused("mesh.edge.locate", &[at], 501, "unimplemented", "");
+    refused("mesh.edge.locate", &[("Mesh-Address", "c/none")], 404, "not_found", "");
+    refused("mesh.edge.sync", &[at], 501, "unimplemented", "");
     refused("mesh.edge.head", &[("Mesh-Address", "c/none")], 404, "not_found", "");
     refused("mesh.edge.list", &[at], 400, "invalid", "");
     refused("mesh.edge.push", &[at, ("Mesh-Size", "9"), ("Mesh-Durability", "granite")], 400, "invalid", "granite");

@@ -172,6 +172,16 @@ pub(super) const OPERATIONS: &[Operation] = &[
         )
     },
     Operation {
+        parameters: &[SESSION, DEADLINE],
+        errors: &["invalid", "not_found", "not_yet"],
+        ..tell(
+            "/v1/locate/{collection}/{key}",
+            "locate",
+            "Objects",
+            "Every copy of an object in the site, the newest version first; `Mesh-Unasked` names who did not answer.",
+        )
+    },
+    Operation {
         method: "POST",
         body: Some(Body {
             content_type: "multipart/mixed",

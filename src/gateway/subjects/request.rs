@@ -22,6 +22,7 @@ pub(super) enum Operation {
     Head,
     Delete,
     List,
+    Locate,
     Batch,
 }
 
@@ -30,8 +31,15 @@ pub(super) enum Operation {
 const TAKEN: [HeaderName; 5] = [CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, IF_RANGE, AUTHORIZATION];
 
 impl Operation {
-    pub(super) const ALL: [Operation; 6] =
-        [Operation::Push, Operation::Pull, Operation::Head, Operation::Delete, Operation::List, Operation::Batch];
+    pub(super) const ALL: [Operation; 7] = [
+        Operation::Push,
+        Operation::Pull,
+        Operation::Head,
+        Operation::Delete,
+        Operation::List,
+        Operation::Locate,
+        Operation::Batch,
+    ];
 
     /// The operation that a subject ends in.
     pub(super) fn of(subject: &Subject) -> Option<Self> {
@@ -46,6 +54,7 @@ impl Operation {
             Operation::Head => "head",
             Operation::Delete => "delete",
             Operation::List => "list",
+            Operation::Locate => "locate",
             Operation::Batch => "batch",
         }
     }
@@ -53,7 +62,7 @@ impl Operation {
     const fn method(self) -> Method {
         match self {
             Operation::Push => Method::PUT,
-            Operation::Pull | Operation::List => Method::GET,
+            Operation::Pull | Operation::List | Operation::Locate => Method::GET,
             Operation::Head => Method::HEAD,
             Operation::Delete => Method::DELETE,
             Operation::Batch => Method::POST,
@@ -69,6 +78,7 @@ impl From<Option<Operation>> for labels::Operation {
             Some(Operation::Head) => labels::Operation::Head,
             Some(Operation::Delete) => labels::Operation::Delete,
             Some(Operation::List) => labels::Operation::List,
+            Some(Operation::Locate) => labels::Operation::Locate,
             Some(Operation::Batch) => labels::Operation::Batch,
             None => labels::Operation::Other,
         }
@@ -80,7 +90,9 @@ pub(super) fn unknown(subject: &Subject) -> Error {
     let word = subject.as_str().rsplit('.').next().unwrap_or_default();
     let error = match LATER.contains(&word) {
         true => Error::unimplemented("this operation is not built on the bus yet"),
-        false => Error::invalid("there is no such operation; there are push, pull, head, delete, list and batch"),
+        false => {
+            Error::invalid("there is no such operation; there are push, pull, head, delete, list, locate and batch")
+        }
     };
     error.with("subject", subject)
 }
@@ -97,7 +109,7 @@ pub(super) fn method_name(head: &RequestHead) -> &'static str {
 }
 
 /// What is named for subjects and comes later.
-const LATER: [&str; 3] = ["locate", "sync", "transfers"];
+const LATER: [&str; 2] = ["sync", "transfers"];
 
 /// The request that a message stands for.
 pub(super) fn head(operation: Operation, message: &Message) -> Result<RequestHead> {
@@ -117,14 +129,15 @@ fn uri(operation: Operation, message: &Message) -> Result<Uri> {
         }
         _ => {
             let address: Address = address(message)?.parse()?;
-            format!("/v1/objects/{}/{}", path::escape(address.collection()), path::escape(address.key()))
+            let what = if operation == Operation::Locate { "locate" } else { "objects" };
+            format!("/v1/{what}/{}/{}", path::escape(address.collection()), path::escape(address.key()))
         }
     };
     let asked: &[(&str, &str)] = match operation {
         Operation::List => &[("Mesh-Prefix", "prefix"), ("Mesh-After", "after"), ("Mesh-Limit", "limit")],
         // The version that is wanted; in an answer the same header names the one there is.
         Operation::Pull | Operation::Head => &[("Mesh-Version", "version")],
-        Operation::Push | Operation::Delete | Operation::Batch => &[],
+        Operation::Push | Operation::Delete | Operation::Locate | Operation::Batch => &[],
     };
     let mut separator = '?';
     for (header, name) in asked {
@@ -229,6 +242,8 @@ mod tests {
         assert_eq!(head.headers.get(RANGE).unwrap(), "bytes=0-9");
         let head = read("mesh.edge.pull", &[("Mesh-Address", "c/k"), ("Mesh-Version", "1-2")]).unwrap();
         assert_eq!(head.uri.query(), Some("version=1-2"));
+        let head = read("mesh.edge.c1.locate", &[("Mesh-Address", "c/a b")]).unwrap();
+        assert_eq!((head.method, head.uri.path()), (Method::GET, "/v1/locate/c/a%20b"));
         let listed = [("Mesh-Address", "c"), ("Mesh-Prefix", "a&b"), ("Mesh-Limit", "5")];
         let head = read("mesh.edge.list", &listed).unwrap();
         assert_eq!(head.uri, "/v1/objects/c?prefix=a%26b&limit=5");

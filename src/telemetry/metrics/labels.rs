@@ -124,6 +124,8 @@ labels! {
         Delete = "delete",
         /// The keys of a collection.
         List = "list",
+        /// Where an object is.
+        Locate = "locate",
         /// Many of these at once.
         Batch = "batch",
         /// None of the known ones.
@@ -150,6 +152,8 @@ labels! {
     Route "route" {
         /// An object.
         Object = "/v1/objects/{collection}/{key}",
+        /// Where an object is.
+        Locate = "/v1/locate/{collection}/{key}",
         /// A collection's keys.
         List = "/v1/objects/{collection}",
         /// The policy of a collection.
@@ -304,7 +308,7 @@ mod tests {
 
     #[test]
     fn every_combination_has_a_place_of_its_own() {
-        assert_eq!(<(Method, Route, Status)>::SERIES, 6 * 15 * 6);
+        assert_eq!(<(Method, Route, Status)>::SERIES, 6 * 16 * 6);
         let names = |labels: (Method, Route, Status)| <(Method, Route, Status)>::values(labels.place());
         assert_eq!(names((Method::Head, Route::Ready, Status::Failed)), ["HEAD", "/readyz", "5xx"]);
         assert_eq!(names((Method::Other, Route::Other, Status::Gone)), ["other", "other", "gone"]);

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::model::{
-    Clock, ContainerId, Digest, DigestKind, Dot, Entry, FrameId, ManualClock, NfrSpec, Rng, Seal, SeededRng,
+    Clock, ContainerId, CopyState, Digest, DigestKind, Dot, Entry, FrameId, Level, ManualClock, NfrSpec, Rng, Seal,
+    SeededRng,
 };
 use crate::store::{Fs, KnownPlace, SimFs, Store, StoreOptions};
 
@@ -231,4 +232,34 @@ fn news_leave_nothing_out_while_changes_are_made() {
     writers.into_iter().for_each(|writer| writer.join().unwrap());
     done.store(true, Ordering::SeqCst);
     assert_eq!(hearing.join().unwrap(), 4000);
+}
+
+#[test]
+fn each_copy_is_told_of_with_what_it_is_good_for() {
+    let (mut one, mut two) = (Node::new(1, 1_000), Node::new(2, 2_000));
+    let told = |node: &Node| {
+        let holds = node.keeper.holds(&address(1)).unwrap();
+        let copies: Vec<_> = holds.copies.iter().map(|held| (held.version, held.level, held.state)).collect();
+        (copies, holds.newest.map(|newest| (newest.version, newest.keeper.0, newest.level)))
+    };
+    assert_eq!(told(&one), (vec![], None));
+    let first = one.store(1);
+    let kept = (first, Level::Disk, CopyState::Kept);
+    assert_eq!(told(&one), (vec![kept], Some((first, 1, Some(Level::Disk)))));
+    two.catch_up(&one);
+    assert_eq!(told(&two), (vec![], Some((first, 1, Some(Level::Disk)))), "known, and not here");
+    // Another one keeps the next version, first in memory alone.
+    let second = two.hold(1);
+    let dirty = (second, Level::Ram, CopyState::Dirty);
+    assert_eq!(told(&two), (vec![dirty], Some((second, 2, Some(Level::Ram)))));
+    one.catch_up(&two);
+    assert_eq!(told(&one).0, vec![(first, Level::Disk, CopyState::Old)]);
+    two.delete(1);
+    assert_eq!(told(&two).1.map(|(_, keeper, level)| (keeper, level)), Some((2, None)));
+    // Bytes that fail their check are named as such.
+    let third = two.store(1);
+    let manifest = two.keeper.durable(&address(1), None).unwrap().unwrap();
+    let frame = manifest.seal.as_ref().unwrap().frame;
+    two.keeper.disk().quarantine(&address(1), third, frame, &Error::corrupt("bad")).unwrap();
+    assert_eq!(told(&two).0.first(), Some(&(third, Level::Disk, CopyState::Quarantined)));
 }

@@ -6,6 +6,7 @@
 //! ([`Keeper::hold`]).
 
 mod change;
+mod copies;
 mod decide;
 mod group;
 mod journal;

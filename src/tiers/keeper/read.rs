@@ -84,7 +84,7 @@ impl Keeper {
         }
     }
 
-    fn lives(&self, manifest: &Manifest) -> bool {
+    pub(super) fn lives(&self, manifest: &Manifest) -> bool {
         // Asking the clock costs more than the rest of a hit; few objects have an end.
         manifest.expires_ms.is_none() || !manifest.is_expired(self.now_ms())
     }

@@ -1,0 +1,151 @@
+//! Where an object is, and what is told of the site around a container: over HTTP, on subjects, at the command line.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use super::harness::*;
+use super::site::{Site, until};
+
+fn locate(process: &Process, address: &str) -> Response {
+    process.request("GET", &format!("/v1/locate/{address}"), &[], b"")
+}
+
+/// The copies of the n-th version as `container level state`.
+fn copies(located: &Value, nth: usize) -> Vec<String> {
+    let word = |copy: &Value, name: &str| copy[name].as_str().unwrap().to_owned();
+    let shown = |copy: &Value| format!("{} {} {}", word(copy, "container"), word(copy, "level"), word(copy, "state"));
+    located["versions"][nth]["copies"].as_array().unwrap().iter().map(shown).collect()
+}
+
+fn printed(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn a_container_alone_tells_of_its_own_copies() {
+    let process = Process::start(&[]);
+    let first = process.put("c/a/b", b"one").expect(201).header("mesh-version").unwrap().to_owned();
+    let located = locate(&process, "c/a/b").expect(200).json();
+    assert_eq!((&located["address"], &located["versions"][0]["version"]), (&json!("c/a/b"), &json!(first)));
+    assert_eq!(copies(&located, 0), ["c1 ram cached", "c1 disk owed"]);
+    let copy = &located["versions"][0]["copies"][0];
+    assert_eq!((&copy["site"], &copy["cost_ms"]), (&json!("local"), &json!(0)));
+    process.request("POST", "/v1/sync", &[], b"").expect(200);
+    assert_eq!(copies(&locate(&process, "c/a/b").json(), 0), ["c1 ram cached", "c1 disk kept", "c1 cloud kept"]);
+    // What memory alone holds, over what was kept.
+    process.request("PUT", &object("c/a/b"), &[("Mesh-Durability", "ram")], b"two").expect(200);
+    let located = locate(&process, "c/a/b").expect(200).json();
+    assert_eq!(copies(&located, 0), ["c1 ram dirty"]);
+    assert_eq!(located["versions"][1]["version"], json!(first));
+    process.put("c/a/b", b"three").expect(200);
+    let located = locate(&process, "c/a/b").expect(200).json();
+    assert_eq!(copies(&located, 0), ["c1 ram cached", "c1 disk owed"]);
+    let old = located["versions"].as_array().unwrap().iter().find(|one| one["version"] == json!(first)).unwrap();
+    assert_eq!(old["copies"][0]["state"], "old");
+    // Deleted, but for what is kept of it for a while.
+    process.delete("c/a/b").expect(204);
+    let located = locate(&process, "c/a/b").expect(200).json();
+    let states = located["versions"].as_array().unwrap().iter().flat_map(|one| one["copies"].as_array().unwrap());
+    assert!(states.clone().count() > 0 && states.into_iter().all(|copy| copy["state"] == "old"), "{located}");
+    process.request("PUT", "/v1/collections/brief", &[], br#"{"retention_s":0}"#).expect(201);
+    process.put("brief/k", b"x").expect(201);
+    process.delete("brief/k").expect(204);
+    locate(&process, "brief/k").expect_problem(404, "not_found");
+}
+
+#[test]
+fn what_cannot_be_located_is_refused_by_name() {
+    let process = Process::start(&[]);
+    process.put("c/k", b"x").expect(201);
+    for bad in ["c", "c/", "C/k", "c/../k", "c/%zz", "c/k?version=1", "c/k?all"] {
+        locate(&process, bad).expect_problem(400, "invalid");
+    }
+    locate(&process, "c/none").expect_problem(404, "not_found");
+    assert_eq!(locate(&process, "c/none").header("mesh-unasked"), None);
+    process.request("GET", "/v1/locate", &[], b"").expect_problem(404, "not_found");
+    for (name, value) in [("Mesh-Deadline-Ms", "0"), ("Mesh-Session", "forged")] {
+        process.request("GET", "/v1/locate/c/k", &[(name, value)], b"").expect_problem(400, "invalid");
+    }
+    for method in ["POST", "PUT", "DELETE"] {
+        let refused = process.request(method, "/v1/locate/c/k", &[], b"").expect(405);
+        assert_eq!(refused.header("allow"), Some("GET, HEAD"));
+    }
+    assert_eq!(process.cli(&["locate", "c/none"], b"").status.code(), Some(13));
+    assert_eq!(process.cli(&["locate", "c"], b"").status.code(), Some(2));
+}
+
+#[test]
+fn a_narrow_token_reaches_no_further_than_its_scopes() {
+    let process = Process::start(&["--set", "auth.required=true"]);
+    let root = std::fs::read_to_string(process.data().join("root.token")).unwrap().trim().to_owned();
+    let with = |token: &str, method: &str, path: &str, body: &[u8]| {
+        process.request(method, path, &[("Authorization", &format!("Bearer {token}"))], body)
+    };
+    let made = with(&root, "POST", "/v1/admin/tokens", br#"{"subject":"ada","scopes":["read:meteo"]}"#).expect(201);
+    let narrow = made.json()["token"].as_str().unwrap().to_owned();
+    with(&root, "PUT", &object("meteo/k"), b"x").expect(201);
+    with(&narrow, "GET", "/v1/locate/meteo/k", b"").expect(200);
+    with(&narrow, "GET", "/v1/locate/other/k", b"").expect_problem(403, "forbidden");
+    locate(&process, "meteo/k").expect_problem(401, "unauthorised");
+}
+
+#[test]
+fn every_copy_in_the_site_is_shown_at_any_container() {
+    let site = Site::new();
+    let (a, mut b) = (site.container("a", &[]), site.container("b", &[]));
+    a.put("c/k", b"of a").expect(201);
+    until("a copy at b", || b.get("c/k").header("mesh-level") == Some("ram"));
+    let from_a = locate(&a, "c/k").expect(200);
+    assert_eq!(from_a.header("mesh-unasked"), None);
+    assert_eq!(copies(&from_a.json(), 0), ["a ram cached", "a disk owed", "b ram cached"]);
+    let from_b = locate(&b, "c/k").expect(200).json();
+    assert_eq!(copies(&from_b, 0), ["b ram cached", "a ram cached", "a disk owed"]);
+    let costs: Vec<f64> = from_b["versions"][0]["copies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|copy| copy["cost_ms"].as_f64().unwrap())
+        .collect();
+    assert!(costs[0] == 0.0 && costs[1] > 0.0 && costs[1] < 1000.0 && costs[1] == costs[2], "{costs:?}");
+
+    // Another container is the keeper from now on; the old version stays with the former one.
+    b.put("c/k", b"of b").expect(200);
+    until("the news", || copies(&locate(&a, "c/k").json(), 0) == ["b ram cached", "b disk owed"]);
+    until("the end of the old version", || copies(&locate(&a, "c/k").json(), 1) == ["a disk old"]);
+
+    let mut client = site.client();
+    let at = ("Mesh-Address", "c/k");
+    let told = client.ask("mesh.edge.locate", &[at], b"");
+    assert_eq!(told.header("Mesh-Status"), Some("200"));
+    assert_eq!(told.json()["versions"].as_array().unwrap().len(), 2);
+    let told = client.ask("mesh.edge.b.locate", &[at], b"").json();
+    assert_eq!(copies(&told, 0), ["b ram cached", "b disk owed"]);
+    let refused = |heard: super::nats_client::Heard| heard.header("Nats-Service-Error-Code").map(str::to_owned);
+    for bad in [&[][..], &[("Mesh-Address", "c")], &[("Mesh-Address", "C/k")], &[("Mesh-Address", "*/k")]] {
+        assert_eq!(refused(client.ask("mesh.edge.locate", bad, b"")).as_deref(), Some("400"), "{bad:?}");
+    }
+    assert_eq!(refused(client.ask("mesh.edge.locate", &[("Mesh-Address", "c/none")], b"")).as_deref(), Some("404"));
+    // Nobody is there for another site or another container; who publishes to a pattern is refused by the server.
+    for nobody in ["mesh.fog.locate", "mesh.edge.z.locate", "mesh.any.locate"] {
+        assert_eq!(client.ask(nobody, &[at], b"").header("Status"), Some("503"), "{nobody}");
+    }
+
+    // Whose container is away is known of, and that it could not be asked.
+    b.kill9();
+    let away = locate(&a, "c/k").expect(200);
+    assert_eq!(away.header("mesh-unasked"), Some("b"));
+    let away = away.json();
+    assert_eq!((copies(&away, 0), copies(&away, 1)), (vec!["b disk away".to_owned()], vec!["a disk old".to_owned()]));
+    assert_eq!(away["versions"][0]["copies"][0]["cost_ms"], Value::Null);
+    assert_eq!(locate(&a, "c/none").expect(404).header("mesh-unasked"), Some("b"));
+    let shown = a.cli(&["locate", "c/k"], b"");
+    assert!(String::from_utf8_lossy(&shown.stderr).contains("did not answer, and may have more: b"));
+    let shown = printed(&shown);
+    assert!(shown.starts_with("VERSION") && shown.contains("away") && shown.contains("old"), "{shown}");
+    let shown: Value = serde_json::from_str(&printed(&a.cli(&["locate", "c/k", "--json"], b""))).unwrap();
+    assert_eq!((&shown["address"], &shown["unasked"]), (&json!("c/k"), &json!(["b"])));
+    b.restart();
+    until("b is back", || copies(&locate(&a, "c/k").json(), 0).contains(&"b disk owed".to_owned()));
+}

@@ -27,7 +27,7 @@ pub enum Delivery {
 /// A stream of messages.
 pub struct Subscription {
     queue: mpsc::Receiver<Message>,
-    state: Arc<State>,
+    gauge: Gauge,
     /// Ends the subscription when dropped.
     _end: Box<dyn Any + Send>,
 }
@@ -36,6 +36,32 @@ pub struct Subscription {
 struct State {
     bytes: AtomicUsize,
     lost: AtomicU64,
+    /// The same since the beginning, whether or not the subscriber was told yet.
+    lost_ever: AtomicU64,
+}
+
+/// How full the queue before a subscriber is, for whoever watches. It keeps no queue alive.
+#[derive(Clone)]
+pub struct Gauge {
+    queue: mpsc::WeakSender<Message>,
+    state: Arc<State>,
+}
+
+impl Gauge {
+    /// Messages that wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.upgrade().map_or(0, |queue| queue.max_capacity() - queue.capacity())
+    }
+
+    /// The most that may wait.
+    pub fn bound(&self) -> usize {
+        SUBSCRIBER_QUEUE_MAX
+    }
+
+    /// Messages that found no place, since the beginning.
+    pub fn lost(&self) -> u64 {
+        self.state.lost_ever.load(Ordering::Relaxed)
+    }
 }
 
 /// The bus's end of a subscription.
@@ -49,7 +75,8 @@ pub(super) struct Feed {
 pub(super) fn feed(end: impl Any + Send) -> (Feed, Subscription) {
     let (sender, queue) = mpsc::channel(SUBSCRIBER_QUEUE_MAX);
     let state = Arc::<State>::default();
-    let subscription = Subscription { queue, state: Arc::clone(&state), _end: Box::new(end) };
+    let gauge = Gauge { queue: sender.downgrade(), state: Arc::clone(&state) };
+    let subscription = Subscription { queue, gauge, _end: Box::new(end) };
     (Feed { queue: sender, state }, subscription)
 }
 
@@ -76,6 +103,7 @@ impl Feed {
     /// So many messages were lost on their way here.
     pub(super) fn lost(&self, count: u64) {
         self.state.lost.fetch_add(count, Ordering::AcqRel);
+        self.state.lost_ever.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Waits until the subscriber is gone.
@@ -89,6 +117,11 @@ impl Feed {
 }
 
 impl Subscription {
+    /// How full its queue is, from now on.
+    pub fn gauge(&self) -> Gauge {
+        self.gauge.clone()
+    }
+
     /// Ends it: what is on its way is lost, what has come can still be taken.
     pub fn close(&mut self) {
         self.queue.close();
@@ -96,12 +129,12 @@ impl Subscription {
 
     /// The next message, or the news that some were lost; `None` when the bus is gone.
     pub async fn next(&mut self) -> Option<Delivery> {
-        let lost = self.state.lost.swap(0, Ordering::AcqRel);
+        let lost = self.gauge.state.lost.swap(0, Ordering::AcqRel);
         if lost > 0 {
             return Some(Delivery::Lost(lost));
         }
         let message = self.queue.recv().await?;
-        self.state.bytes.fetch_sub(message.wire_bytes(), Ordering::AcqRel);
+        self.gauge.state.bytes.fetch_sub(message.wire_bytes(), Ordering::AcqRel);
         Some(Delivery::Message(message))
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-pub use feed::{Delivery, Subscription};
+pub use feed::{Delivery, Gauge, Subscription};
 pub use local::LocalBus;
 pub use log::{Log, Logged};
 pub use nats::NatsBus;

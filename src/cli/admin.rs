@@ -32,12 +32,16 @@ enum Task {
     Tiers,
     /// How each actor is doing.
     Actors,
-    /// What waits, and the limits it waits at.
+    /// What waits, the limits it waits at, and what was lost.
     Queues,
     /// Who administered what lately.
     Audit,
-    /// What this container is.
+    /// The sites that are known.
+    Sites,
+    /// The containers of the site, this one first.
     Containers,
+    /// How far each other container is ahead or behind, and what came of requests to it.
+    Peers,
     /// Every key of the configuration in effect, and where it was said.
     Config,
     /// What a level holds.
@@ -114,11 +118,34 @@ const ACTORS: [Column; 6] = [
     ("LAST ERROR AT", "last_error.at", Cell::Text),
     ("LAST ERROR", "last_error.text", Cell::Text),
 ];
-const QUEUES: [Column; 4] = [
+const QUEUES: [Column; 5] = [
     ("QUEUE", "name", Cell::Text),
     ("USED", "used", Cell::Number),
     ("BOUND", "bound", Cell::Number),
     ("UNIT", "unit", Cell::Text),
+    ("LOST", "lost", Cell::Number),
+];
+const SITES: [Column; 8] = [
+    ("SITE", "name", Cell::Text),
+    ("HERE", "here", Cell::Text),
+    ("EPOCH", "epoch", Cell::Number),
+    ("MEMBERS", "members", Cell::Number),
+    ("ALIVE", "alive", Cell::Number),
+    ("SILENT", "silent", Cell::Number),
+    ("BUS", "bus.name", Cell::Text),
+    ("CONNECTED", "bus.connected", Cell::Text),
+];
+const PEERS: [Column; 10] = [
+    ("CONTAINER", "name", Cell::Text),
+    ("SITE", "site", Cell::Text),
+    ("ALIVE", "alive", Cell::Text),
+    ("HEARD MS AGO", "heard_ms_ago", Cell::Number),
+    ("AHEAD", "ahead", Cell::Number),
+    ("BEHIND", "behind", Cell::Number),
+    ("ASKED", "asked", Cell::Number),
+    ("FAILED", "failed", Cell::Number),
+    ("ROUND TRIP MS", "round_trip_ms", Cell::Number),
+    ("LAST ERROR", "last_error", Cell::Text),
 ];
 const AUDIT: [Column; 7] = [
     ("AT", "at", Cell::Text),
@@ -129,15 +156,18 @@ const AUDIT: [Column; 7] = [
     ("STATUS", "status", Cell::Number),
     ("NOTE", "note", Cell::Text),
 ];
-const CONTAINERS: [Column; 8] = [
+const CONTAINERS: [Column; 11] = [
     ("CONTAINER", "name", Cell::Text),
     ("SITE", "site", Cell::Text),
+    ("HERE", "here", Cell::Text),
+    ("ALIVE", "alive", Cell::Text),
+    ("TAKES CHANGES", "takes_changes", Cell::Text),
+    ("DISK", "load.disk_bytes", Cell::Bytes),
+    ("FILL", "load.utilisation", Cell::Percent),
+    ("HEARD MS AGO", "heard_ms_ago", Cell::Number),
     ("VERSION", "version", Cell::Text),
     ("STARTED", "started", Cell::Text),
-    ("UPTIME S", "uptime_s", Cell::Number),
-    ("PID", "pid", Cell::Number),
-    ("READY", "ready", Cell::Text),
-    ("HTTP", "http", Cell::Text),
+    ("URL", "url", Cell::Text),
 ];
 const CONFIG: [Column; 3] = [("KEY", "key", Cell::Text), ("VALUE", "value", Cell::Text), ("FROM", "from", Cell::Text)];
 const OBJECTS: [Column; 6] = [
@@ -172,6 +202,8 @@ impl Admin {
             Task::Actors => self.list(client, "actors", &ACTORS).await,
             Task::Queues => self.list(client, "queues", &QUEUES).await,
             Task::Audit => self.list(client, "audit", &AUDIT).await,
+            Task::Sites => self.list(client, "sites", &SITES).await,
+            Task::Peers => self.list(client, "peers", &PEERS).await,
             Task::Containers => self.list(client, "containers", &CONTAINERS).await,
             Task::Config => self.list(client, "config", &CONFIG).await,
             Task::Objects(objects) => self.objects(client, objects).await,

@@ -6,15 +6,20 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::boot::Container;
+use super::overview::load;
+use super::site;
 use crate::actors::{Handle, LastError, Release, Which};
+use crate::bus::Gauge;
 use crate::config::{Config, Origin, Origins};
 use crate::error::{Error, Result};
 use crate::gateway::Admin;
 use crate::gateway::admin::{
     ActorReport, ContainerReport, DrainReport, Entry, ErrorReport, EvictReport, Evictable, KeyChange, KeysReport,
-    ObjectsPage, ObjectsQuery, QueueReport, RecoveryReport, RepairReport, ScrubReport, SettingReport, TierReport,
+    ObjectsPage, ObjectsQuery, OwnReport, PeerReport, QueueReport, RecoveryReport, RepairReport, ScrubReport,
+    SettingReport, SiteReport, TierReport,
 };
 use crate::model::{Clock, Level, Manifest, SystemClock, Usage};
+use crate::site::Site;
 use crate::tiers::Keeper;
 
 /// A running container, seen by its operator.
@@ -27,6 +32,8 @@ pub struct Overseer {
     recovery: RecoveryReport,
     scrub_bytes_per_s: u64,
     http: OnceLock<String>,
+    joined: OnceLock<Site>,
+    asked: OnceLock<Vec<(&'static str, Gauge)>>,
 }
 
 impl Overseer {
@@ -51,6 +58,8 @@ impl Overseer {
             },
             scrub_bytes_per_s: config.scrub.bytes_per_s,
             http: OnceLock::new(),
+            joined: OnceLock::new(),
+            asked: OnceLock::new(),
         }
     }
 
@@ -58,6 +67,59 @@ impl Overseer {
     pub fn opened(&self, url: String) {
         // A second door would be another process' matter.
         let _ = self.http.set(url);
+    }
+
+    /// Takes note of the site, once it is joined.
+    pub fn joined(&self, site: Site) {
+        // Joined once in a life.
+        let _ = self.joined.set(site);
+    }
+
+    /// Takes note of the queues before what is asked on the bus.
+    pub fn asked_on(&self, queues: Vec<(&'static str, Gauge)>) {
+        let _ = self.asked.set(queues);
+    }
+
+    pub(super) fn site(&self) -> Option<&Site> {
+        self.joined.get()
+    }
+
+    pub(super) fn asked(&self) -> &[(&'static str, Gauge)] {
+        self.asked.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    pub(super) fn site_name(&self) -> &str {
+        &self.site
+    }
+
+    pub(super) fn own_report(&self) -> ContainerReport {
+        let http = self.http.get().cloned();
+        ContainerReport {
+            name: self.name.clone(),
+            id: format!("{:016x}", self.handle.keeper().me().0),
+            site: self.site.clone(),
+            here: true,
+            alive: true,
+            left: false,
+            takes_changes: self.handle.ready(),
+            url: self.site().map(|site| site.url().to_owned()).or_else(|| http.clone()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_ms: self.started_ms,
+            heard_ms_ago: 0,
+            load: load(&site::load(&self.handle)),
+            own: Some(OwnReport {
+                uptime_s: SystemClock.now_ms().saturating_sub(self.started_ms) / 1000,
+                clock_ms: SystemClock.now_ms(),
+                pid: std::process::id(),
+                ready: self.handle.ready(),
+                http,
+                recovery: self.recovery,
+            }),
+        }
     }
 }
 
@@ -89,34 +151,33 @@ impl Admin for Overseer {
     }
 
     fn queues(&self) -> BoxFuture<'static, Result<Vec<QueueReport>>> {
-        let handle = self.handle.clone();
+        let (handle, outer) = (self.handle.clone(), self.outer_queues());
         blocking(move || {
             let in_use = handle.in_use();
             let commit = handle.actors().into_iter().find(|actor| actor.name == "disk");
             let (queued, bound) = commit.map_or((0, 0), |disk| (disk.queued, disk.bound));
-            let queue = |name, unit, used, bound| QueueReport { name, unit, used, bound };
-            Ok(vec![
+            let queue = |name, unit, used, bound| QueueReport { name, unit, used, bound, lost: None };
+            let mut queues = vec![
                 queue("commit", "changes", queued as u64, Some(bound as u64)),
                 queue("discards", "frames", handle.keeper().disk().usage()?.discards, None),
                 queue("requests", "requests", in_use.requests as u64, Some(in_use.bounds.requests_max as u64)),
                 queue("bodies", "bytes", in_use.body_bytes, Some(in_use.bounds.body_bytes_max)),
-            ])
+            ];
+            queues.extend(outer);
+            Ok(queues)
         })
     }
 
-    fn container(&self) -> ContainerReport {
-        ContainerReport {
-            name: self.name.clone(),
-            site: self.site.clone(),
-            version: env!("CARGO_PKG_VERSION"),
-            started_ms: self.started_ms,
-            uptime_s: SystemClock.now_ms().saturating_sub(self.started_ms) / 1000,
-            clock_ms: SystemClock.now_ms(),
-            pid: std::process::id(),
-            ready: self.handle.ready(),
-            http: self.http.get().cloned(),
-            recovery: self.recovery,
-        }
+    fn sites(&self) -> Vec<SiteReport> {
+        self.site_reports()
+    }
+
+    fn containers(&self) -> Vec<ContainerReport> {
+        self.container_reports()
+    }
+
+    fn peers(&self) -> Vec<PeerReport> {
+        self.peer_reports()
     }
 
     fn config(&self) -> Vec<SettingReport> {

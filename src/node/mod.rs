@@ -8,6 +8,7 @@ mod core;
 mod demo;
 mod keys;
 mod metrics;
+mod overview;
 mod process;
 mod scrub;
 mod serve;

@@ -49,11 +49,13 @@ async fn run(config: &Config, origins: &Origins, json: bool) -> Result<()> {
         let config = config.clone();
         thread.run(move || async move { bus::join(&config).await }).await?
     };
-    let door = open_door(config, origins, &container).await?;
+    let (door, overseer) = open_door(config, origins, &container).await?;
     let url = config.http.public_url.clone().unwrap_or_else(|| door.url());
     let site = site::join(config, &container, &joined.bus, &url).await?;
+    overseer.joined(site.clone());
     let names = Names { site: config.site.name.clone(), container: config.container.name.clone(), url };
     let subjects = door.answer_on(&thread, Arc::clone(&joined.bus), names, config.limits.requests_max).await?;
+    overseer.asked_on(subjects.gauges());
     announce(config, &door.url(), &joined.bus.describe(), json)?;
     let name = stop.await;
     tracing::info!(signal = name, "stopping");
@@ -73,7 +75,7 @@ async fn run(config: &Config, origins: &Origins, json: bool) -> Result<()> {
 }
 
 /// Opens the HTTP door of a container.
-async fn open_door(config: &Config, origins: &Origins, container: &Container) -> Result<Door> {
+async fn open_door(config: &Config, origins: &Origins, container: &Container) -> Result<(Door, Arc<Overseer>)> {
     let millis = Duration::from_millis;
     let tls = tls::open(&config.tls)?;
     let options = GatewayOptions {
@@ -100,7 +102,7 @@ async fn open_door(config: &Config, origins: &Origins, container: &Container) ->
     if let Some((tls, files)) = tls {
         tls::watch(tls, files)?;
     }
-    Ok(door)
+    Ok((door, overseer))
 }
 
 fn announce(config: &Config, http: &str, bus: &Described, json: bool) -> Result<()> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::boot::Container;
 use super::shared::SiteBook;
+use crate::actors::Handle;
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::error::Result;
@@ -18,17 +19,7 @@ pub async fn join(config: &Config, container: &Container, bus: &Arc<dyn Bus>, ur
         bus: Arc::clone(bus),
         keeper: Arc::clone(handle.keeper()),
         ring: Box::new(move || ring.keyring()),
-        load: Box::new(move || {
-            let memory = measured.keeper().memory().usage();
-            let load = Load {
-                disk_bytes: measured.keeper().disk().sealed_bytes(),
-                disk_budget: measured.disk_budget(),
-                ram_bytes: memory.bytes,
-                ram_budget: memory.budget,
-                requests: measured.in_use().requests as u64,
-            };
-            (load, measured.ready())
-        }),
+        load: Box::new(move || (load(&measured), measured.ready())),
         site: config.site.name.clone(),
         container: config.container.name.clone(),
         url: url.to_owned(),
@@ -42,4 +33,16 @@ pub async fn join(config: &Config, container: &Container, bus: &Arc<dyn Bus>, ur
     // Joined once in a life.
     let _ = handle.neighbours().set(peers);
     Ok(site)
+}
+
+/// How full this container is, as the others are told.
+pub fn load(handle: &Handle) -> Load {
+    let memory = handle.keeper().memory().usage();
+    Load {
+        disk_bytes: handle.keeper().disk().sealed_bytes(),
+        disk_budget: handle.disk_budget(),
+        ram_bytes: memory.bytes,
+        ram_budget: memory.budget,
+        requests: handle.in_use().requests as u64,
+    }
 }

@@ -129,7 +129,9 @@ impl Site {
     ) -> Result<Reply> {
         let subject = self.ask_subject(name);
         let body = wire::write(&self.ring(), &subject, question)?;
+        let began = self.0.parts.telemetry.ticks_ns();
         let asked = self.0.parts.bus.request(Message::to(subject.parse()?, body), deadline).await;
+        self.0.books.note(name, &asked, Some(self.0.parts.telemetry.since_ns(began)));
         let answer = asked.map_err(|error| {
             Error::unavailable("a container of the site does not answer").with("container", name).because(error)
         })?;

@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, join_all};
 use futures_util::stream::StreamExt;
 
+use super::source::Noted;
 use super::wire::{Question, Reply};
 use super::{Site, locked};
 use crate::error::{Error, Kind, Result};
@@ -141,7 +142,9 @@ impl Peers for Site {
     fn hand_over(&self, to: ContainerId, push: Handover, body: Sending) -> BoxFuture<'_, Result<Accepted>> {
         async move {
             let (client, address) = (self.client_of(&push.address, to)?, push.address.clone());
-            self.push_at(client, push, body).await.map_err(|error| passed_on(error, &address))
+            let pushed = self.push_at(client, push, body).await;
+            self.note(to, &pushed);
+            pushed.map_err(|error| passed_on(error, &address))
         }
         .boxed()
     }
@@ -156,6 +159,7 @@ impl Peers for Site {
         async move {
             let client = self.client_of(&address, to)?;
             let deleted = self.delete_through(client, &address, condition).await;
+            self.note(to, &deleted);
             deleted.map_err(|error| passed_on(error, &address))
         }
         .boxed()
@@ -181,7 +185,8 @@ impl Peers for Site {
     fn sealed(&self, address: &Address, keeper: ContainerId, manifest: &Manifest) -> Result<Arc<dyn Source>> {
         let client = self.client_of(address, keeper)?;
         let ring = self.ring();
-        self.0.clients.sealed(client, &ring, address, manifest, self.keeper().now_ms())
+        let frame = self.0.clients.sealed(client, &ring, address, manifest, self.keeper().now_ms())?;
+        Ok(Arc::new(Noted { site: self.clone(), keeper, frame }))
     }
 
     fn plain(
@@ -196,6 +201,7 @@ impl Peers for Site {
             let client = self.client_of(&address, keeper)?;
             let ring = self.ring();
             let pulled = self.0.clients.plain(client, &ring, &address, version, range, self.keeper().now_ms()).await;
+            self.note(keeper, &pulled);
             Ok(pulled.map_err(|error| unreachable(error, &address))?.into_stream().boxed())
         }
         .boxed()

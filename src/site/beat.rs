@@ -101,6 +101,7 @@ impl Site {
             Heard::Again | Heard::Stale => {}
         }
         if matches!(outcome, Heard::Joined | Heard::Again) {
+            self.0.books.hear(from, &vector);
             // Whoever takes in what is heard is busy at times; the next beat says the same.
             let _ = self.0.heard.try_send(News::Vector(from, vector));
             self.compare_shared(from, theirs);

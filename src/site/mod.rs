@@ -14,6 +14,7 @@
 mod answer;
 mod ask;
 mod beat;
+mod books;
 mod catch_up;
 mod epoch;
 mod hear;
@@ -25,6 +26,7 @@ mod members;
 mod placing;
 mod shared;
 mod source;
+mod standing;
 mod tell;
 mod wire;
 
@@ -35,7 +37,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::bus::{Bus, Delivery, Log, Message, Pattern, Subject, Subscription};
+use crate::bus::{Bus, Delivery, Gauge, Log, Message, Pattern, Subject, Subscription};
 use crate::error::{Error, Kind, Result};
 use crate::model::{ContainerId, Name};
 use crate::nfr::Keyring;
@@ -44,6 +46,7 @@ use crate::telemetry::events::EventBook;
 use crate::tiers::Keeper;
 
 use ask::Asks;
+use books::Books;
 use epoch::Epoch;
 use hear::News;
 use home::Decisions;
@@ -51,6 +54,7 @@ pub use members::Member;
 use members::Members;
 pub use shared::{Shared, SharedBook};
 use source::Clients;
+pub use standing::{PeerStanding, SiteQueue, Standing};
 pub use wire::Load;
 
 /// How long those who are there may take to show, for who joins.
@@ -100,6 +104,9 @@ struct Inner {
     leaving: AtomicBool,
     members: Mutex<Members>,
     asks: Asks,
+    books: Books,
+    /// The queues before what is listened to.
+    gauges: Mutex<Vec<(&'static str, Gauge)>>,
     /// Who decides, as far as it is known.
     epoch: Mutex<Option<Epoch>>,
     decisions: Decisions,
@@ -136,6 +143,8 @@ impl Site {
             leaving: AtomicBool::new(false),
             members,
             asks: Asks::default(),
+            books: Books::default(),
+            gauges: Mutex::default(),
             epoch: Mutex::default(),
             decisions: Decisions::default(),
             sharing: Arc::new(Semaphore::new(1)),
@@ -151,6 +160,8 @@ impl Site {
         let beats = site.subscribe(&format!("mesh.{}.peer.beat", site.0.parts.site)).await?;
         let questions = site.subscribe(&site.ask_subject(&site.0.parts.container)).await?;
         let changes = site.subscribe(&site.log_subject()).await?;
+        let gauges = [("bus.beats", &beats), ("bus.questions", &questions), ("bus.changes", &changes)];
+        *locked(&site.0.gauges) = gauges.map(|(name, heard)| (name, heard.gauge())).to_vec();
         site.spawn(beat::listen(site.clone(), beats));
         // Before this container listens to such questions itself: where nobody does, that is known at once.
         site.hello().await?;

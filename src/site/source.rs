@@ -117,3 +117,22 @@ impl Source for Frame {
         self.runtime.block_on(self.client.frame(&self.address, &self.wanted, range))
     }
 }
+
+/// A frame that another container holds, and a note of what came of each read.
+pub(super) struct Noted {
+    pub site: Site,
+    pub keeper: ContainerId,
+    pub frame: Arc<dyn Source>,
+}
+
+impl Source for Noted {
+    fn len(&self) -> u64 {
+        self.frame.len()
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        let read = self.frame.read(range);
+        self.site.note(self.keeper, &read);
+        read
+    }
+}

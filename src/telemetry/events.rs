@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -22,6 +23,8 @@ pub struct EventBook {
     pages: Mutex<Pages>,
     news: watch::Sender<News>,
     places: Arc<Semaphore>,
+    /// Events that readers missed, all of them together.
+    missed: AtomicU64,
 }
 
 struct Pages {
@@ -78,6 +81,7 @@ impl EventBook {
             pages: Mutex::new(Pages { events: VecDeque::new(), next: 1 }),
             news: watch::channel(News { next: 1, closed: false }).0,
             places: Arc::new(Semaphore::new(EVENT_READERS_MAX)),
+            missed: AtomicU64::new(0),
         })
     }
 
@@ -116,6 +120,12 @@ impl EventBook {
             }
         };
         Ok(Reader { book: Arc::clone(self), news, next, stranger, _place: place })
+    }
+
+    /// How many read, and how many events readers have missed since the start.
+    pub fn readers(&self) -> (usize, u64) {
+        let free = self.places.available_permits();
+        (EVENT_READERS_MAX.saturating_sub(free), self.missed.load(Ordering::Relaxed))
     }
 
     /// Ends every reader, once it has read what is there. Whatever happens later is not told any more.
@@ -159,6 +169,7 @@ impl Reader {
         let oldest = pages.events.front().map_or(pages.next, |event| event.seq);
         let lost = oldest.saturating_sub(self.next);
         if self.stranger || lost > 0 {
+            self.book.missed.fetch_add(lost, Ordering::Relaxed);
             let told = Told::Gap((!self.stranger).then_some(lost));
             (self.next, self.stranger) = (self.next.max(oldest), false);
             return Some(told);

@@ -169,9 +169,6 @@ fn wrong_requests_to_the_admin_door_are_refused_by_name() {
         ask(&process, "evict", &body).expect_problem(status, kind);
     }
     ask(&process, "drain", &json!({"really": true})).expect_problem(400, "invalid");
-    for later in ["sites", "peers"] {
-        process.request("GET", &format!("/v1/admin/{later}"), &[], b"").expect_problem(501, "unimplemented");
-    }
     process.request("POST", "/v1/admin/recover", &[], b"").expect_problem(501, "unimplemented");
     process.request("GET", "/v1/admin/frob", &[], b"").expect_problem(404, "not_found");
     for (method, path, allow) in [("POST", "tiers", "GET"), ("GET", "drain", "POST"), ("DELETE", "actors", "GET")] {

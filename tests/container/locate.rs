@@ -18,6 +18,15 @@ fn copies(located: &Value, nth: usize) -> Vec<String> {
     located["versions"][nth]["copies"].as_array().unwrap().iter().map(shown).collect()
 }
 
+fn show(process: &Process, what: &str) -> Vec<Value> {
+    let told = process.request("GET", &format!("/v1/admin/{what}"), &[], b"").expect(200).json();
+    told[what].as_array().unwrap().clone()
+}
+
+fn named<'a>(list: &'a [Value], name: &str) -> &'a Value {
+    list.iter().find(|item| item["name"] == name).unwrap_or_else(|| panic!("{name} is not in {list:?}"))
+}
+
 fn printed(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout.clone()).unwrap()
@@ -89,6 +98,12 @@ fn a_narrow_token_reaches_no_further_than_its_scopes() {
     with(&narrow, "GET", "/v1/locate/meteo/k", b"").expect(200);
     with(&narrow, "GET", "/v1/locate/other/k", b"").expect_problem(403, "forbidden");
     locate(&process, "meteo/k").expect_problem(401, "unauthorised");
+    for path in ["sites", "containers", "peers", "queues"] {
+        let path = format!("/v1/admin/{path}");
+        with(&narrow, "GET", &path, b"").expect_problem(403, "forbidden");
+        process.request("GET", &path, &[], b"").expect_problem(401, "unauthorised");
+        with(&root, "GET", &path, b"").expect(200);
+    }
 }
 
 #[test]
@@ -148,4 +163,73 @@ fn every_copy_in_the_site_is_shown_at_any_container() {
     assert_eq!((&shown["address"], &shown["unasked"]), (&json!("c/k"), &json!(["b"])));
     b.restart();
     until("b is back", || copies(&locate(&a, "c/k").json(), 0).contains(&"b disk owed".to_owned()));
+}
+
+#[test]
+fn the_admin_door_tells_of_the_site_around_a_container() {
+    let site = Site::new();
+    let (a, mut b) = (site.container("a", &[]), site.container("b", &[]));
+    until("b is heard", || show(&a, "peers").len() == 1);
+    until("both are members", || show(&a, "sites")[0]["members"] == 2);
+    let sites = show(&a, "sites");
+    let edge = named(&sites, "edge");
+    assert_eq!((&edge["here"], &edge["alive"], &edge["silent"]), (&json!(true), &json!(2), &json!(0)));
+    assert!(edge["epoch"].as_u64() > Some(0) && edge["bus"]["connected"] == true, "{edge}");
+
+    let containers = show(&a, "containers");
+    let names: Vec<&Value> = containers.iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["a", "b"], "this one first");
+    for (one, process) in containers.iter().zip([&a, &b]) {
+        assert_eq!((&one["alive"], &one["takes_changes"], &one["site"]), (&json!(true), &json!(true), &json!("edge")));
+        assert_eq!(one["url"], format!("http://{}", process.addr()));
+        assert!(one["load"]["disk_budget"].as_u64() > Some(0) && one["load"]["utilisation"].is_number(), "{one}");
+        assert!(one["started"].as_str().unwrap().ends_with('Z') && one["id"].as_str().unwrap().len() == 16, "{one}");
+    }
+    assert_eq!((&containers[0]["here"], &containers[1]["here"]), (&json!(true), &json!(false)));
+    assert_eq!((&containers[0]["pid"], &containers[1]["pid"]), (&json!(a.pid()), &Value::Null));
+    assert_eq!(show(&b, "containers")[0]["name"], "b");
+
+    for n in 0..20 {
+        a.put(&format!("c/{n}"), b"x").expect(201);
+    }
+    until("b has heard all", || named(&show(&a, "peers"), "b")["behind"] == 0);
+    locate(&a, "c/1").expect(200);
+    let peers = show(&a, "peers");
+    let peer = named(&peers, "b");
+    assert_eq!((&peer["ahead"], &peer["failed"], &peer["alive"]), (&json!(0), &json!(0), &json!(true)));
+    assert!(peer["asked"].as_u64() >= Some(1) && peer["round_trip_ms"].as_f64() > Some(0.0), "{peer}");
+
+    let queues = show(&a, "queues");
+    for name in ["news", "heard", "events", "bus.beats", "bus.questions", "bus.changes", "bus.site", "bus.container"] {
+        let queue = named(&queues, name);
+        assert!(queue["bound"].as_u64() > Some(0) && queue["used"].is_u64(), "{queue}");
+    }
+    assert_eq!((&named(&queues, "news")["lost"], &named(&queues, "commit")["lost"]), (&json!(0), &Value::Null));
+
+    for (command, word) in [
+        (&["admin", "sites"][..], "edge"),
+        (&["admin", "peers"], "ROUND TRIP"),
+        (&["admin", "containers"], "FILL"),
+        (&["admin", "queues"], "bus.changes"),
+    ] {
+        assert!(printed(&a.cli(command, b"")).contains(word), "{command:?}");
+    }
+
+    // One that is silent is still shown, and what it did not answer is counted.
+    b.kill9();
+    a.put("c/more", b"x").expect(201);
+    locate(&a, "c/1").expect(200);
+    let peers = show(&a, "peers");
+    let peer = named(&peers, "b");
+    assert!(peer["failed"].as_u64() >= Some(1) && peer["behind"].as_u64() >= Some(1), "{peer}");
+    assert!(peer["last_error"].is_string(), "{peer}");
+    until("b counts as silent", || show(&a, "sites")[0]["silent"] == 1);
+    assert_eq!(named(&show(&a, "containers"), "b")["alive"], false);
+    // One that left in order is not missed.
+    b.restart();
+    until("b is back", || show(&a, "sites")[0]["alive"] == 2);
+    b.terminate();
+    let sites = show(&a, "sites");
+    assert_eq!((&sites[0]["alive"], &sites[0]["silent"]), (&json!(1), &json!(0)));
+    assert_eq!(named(&show(&a, "containers"), "b")["left"], true);
 }

@@ -11,9 +11,11 @@ mod drain;
 mod evict;
 mod keys;
 mod objects;
+mod peers;
 mod queues;
 mod repair;
 mod scrub;
+mod sites;
 mod tiers;
 mod tokens;
 
@@ -26,14 +28,16 @@ use serde::{Serialize, Serializer};
 
 pub use actors::{ActorReport, ErrorReport};
 pub use config::SettingReport;
-pub use containers::{ContainerReport, RecoveryReport};
+pub use containers::{ContainerReport, LoadReport, OwnReport, RecoveryReport};
 pub use drain::DrainReport;
 pub use evict::{EvictReport, Evictable};
 pub use keys::{KeyChange, KeyReport, KeysReport, RewrapReport};
 pub use objects::{Entry, ObjectsPage, ObjectsQuery};
+pub use peers::PeerReport;
 pub use queues::QueueReport;
 pub use repair::RepairReport;
 pub use scrub::{QuarantineReport, RoundReport, ScrubReport};
+pub use sites::{BusReport, SiteReport};
 pub use tiers::TierReport;
 
 use std::time::Duration;
@@ -57,8 +61,14 @@ pub trait Admin: Send + Sync + 'static {
     /// What waits, and the limits it waits at.
     fn queues(&self) -> BoxFuture<'static, Result<Vec<QueueReport>>>;
 
-    /// What this container is.
-    fn container(&self) -> ContainerReport;
+    /// The sites that are known.
+    fn sites(&self) -> Vec<SiteReport>;
+
+    /// The containers of the site, this one first.
+    fn containers(&self) -> Vec<ContainerReport>;
+
+    /// How it stands with the other containers of the site.
+    fn peers(&self) -> Vec<PeerReport>;
 
     /// Every key of the configuration.
     fn config(&self) -> Vec<SettingReport>;
@@ -89,7 +99,9 @@ pub(super) enum Task {
     Objects(Level),
     Actors,
     Queues,
+    Sites,
     Containers,
+    Peers,
     Config,
     Evict,
     Drain,
@@ -106,7 +118,7 @@ pub(super) enum Task {
 }
 
 /// What the contract names here and this step has not built, or others answer.
-const LATER: [&str; 3] = ["sites", "peers", "recover"];
+const LATER: [&str; 1] = ["recover"];
 
 /// What a request to a path below `/v1/admin/` asks for, or (as `Err`) its answer.
 // As in `route.rs`: an early answer is an answer.
@@ -117,7 +129,9 @@ pub(super) fn plan(method: &Method, rest: &str) -> Result<Task, HttpResponse> {
         "tiers" => Task::Tiers,
         "actors" => Task::Actors,
         "queues" => Task::Queues,
+        "sites" => Task::Sites,
         "containers" => Task::Containers,
+        "peers" => Task::Peers,
         "config" => Task::Config,
         "keys" if *method == Method::POST => Task::MakeKey,
         "keys" => Task::Keys,
@@ -142,7 +156,7 @@ pub(super) fn plan(method: &Method, rest: &str) -> Result<Task, HttpResponse> {
                 return Err(refuse(Error::unimplemented(why).with("path", rest.escape_default())));
             }
             None => {
-                let why = "no such path; the admin door has tiers, tiers/{level}/objects, actors, queues, containers, config, keys, keys/rotate, scrub, repair, audit, tokens, tokens/{id}, evict and drain";
+                let why = "no such path; the admin door has tiers, tiers/{level}/objects, actors, queues, sites, containers, peers, config, keys, keys/rotate, scrub, repair, audit, tokens, tokens/{id}, evict and drain";
                 return Err(refuse(Error::not_found(why).with("path", rest.escape_default())));
             }
         },
@@ -172,7 +186,9 @@ pub(super) async fn perform(door: &Shared, head: &RequestHead, payload: Payload,
         Task::Objects(level) => objects::show(door, head, level).await?,
         Task::Actors => actors::show(&admin.actors()),
         Task::Queues => queues::show(door, admin.queues()).await?,
-        Task::Containers => containers::show(&admin.container()),
+        Task::Sites => sites::show(&admin.sites()),
+        Task::Containers => containers::show(&admin.containers()),
+        Task::Peers => peers::show(&admin.peers()),
         Task::Config => config::show(&admin.config()),
         Task::Evict => evict::evict(door, head, payload).await?,
         Task::Drain => drain::drain(door, head, payload).await?,
@@ -228,7 +244,10 @@ mod tests {
             (Method::GET, "", 404),
             (Method::GET, "Tiers", 404),
             (Method::GET, "tiers/", 404),
-            (Method::GET, "sites", 501),
+            (Method::POST, "sites", 405),
+            (Method::HEAD, "peers", 405),
+            (Method::GET, "sites/edge", 404),
+            (Method::GET, "peers/", 404),
             (Method::POST, "recover", 501),
             (Method::PUT, "tokens", 405),
             (Method::DELETE, "keys", 405),

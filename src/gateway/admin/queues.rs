@@ -13,12 +13,14 @@ use crate::gateway::server::Shared;
 pub struct QueueReport {
     /// Its name.
     pub name: &'static str,
-    /// What it counts: `changes`, `frames`, `requests` or `bytes`.
+    /// What it counts: `changes`, `frames`, `requests`, `bytes`, `messages` or `readers`.
     pub unit: &'static str,
     /// How many wait or are in use.
     pub used: u64,
     /// The most there can be; `null` where the disk is the limit.
     pub bound: Option<u64>,
+    /// How many found no place since the start and were passed over; `null` where they wait or hear `busy`.
+    pub lost: Option<u64>,
 }
 
 pub(super) async fn show(door: &Shared, queues: BoxFuture<'static, Result<Vec<QueueReport>>>) -> Result<HttpResponse> {

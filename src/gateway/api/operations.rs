@@ -258,8 +258,15 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ..tell("/v1/admin/tiers/{level}/objects", "listLevel", "Administration", "What a level holds.")
     },
     tell("/v1/admin/actors", "showActors", "Administration", "How each actor is doing: queue, restarts, last error."),
-    tell("/v1/admin/queues", "showQueues", "Administration", "What waits, and the limits it waits at."),
-    tell("/v1/admin/containers", "showContainers", "Administration", "The containers of the site."),
+    tell("/v1/admin/queues", "showQueues", "Administration", "What waits, the limits it waits at, and what was lost."),
+    tell("/v1/admin/sites", "showSites", "Administration", "The sites that are known: today the container's own."),
+    tell("/v1/admin/containers", "showContainers", "Administration", "The containers of the site, this one first."),
+    tell(
+        "/v1/admin/peers",
+        "showPeers",
+        "Administration",
+        "How far each other container is ahead or behind, and what came of requests to it.",
+    ),
     tell("/v1/admin/config", "showConfig", "Administration", "Every key of the configuration, without secrets."),
     Operation {
         method: "POST",

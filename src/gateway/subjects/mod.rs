@@ -28,7 +28,7 @@ use self::request::Operation;
 use super::objects::put::check_size;
 use super::server::Shared;
 use super::{batch, headers, route, ticket};
-use crate::bus::{Bus, Delivery, Message, Subject, Subscription};
+use crate::bus::{Bus, Delivery, Gauge, Message, Subject, Subscription};
 use crate::error::{Error, Kind, Result};
 use crate::limits::INLINE_PULL_BYTES;
 use crate::model::{Address, Condition, Name};
@@ -57,6 +57,7 @@ pub struct Names {
 pub struct Subjects {
     until: watch::Sender<Until>,
     listening: Vec<JoinHandle<()>>,
+    gauges: Vec<(&'static str, Gauge)>,
 }
 
 /// How far the end has come.
@@ -85,11 +86,13 @@ impl Subjects {
         let service = Arc::new(Service::new(&names, &door.telemetry));
         let desk = Arc::new(Desk { door, bus, names, service, at_work: AtomicUsize::new(0), at_work_max });
         let (until, stopping) = watch::channel(Until::Running);
-        let mut subjects = Subjects { until, listening: Vec::new() };
+        let mut subjects = Subjects { until, listening: Vec::new(), gauges: Vec::new() };
         let Names { site, container, .. } = &desk.names;
-        let everybody = (format!("mesh.{site}.*"), Until::Leaving);
-        for (pattern, end) in [everybody, (format!("mesh.{site}.{container}.*"), Until::Stopped)] {
+        let everybody = ("bus.site", format!("mesh.{site}.*"), Until::Leaving);
+        let alone = ("bus.container", format!("mesh.{site}.{container}.*"), Until::Stopped);
+        for (name, pattern, end) in [everybody, alone] {
             let heard = desk.bus.subscribe(&pattern.parse()?, Some(QUEUE)).await?;
+            subjects.gauges.push((name, heard.gauge()));
             subjects.listening.push(spawn_local(listen(Arc::clone(&desk), heard, stopping.clone(), end)));
         }
         service::open(&desk.bus, &desk.service, &stopping).await?;
@@ -97,6 +100,11 @@ impl Subjects {
         let _ = desk.door.site.set((Arc::clone(&desk.bus), desk.names.site.clone()));
         spawn_local(telling::tell(Arc::clone(&desk), stopping));
         Ok(subjects)
+    }
+
+    /// How full the queues before it are.
+    pub fn gauges(&self) -> Vec<(&'static str, Gauge)> {
+        self.gauges.clone()
     }
 
     /// Leaves to the others of the site what is asked of any of them; whoever asks this container hears why it

@@ -4,7 +4,7 @@
 //! container comes to the same end, in whatever order and however often it is told.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -23,6 +23,8 @@ pub(super) struct Outbox {
     /// Whether anybody listens.
     open: AtomicBool,
     waiting: Mutex<Waiting>,
+    /// Changes that found no place, since the start.
+    left_out: AtomicU64,
     news: Arc<Notify>,
 }
 
@@ -63,7 +65,10 @@ impl Outbox {
         let mut waiting = locked(&self.waiting);
         match waiting.addresses.len() < OUTBOX_MAX {
             true => waiting.addresses.push(address.clone()),
-            false => waiting.lost = true,
+            false => {
+                waiting.lost = true;
+                self.left_out.fetch_add(1, Ordering::Relaxed);
+            }
         }
         drop(waiting);
         self.news.notify_one();
@@ -98,6 +103,12 @@ impl Keeper {
     pub fn close_outbox(&self) {
         self.outbox.open.store(false, Ordering::Release);
         *locked(&self.outbox.waiting) = Waiting::default();
+    }
+
+    /// Changes that the others were not told of yet, and how many found no place among them since the start.
+    pub fn untold(&self) -> (u64, u64) {
+        let waiting = locked(&self.outbox.waiting).addresses.len() as u64;
+        (waiting, self.outbox.left_out.load(Ordering::Relaxed))
     }
 
     /// What changed since it was asked last.

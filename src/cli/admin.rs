@@ -329,7 +329,7 @@ impl Evict {
     }
 }
 
-fn items<'a>(told: &'a Value, name: &str) -> Result<&'a Vec<Value>> {
+pub(super) fn items<'a>(told: &'a Value, name: &str) -> Result<&'a Vec<Value>> {
     told.get(name)
         .and_then(Value::as_array)
         .ok_or_else(|| Error::internal("the container told something else than a list; does --url name one?"))

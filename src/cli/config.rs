@@ -99,6 +99,11 @@ fn by_key(config: &Config) -> BTreeMap<&'static str, String> {
     config.entries().into_iter().map(|(key, value)| (key.path, value)).collect()
 }
 
+/// A text as a configuration file writes it.
+pub(super) fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
 /// A file that gives this configuration again.
 fn as_toml(config: &Config) -> String {
     let mut text = String::new();
@@ -110,7 +115,7 @@ fn as_toml(config: &Config) -> String {
             text.push_str(&format!("{gap}[{section}]\n"));
         }
         let name = key.path.rsplit('.').next().unwrap_or(key.path);
-        text.push_str(&format!("{name} = {}\n", toml::Value::String(value)));
+        text.push_str(&format!("{name} = {}\n", quoted(&value)));
     }
     text
 }

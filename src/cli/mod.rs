@@ -23,6 +23,7 @@ mod remote;
 mod remove;
 mod rm;
 mod serve;
+mod site;
 mod stat;
 mod sync;
 mod table;
@@ -48,6 +49,7 @@ pub use push::Push;
 pub use remote::Remote;
 pub use rm::Rm;
 pub use serve::{Demo, Serve};
+pub use site::SiteCommand;
 pub use stat::Stat;
 pub use sync::SyncCommand;
 pub use token::TokenCommand;
@@ -102,6 +104,9 @@ pub enum Command {
     Rm(Rm),
     /// Look inside a container, and ask an operator's work of it.
     Admin(Admin),
+    /// Begin a site, and list its containers.
+    #[command(subcommand)]
+    Site(SiteCommand),
     /// Say who may use the containers of a site.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -155,6 +160,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Locate(locate) => locate.run(&remote.client()?).await,
         Command::Rm(rm) => rm.run(&remote.client()?).await,
         Command::Admin(admin) => admin.run(&remote.client()?).await,
+        Command::Site(site) => site.run(remote).await,
         Command::Token(token) => token.run(&remote.client()?).await,
         Command::Key(key) => key.run(remote).await,
         Command::Collection(collection) => collection.run(&remote.client()?).await,

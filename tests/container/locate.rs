@@ -1,5 +1,6 @@
 //! Where an object is, and what is told of the site around a container: over HTTP, on subjects, at the command line.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 use serde_json::{Value, json};
@@ -211,9 +212,13 @@ fn the_admin_door_tells_of_the_site_around_a_container() {
         (&["admin", "peers"], "ROUND TRIP"),
         (&["admin", "containers"], "FILL"),
         (&["admin", "queues"], "bus.changes"),
+        (&["site", "ls"], "TAKES CHANGES"),
     ] {
         assert!(printed(&a.cli(command, b"")).contains(word), "{command:?}");
     }
+    let lines = printed(&a.cli(&["site", "ls", "--json"], b""));
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|one| &one["name"]).collect::<Vec<_>>(), ["a", "b"]);
 
     // One that is silent is still shown, and what it did not answer is counted.
     b.kill9();
@@ -232,4 +237,37 @@ fn the_admin_door_tells_of_the_site_around_a_container() {
     let sites = show(&a, "sites");
     assert_eq!((&sites[0]["alive"], &sites[0]["silent"]), (&json!(1), &json!(0)));
     assert_eq!(named(&show(&a, "containers"), "b")["left"], true);
+}
+
+#[test]
+fn a_site_begins_with_a_file_that_a_container_starts_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, keys) = (folder.path().join("site.toml"), folder.path().join("keys.toml"));
+    let init = |args: &[&str]| binary().args(["site", "init"]).args(args).current_dir(folder.path()).output().unwrap();
+    let said = printed(&init(&["edge", "--name", "first"]));
+    assert!(said.contains("next: meshstore serve --config") && said.contains("made the keyring"), "{said}");
+    for made in [&file, &keys] {
+        assert_eq!(std::fs::metadata(made).unwrap().permissions().mode() & 0o777, 0o600, "{made:?}");
+    }
+    let check = binary().args(["config", "check", file.to_str().unwrap()]).output().unwrap();
+    assert!(printed(&check).contains("good"));
+    let process = Process::start(&["--config", file.to_str().unwrap()]);
+    let here = &show(&process, "containers")[0];
+    assert_eq!((&here["name"], &here["site"]), (&json!("first"), &json!("edge")));
+    assert!(!process.data().join("keys.toml").exists(), "the site's keyring is used");
+
+    // Nothing is written over, and nothing is left behind by what is refused.
+    let before = (std::fs::read(&file).unwrap(), std::fs::read(&keys).unwrap());
+    let again = init(&["fog"]);
+    assert_eq!(again.status.code(), Some(14), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!((std::fs::read(&file).unwrap(), std::fs::read(&keys).unwrap()), before);
+    let second = printed(&init(&["edge", "--name", "second", "--config", "second.toml", "--data", "two"]));
+    assert!(second.contains("keyring that is there"), "{second}");
+    assert_eq!(std::fs::read(&keys).unwrap(), before.1);
+    for bad in [&["EDGE"][..], &["locate"], &["edge", "--name", "peer"], &[]] {
+        assert_eq!(init(bad).status.code(), Some(2), "{bad:?}");
+    }
+    let refused = init(&["edge", "--config", "third.toml", "--keys", "third.keys", "--bus", "hub"]);
+    assert_eq!(refused.status.code(), Some(10), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(!folder.path().join("third.toml").exists() && !folder.path().join("third.keys").exists());
 }

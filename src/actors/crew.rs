@@ -103,7 +103,8 @@ impl Actors {
             let life = SyncActor::new(teller.clone(), cloud.clone(), disk_budget, Arc::clone(&recent));
             runtime.supervise(&back, "sync", ACTOR_QUEUE_MAX, move || life.clone())
         };
-        let fetches = Fetches::default();
+        let (fetches, copies) = (Fetches::default(), Arc::new(copies));
+        keeper.copy_to(&copies);
         let crew = Crew {
             keeper,
             collections,
@@ -117,7 +118,7 @@ impl Actors {
             cloud,
             fetches,
             neighbours: Neighbours::default(),
-            copies: Arc::new(copies),
+            copies,
             recent,
             teller,
             disk_budget,

@@ -97,6 +97,11 @@ impl Copies {
         }
     }
 
+    /// Whether the copy of a frame is here.
+    pub fn has(&self, frame: FrameId) -> bool {
+        locked(&self.held).frames.contains_key(&frame)
+    }
+
     /// Copies a frame from where it is. Returns whether it is here now: there may be no room for it.
     pub fn take(&self, frame: FrameId, source: &dyn Source) -> Result<bool> {
         let bytes = source.len();

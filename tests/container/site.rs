@@ -457,6 +457,14 @@ fn in_storage_mode_one_copy_serves_all_who_come_after() {
     assert!(levels.iter().all(|level| level == "disk"), "{levels:?}");
     let transfers = asked(&a) - before;
     assert!((5..12).contains(&transfers), "{transfers} requests for five pieces and eight readers");
+    let located = b.request("GET", "/v1/locate/c/large", &[], b"").json();
+    let copies: Vec<[&str; 3]> = located["versions"][0]["copies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|copy| ["container", "level", "state"].map(|name| copy[name].as_str().unwrap()))
+        .collect();
+    assert!(copies.contains(&["b", "disk", "cached"]) && copies.contains(&["a", "disk", "kept"]), "{copies:?}");
     // The copy is of use to who asks for it in any way, also when its keeper is gone.
     a.kill9();
     let part = stored(&[("Range", "bytes=3000000-3000099")]).expect(206);

@@ -89,6 +89,8 @@ const READ: &[Parameter] = &[
     IF_MATCH,
     IF_NONE_MATCH,
     SESSION,
+    header("Mesh-Mode", "`direct` or `storage`: whether what another container keeps is copied to this one's disk."),
+    header("Accept", "`application/vnd.meshstore.frame` with `version`: the sealed bytes as they rest."),
     DEADLINE,
 ];
 const HEAD: &[Parameter] = &[VERSION, IF_MATCH, IF_NONE_MATCH, SESSION, DEADLINE];
@@ -219,6 +221,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
         parameters: &[
             query("collection", "string", "Only of this collection."),
             query("kind", "string", "Only of these kinds: `push,delete,expire,evict,collection,conflict`."),
+            query(
+                "scope",
+                "string",
+                "`container` (this one) or `site` (all of them; there is no place to go on from).",
+            ),
             header("Last-Event-ID", "Go on behind this event."),
         ],
         answers: &[(200, Some("text/event-stream"), "Events as they happen, until the container is drained.")],

@@ -17,6 +17,12 @@ impl Keeper {
             let owed = self.disk.store().owed(manifest.version)?.is_some();
             self.rest(&manifest, if owed { CopyState::Owed } else { CopyState::Kept }, &mut copies);
         }
+        if let Some(other) = self.disk.entry(address)?
+            && let Some(seal) = other.object().and_then(|manifest| manifest.seal.as_ref())
+            && self.copies.get().is_some_and(|copies| copies.has(seal.frame))
+        {
+            copies.push(Held { version: other.version(), level: Level::Disk, state: CopyState::Cached });
+        }
         for manifest in self.disk.store().latest_versions(address, LOCATE_VERSIONS_MAX)? {
             if self.lives(&manifest) {
                 self.rest(&manifest, CopyState::Old, &mut copies);

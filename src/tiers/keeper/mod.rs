@@ -17,7 +17,7 @@ mod tally;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 pub use change::{Binding, Change, Draft, Job, Located, Outcome, Show};
 use learn::Outbox;
@@ -29,7 +29,7 @@ use super::disk::{Fate, Plan};
 use super::memory::{Reservation, Ticket};
 use super::rules::{Rulebook, Rules};
 use super::sequencer::Stamp;
-use super::{DiskTier, MemoryTier, Resident, Sequencer, locked};
+use super::{Copies, DiskTier, MemoryTier, Resident, Sequencer, locked};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{DECIDE_ATTEMPTS_MAX, TOMBSTONE_MS};
 use crate::model::{
@@ -46,6 +46,8 @@ pub struct Keeper {
     /// How far the changes of former lives, and of others, are here.
     seen: RwLock<BTreeMap<Incarnation, u64>>,
     outbox: Outbox,
+    /// Where the bytes of others' objects are copied to.
+    copies: OnceLock<Arc<Copies>>,
     /// Held while a group is committed, so that groups become visible one after the other.
     order: Mutex<()>,
     /// Shared by those who show objects of class `ram`, held alone by who must see all of them.
@@ -72,10 +74,16 @@ impl Keeper {
             ledger,
             seen,
             outbox: Outbox::default(),
+            copies: OnceLock::new(),
             order: Mutex::default(),
             showing: RwLock::default(),
             looking_ahead: AtomicBool::new(false),
         })
+    }
+
+    /// Tells where the bytes of others' objects are copied to, once in a life.
+    pub fn copy_to(&self, copies: &Arc<Copies>) {
+        let _ = self.copies.set(Arc::clone(copies));
     }
 
     /// Level 1.

@@ -41,6 +41,7 @@ impl Handle {
         expected: Option<u64>,
     ) -> Result<(CollectionView, bool)> {
         let _permits = self.permits_to_change(0, REQUEST_DEADLINE_DEFAULT).await?;
+        self.must_be_joined()?;
         if self.0.crew.collections.get(name.as_str()).is_ok_and(|known| known.is_none()) {
             self.0.crew.find_collection(&name).await;
         }

@@ -103,6 +103,8 @@ pub(super) struct Inner {
     closed: AtomicBool,
     /// Drained by request: still read from, never changed again.
     retired: AtomicBool,
+    /// Whether it is still on its way into its site: others may know what it does not.
+    joining: AtomicBool,
 }
 
 impl Handle {
@@ -119,6 +121,7 @@ impl Handle {
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             retired: AtomicBool::new(false),
+            joining: AtomicBool::new(false),
         }))
     }
 
@@ -187,6 +190,7 @@ impl Handle {
 
     /// What is known of an object.
     pub async fn stat(&self, Stat { address, version, session, deadline }: Stat) -> Result<Found> {
+        self.must_be_joined()?;
         self.covered(Some(&address), session.as_ref(), deadline).await?;
         let look = || {
             let (keeper, address) = (Arc::clone(&self.0.crew.keeper), address.clone());
@@ -240,6 +244,7 @@ impl Handle {
         if !(1..=LIST_LIMIT_MAX).contains(&list.limit) {
             return Err(Error::invalid("a page holds 1 to 1000 entries").with("limit", list.limit));
         }
+        self.must_be_joined()?;
         self.covered(None, list.session.as_ref(), list.deadline).await?;
         let keeper = Arc::clone(&self.0.crew.keeper);
         blocking(move || page(&keeper, &list)).await
@@ -276,7 +281,27 @@ impl Handle {
 
     /// Whether requests are taken.
     pub fn ready(&self) -> bool {
-        !self.0.draining.load(Ordering::Acquire) && !self.0.retired.load(Ordering::Acquire)
+        !self.0.draining.load(Ordering::Acquire)
+            && !self.0.retired.load(Ordering::Acquire)
+            && !self.0.joining.load(Ordering::Acquire)
+    }
+
+    /// Answers nothing that others of the site may know better, until it has joined them.
+    pub fn await_site(&self) {
+        self.0.joining.store(true, Ordering::Release);
+    }
+
+    /// The site is joined.
+    pub fn joined(&self) {
+        self.0.joining.store(false, Ordering::Release);
+    }
+
+    pub(super) fn must_be_joined(&self) -> Result<()> {
+        if !self.0.joining.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let why = "the container is joining its site; try again";
+        Err(Error::unavailable(why).retry_after(Duration::from_secs(1)))
     }
 
     /// What is taken of the container's limits.
@@ -408,6 +433,7 @@ impl Handle {
         if self.0.draining.load(Ordering::Acquire) {
             return Err(shutting_down());
         }
+        self.must_be_joined()?;
         let units = bytes.div_ceil(PERMIT_BYTES).min(self.0.bounds.body_bytes_max / PERMIT_BYTES) as u32;
         let acquired = timeout(deadline, async {
             let request = Arc::clone(&self.0.requests).acquire_owned().await;

@@ -27,6 +27,7 @@ const REPLAYED_BYTES_MAX: u64 = 64 << 10;
 impl Handle {
     /// Stores an object where it belongs, which may be another container.
     pub(super) async fn store_somewhere(&self, mut push: Push, mut body: Body) -> Result<Pushed> {
+        self.must_be_joined()?;
         self.follow(push.after);
         if push.condition == Condition::Always || push.passed_on {
             return self.store_once(push, body).await;
@@ -73,6 +74,7 @@ impl Handle {
     /// Deletes an object where that is decided, which may be another container.
     pub(super) async fn remove_somewhere(&self, delete: Delete) -> Result<Deleted> {
         let mut attempt = 1;
+        self.must_be_joined()?;
         self.follow(delete.after);
         loop {
             let Delete { address, condition, passed_on, deadline, .. } = &delete;

@@ -82,12 +82,18 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
                 let range = resolve(pull.range, manifest.size)?;
                 let reading = reading(manifest, Frame::elsewhere(Level::Peer, Arc::new(Bytes::new())), level);
                 let stored = mode(&crew, &pull) == Mode::Storage && range == (0..reading.manifest.size);
+                let version = reading.manifest.version;
                 match within(pull.deadline, LATE, reading.at_keeper(keeper, range, stored, &mut permits)).await {
-                    // It was replaced there, and the news of it are on their way.
-                    Err(error) if error.kind() == Kind::NotFound && !asked => {
+                    // It was replaced there and the news of it are on their way, or it is gone.
+                    Err(error) if error.kind() == Kind::NotFound && pull.version.is_none() => {
+                        let others = if asked { None } else { crew.ask_others(&pull.address, None).await?.found };
                         asked = true;
-                        ask_others(&crew, &pull, error).await?;
-                        continue;
+                        if others.is_some_and(|entry| entry.version() > version) {
+                            continue;
+                        }
+                        let (keeper, address) = (Arc::clone(&crew.keeper), pull.address.clone());
+                        blocking(move || keeper.forget_other(&address, version)).await?;
+                        return Err(error);
                     }
                     outcome => return outcome,
                 }

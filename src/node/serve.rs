@@ -49,6 +49,8 @@ async fn run(config: &Config, origins: &Origins, json: bool) -> Result<()> {
         let config = config.clone();
         thread.run(move || async move { bus::join(&config).await }).await?
     };
+    // The door needs its place before the site can be told of it; until then nothing is answered that others know.
+    container.handle().await_site();
     let (door, overseer) = open_door(config, origins, &container).await?;
     let url = config.http.public_url.clone().unwrap_or_else(|| door.url());
     let site = site::join(config, &container, &joined.bus, &url).await?;
@@ -63,8 +65,9 @@ async fn run(config: &Config, origins: &Origins, json: bool) -> Result<()> {
     let rest = || end.saturating_duration_since(Instant::now());
     // The doors stay open meanwhile, so that whoever is refused hears why; others of the site can do better.
     subjects.leave();
-    site.leave().await;
+    site.retreat().await;
     let drained = container.handle().drain(STOP_GRACE).await;
+    site.leave().await;
     subjects.stop(rest().max(DOOR_GRACE_LEAST)).await;
     door.stop(rest().max(DOOR_GRACE_LEAST)).await;
     joined.leave().await;

@@ -22,7 +22,7 @@ pub async fn join(config: &Config, container: &Container, bus: &Arc<dyn Bus>, ur
         load: Box::new(move || (load(&measured), measured.ready())),
         site: config.site.name.clone(),
         container: config.container.name.clone(),
-        url: url.to_owned(),
+        url: reachable(url),
         ca: None,
         telemetry: Arc::clone(handle.telemetry()),
         events: Arc::clone(handle.events()),
@@ -32,7 +32,19 @@ pub async fn join(config: &Config, container: &Container, bus: &Arc<dyn Bus>, ur
     let peers: Arc<dyn Peers> = Arc::new(site.clone());
     // Joined once in a life.
     let _ = handle.neighbours().set(peers);
+    handle.joined();
     Ok(site)
+}
+
+/// What the others are told of this container's door. An address that stands for all of a host's own is none that
+/// another host could ask.
+fn reachable(url: &str) -> String {
+    let host = url.split("://").nth(1).unwrap_or_default();
+    let is_none = ["0.0.0.0:", "[::]:"].iter().any(|any| host.starts_with(any));
+    if is_none {
+        tracing::warn!(url, "the other containers of the site cannot reach this address; set http.public_url");
+    }
+    if is_none { String::new() } else { url.to_owned() }
 }
 
 /// How full this container is, as the others are told.

@@ -223,10 +223,14 @@ fn passed_on(error: Error, address: &Address) -> Error {
 }
 
 /// A container that cannot be reached is not at fault for what was asked of it.
-fn unreachable(error: Error, address: &Address) -> Error {
+pub(super) fn unreachable(error: Error, address: &Address) -> Error {
     match error.kind() {
         Kind::Unauthorised | Kind::Forbidden => {
             let why = "the container that keeps the object refuses this one; give both the same --keys file";
+            Error::unavailable(why).with("address", address).because(error)
+        }
+        Kind::Unavailable | Kind::Deadline => {
+            let why = "the container that keeps the object does not answer; try again, or start it";
             Error::unavailable(why).with("address", address).because(error)
         }
         _ => error,

@@ -100,6 +100,11 @@ impl Site {
             }
             Heard::Again | Heard::Stale => {}
         }
+        if matches!(outcome, Heard::Joined | Heard::Left) {
+            let site = self.clone();
+            // Who decides has changed, most likely; who asks meanwhile is told to try again.
+            tokio::spawn(async move { drop(site.refresh_epoch().await) });
+        }
         if matches!(outcome, Heard::Joined | Heard::Again) {
             self.0.books.hear(from, &vector);
             // Whoever takes in what is heard is busy at times; the next beat says the same.

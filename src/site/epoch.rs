@@ -152,6 +152,7 @@ pub(super) async fn keep(site: Site) {
         let kept = async {
             let epoch = match site.refresh_epoch().await {
                 Ok(epoch) if epoch.members.contains(&site.0.me) => epoch,
+                Ok(epoch) if site.0.retreating.load(std::sync::atomic::Ordering::Acquire) => epoch,
                 Ok(_) | Err(_) => {
                     site.enter_epoch().await?;
                     site.refresh_epoch().await?

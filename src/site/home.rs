@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -60,6 +61,17 @@ impl Decisions {
         Decision { decisions: self.clone(), address: address.clone(), epoch }
     }
 
+    /// Waits until nothing is under way.
+    pub(super) async fn all_ended(&self) {
+        loop {
+            let ended = self.0.ended.notified();
+            if locked(&self.0.under_way).is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
     /// Waits until nothing of an older epoch is under way at an address.
     async fn older_ended(&self, address: &Address, epoch: u64) {
         loop {
@@ -102,11 +114,18 @@ impl Site {
             if now.home(address) != Some(self.0.me) {
                 return Err(undecided("another container decides here since a moment ago; try again", address));
             }
+            if self.0.retreating.load(Ordering::Acquire) {
+                return Err(undecided("this container is about to stop; ask another one", address));
+            }
             if !self.has_lease() {
                 let why = "this container is cut off from its site and cannot tell whether it still decides; try again";
                 return Err(undecided(why, address));
             }
             let decision = self.0.decisions.begin(address, now.number);
+            // Once more: a stop that did not see this decision is seen by it.
+            if self.0.retreating.load(Ordering::Acquire) {
+                continue;
+            }
             if self.ask_members(address, &now).await? {
                 return Ok(Box::new(decision));
             }

@@ -148,7 +148,9 @@ impl Members {
 
     /// Those who may hold something and cannot be asked.
     pub(super) fn silent(&self, now_ms: u64) -> impl Iterator<Item = &Member> {
-        self.known.values().filter(move |member| !member.left && !member.is_alive(now_ms))
+        // One that came back on an empty folder has another identity, and nothing of before.
+        let came_back = move |name: &Name| self.alive(now_ms).any(|member| member.name == *name);
+        self.known.values().filter(move |member| !member.left && !member.is_alive(now_ms) && !came_back(&member.name))
     }
 }
 

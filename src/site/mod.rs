@@ -63,6 +63,13 @@ const HELLO_MAX: Duration = Duration::from_secs(1);
 /// How long the others' beats may take once the first of them has answered.
 const BEATS_MAX: Duration = Duration::from_millis(100);
 
+/// How long decisions that are under way may hold up a stop.
+const DECISIONS_MAX: Duration = Duration::from_secs(3);
+
+/// How long it may take at a stop to tell the last of what changed, and how often it is looked whether it is told.
+const TOLD_MAX: Duration = Duration::from_secs(2);
+const TOLD_POLL: Duration = Duration::from_millis(5);
+
 /// What was heard and waits to be taken in; beyond that the bus waits, and counts what it loses.
 const HEARD_MAX: usize = 64;
 
@@ -102,6 +109,10 @@ struct Inner {
     started_ms: u64,
     beats: AtomicU64,
     leaving: AtomicBool,
+    /// Whether it decides nothing any more.
+    retreating: AtomicBool,
+    /// Up to which of its changes the others were told.
+    told: AtomicU64,
     members: Mutex<Members>,
     asks: Asks,
     books: Books,
@@ -141,6 +152,8 @@ impl Site {
             started_ms,
             beats: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
+            retreating: AtomicBool::new(false),
+            told: AtomicU64::new(0),
             members,
             asks: Asks::default(),
             books: Books::default(),
@@ -188,12 +201,31 @@ impl Site {
         Ok(site)
     }
 
-    /// Tells the others that this container leaves, and stops listening to them.
-    pub async fn leave(&self) {
-        self.0.leaving.store(true, Ordering::Release);
+    /// Decides nothing any more: once what is under way has ended, others do. It is still read from and heard.
+    pub async fn retreat(&self) {
+        self.0.retreating.store(true, Ordering::Release);
+        if tokio::time::timeout(DECISIONS_MAX, self.0.decisions.all_ended()).await.is_err() {
+            // It stays on the list then, and the others wait until its lease has ended.
+            return tracing::warn!("a condition is still being decided; the site decides without this container later");
+        }
         if let Err(error) = self.leave_epoch().await {
             tracing::debug!(%error, "this container stays on the list of the site's members");
         }
+    }
+
+    /// Tells the others the last of what changed here, and that this container leaves; stops listening to them.
+    pub async fn leave(&self) {
+        let last = self.keeper().last_dot().seq;
+        let told = async {
+            while self.has_others() && self.0.told.load(Ordering::Acquire) < last {
+                self.keeper().news_bell().notify_one();
+                tokio::time::sleep(TOLD_POLL).await;
+            }
+        };
+        if tokio::time::timeout(TOLD_MAX, told).await.is_err() {
+            tracing::warn!("not all that changed here was told to the others; they ask when this container is back");
+        }
+        self.0.leaving.store(true, Ordering::Release);
         if let Err(error) = self.say_beat().await {
             tracing::debug!(%error, "the others could not be told of the end");
         }

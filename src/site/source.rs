@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
+use super::ask::unreachable;
 use super::{Site, locked};
 use crate::client::{Client, Pulled, ReadOptions};
 use crate::error::{Error, Result};
@@ -91,6 +92,11 @@ impl Site {
         if !member.is_alive(now_ms) {
             return Err(gone("the container that keeps the object is not there; start it").with("keeper", member.name));
         }
+        if member.url.is_empty() {
+            let why =
+                "the container that keeps the object says no address at which others reach it; set its http.public_url";
+            return Err(gone(why).with("keeper", member.name));
+        }
         self.0.clients.get(&member.url)
     }
 }
@@ -114,7 +120,8 @@ impl Source for Frame {
             return Ok(Bytes::new());
         }
         // Whoever reads sealed bytes is on a thread that may wait.
-        self.runtime.block_on(self.client.frame(&self.address, &self.wanted, range))
+        let read = self.runtime.block_on(self.client.frame(&self.address, &self.wanted, range));
+        read.map_err(|error| unreachable(error, &self.address))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Telling the others what changes here, in order, soon after it happened.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Site;
@@ -33,7 +34,10 @@ pub(super) async fn tell(site: Site) {
             continue;
         }
         if teller.told.is_none() {
-            teller.told = Some(teller.site.keeper().open_outbox());
+            let told = teller.site.keeper().open_outbox();
+            teller.told = Some(told);
+            // What was before is asked for by whoever lacks it.
+            teller.site.0.told.fetch_max(told, Ordering::AcqRel);
         }
         tokio::select! {
             () = changed.notified() => tokio::time::sleep(GATHER).await,
@@ -75,6 +79,7 @@ impl Teller {
             self.tell_some(told, upto.incarnation, from, to).await?;
             if rest.is_empty() {
                 self.told = Some(upto_seq);
+                self.site.0.told.store(upto_seq, Ordering::Release);
                 return Ok(());
             }
             entries = rest;

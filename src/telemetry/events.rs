@@ -65,7 +65,7 @@ pub struct Reader {
     next: u64,
     /// Whether it comes from another life, and has not been told so yet.
     stranger: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl EventBook {
@@ -119,13 +119,19 @@ impl EventBook {
                     .with("last-event-id", after));
             }
         };
-        Ok(Reader { book: Arc::clone(self), news, next, stranger, _place: place })
+        Ok(Reader { book: Arc::clone(self), news, next, stranger, _place: Some(place) })
     }
 
     /// How many read, and how many events readers have missed since the start.
     pub fn readers(&self) -> (usize, u64) {
         let free = self.places.available_permits();
         (EVENT_READERS_MAX.saturating_sub(free), self.missed.load(Ordering::Relaxed))
+    }
+
+    /// The container's own reader, from now on: it takes nobody's place.
+    pub fn follow(self: &Arc<Self>) -> Reader {
+        let (news, next) = (self.news.subscribe(), self.pages().next);
+        Reader { book: Arc::clone(self), news, next, stranger: false, _place: None }
     }
 
     /// Ends every reader, once it has read what is there. Whatever happens later is not told any more.

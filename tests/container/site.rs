@@ -524,3 +524,34 @@ fn what_happens_anywhere_is_told_on_the_bus_and_to_whoever_watches_the_site() {
     assert_eq!(heard, ["other/k", "c/k", "c/unasked"]);
     b.request("GET", "/v1/events?scope=galaxy", &[], b"").expect_problem(400, "invalid");
 }
+
+#[test]
+fn what_memory_lost_in_a_crash_is_gone_everywhere_once_it_is_missed() {
+    let site = Site::new();
+    let a = site.container("a", &[]);
+    let mut b = site.container("b", &[]);
+    b.request("PUT", &object("c/fleeting"), &[("Mesh-Durability", "ram")], b"x").expect(201);
+    until("the news of it", || listed(&a).contains("fleeting"));
+    b.kill9();
+    b.restart();
+    until("its end", || a.get("c/fleeting").status == 404);
+    assert!(!listed(&a).contains("fleeting"));
+    a.head("c/fleeting").expect(404);
+}
+
+#[test]
+fn whoever_starts_decides_nothing_before_it_knows_the_others() {
+    let site = Site::new();
+    let a = site.container("a", &[]);
+    let mut b = site.container("b", &[]);
+    let taken =
+        |key: usize| a.request("PUT", &object(&format!("c/{key}")), &[("If-None-Match", "*")], b"a").expect(201);
+    for round in 0..3 {
+        b.terminate();
+        taken(round);
+        b.restart();
+        let second = b.request("PUT", &object(&format!("c/{round}")), &[("If-None-Match", "*")], b"b");
+        assert!(matches!(second.status, 412 | 503), "{}: {}", second.status, second.text());
+        until("the object of a", || b.get(&format!("c/{round}")).body == b"a");
+    }
+}

@@ -15,10 +15,7 @@ pub(in crate::gateway) const TELLER: &str = "Mesh-Container";
 
 /// Tells until it is stopped, or nothing happens any more.
 pub(super) async fn tell(desk: Arc<Desk>, mut until: watch::Receiver<Until>) {
-    let mut reader = match desk.door.core.events().read(None) {
-        Ok(reader) => reader,
-        Err(error) => return tracing::warn!(%error, "nothing is told on the bus of what happens here"),
-    };
+    let mut reader = desk.door.core.events().follow();
     loop {
         let told = tokio::select! {
             told = reader.next() => told,

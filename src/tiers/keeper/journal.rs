@@ -17,6 +17,14 @@ impl Keeper {
         self.sequencer.last_version()
     }
 
+    /// The keeper of a version says that it has it no more, as after a crash that memory did not survive.
+    pub fn forget_other(&self, address: &Address, version: Version) -> Result<()> {
+        self.in_order(|plan| match plan.entry(address)? {
+            Some(entry) if entry.version() == version => plan.forget_entry(address),
+            _ => Ok(()),
+        })
+    }
+
     /// Takes note of a version that somebody knows of: later ones are greater. One from too far ahead is not
     /// believed.
     pub fn observe(&self, version: Version) {

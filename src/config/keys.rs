@@ -76,6 +76,9 @@ settings! { host;
         cert: Option<PathBuf> = OPTIONAL_PATH, "none" => None;
         /// Private key of the certificate in PEM, readable by its owner only.
         key: Option<PathBuf> = OPTIONAL_PATH, "none" => None;
+        /// Certificates in PEM of the only authority by which the doors of the site's other containers are
+        /// trusted; without it what the host trusts counts.
+        ca: Option<PathBuf> = OPTIONAL_PATH, "none" => None;
     }
 
     /// How containers talk to each other, and programs with them over NATS.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::boot::Container;
 use super::shared::SiteBook;
+use super::tls;
 use crate::actors::Handle;
 use crate::bus::Bus;
 use crate::config::Config;
@@ -23,7 +24,7 @@ pub async fn join(config: &Config, container: &Container, bus: &Arc<dyn Bus>, ur
         site: config.site.name.clone(),
         container: config.container.name.clone(),
         url: reachable(url),
-        ca: None,
+        ca: config.tls.ca.as_deref().map(tls::authority).transpose()?,
         telemetry: Arc::clone(handle.telemetry()),
         events: Arc::clone(handle.events()),
         shared: SiteBook::new(handle.clone(), container.tokens().clone()),

@@ -28,6 +28,17 @@ pub(super) struct CertificateFiles {
 /// What changes of a file that is written anew, or of a link to it that is turned elsewhere.
 type Stamp = [(u64, u64, i64, i64); 2];
 
+/// The certificates of the authority by which other containers are trusted.
+pub(super) fn authority(path: &Path) -> Result<Vec<u8>> {
+    let pem = private::read_public(path, "the authority's certificate", PEM_BYTES_MAX)?.ok_or_else(|| {
+        Error::invalid("there is no file of an authority's certificate").with("tls.ca", path.display())
+    })?;
+    // Told at the start, and not when the first object is read from elsewhere.
+    crate::client::Client::trusting("https://localhost", None, Some(pem.as_bytes()))
+        .map_err(|error| error.with("tls.ca", path.display()))?;
+    Ok(pem.as_bytes().to_vec())
+}
+
 /// The certificate that the configuration names, if it names one.
 pub(super) fn open(config: &TlsConfig) -> Result<Option<(Arc<Tls>, CertificateFiles)>> {
     let (Some(cert), Some(key)) = (&config.cert, &config.key) else { return Ok(None) };

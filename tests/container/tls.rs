@@ -16,6 +16,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
 use crate::harness::{Process, binary};
+use crate::nats_server::NatsServer;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -156,6 +157,29 @@ fn objects_go_through_tls_and_only_the_known_authority_is_trusted() {
     assert!(said.contains("http://") && said.contains("TLS"), "{said}");
     // Nothing is answered in plain text.
     assert!(process.connect().request("GET", "/healthz", &[], b"").is_err());
+}
+
+#[test]
+fn containers_of_a_site_trust_each_other_by_the_authority_that_is_named() {
+    let (authority, server, folder) = (Authority::new(), NatsServer::start(), tempfile::tempdir().unwrap());
+    let (cert, key) = authority.give("door");
+    let mut args = keys(&cert, &key).to_vec();
+    args.extend(["--set".into(), format!("tls.ca={}", authority.ca().display())]);
+    args.extend(["--site", "edge", "--bus", server.url(), "--keys"].map(str::to_owned));
+    args.push(folder.path().join("keys.toml").display().to_string());
+    let start = |name: &str| {
+        let own: Vec<&str> = args.iter().map(String::as_str).chain(["--name", name]).collect();
+        Process::start(&own)
+    };
+    let (a, b) = (start("a"), start("b"));
+    let file = a.folder().join("file");
+    let body: Vec<u8> = (0..3_000_000u32).map(|n| (n / 3) as u8).collect();
+    fs::write(&file, &body).unwrap();
+    let pushed = cli(&a, Some(&authority.ca()), &["push", file.to_str().unwrap(), "meteo/k"]);
+    assert!(pushed.status.success(), "{}", String::from_utf8_lossy(&pushed.stderr));
+    assert!(cli(&b, Some(&authority.ca()), &["pull", "meteo/k", "-"]).stdout == body);
+    let none = Process::refused(&["--set", "tls.ca=/nowhere/ca.pem"], &[]);
+    assert!(none.stderr.contains("tls.ca"), "{}", none.stderr);
 }
 
 #[test]

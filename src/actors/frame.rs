@@ -3,12 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::body::PullBody;
 use super::container::Crew;
 use super::cpu::blocking;
-use super::handle::Permits;
 use super::pull::{absent, resolve};
 use super::request::{Pull, Pulled};
 use crate::error::{Error, Result};
@@ -20,7 +19,7 @@ use crate::tiers::Source;
 const AHEAD: usize = 2;
 
 /// Answers with a range of the frame of a version that this container has.
-pub async fn sealed(crew: &Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
+pub async fn sealed(crew: &Crew, pull: Pull, permits: OwnedSemaphorePermit) -> Result<Pulled> {
     let (manifest, bytes, level) = find(crew, &pull).await?;
     let range = resolve(pull.range, bytes.len())?;
     let first_end = range.end.min(range.start + CHUNK_BYTES as u64);

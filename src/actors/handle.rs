@@ -39,6 +39,9 @@ const BODY_BYTES_MAX: u64 = (3 * BODY_WINDOW_CHUNKS * CHUNK_BYTES) as u64;
 /// Body permits count in units of this many bytes.
 const PERMIT_BYTES: u64 = 4096;
 
+/// What other containers read here may hold this part of the bytes of bodies, beside them.
+const LENT_SHARE: usize = 4;
+
 /// Attempts to write out memory at a stop.
 const WRITE_OUT_ATTEMPTS_MAX: usize = 8;
 
@@ -96,6 +99,8 @@ pub(super) struct Inner {
     pub(super) doors: Doors,
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    /// The same for what other containers read here: who is asked must not wait for those who ask.
+    lent: Arc<Semaphore>,
     changes: Arc<Semaphore>,
     bounds: Bounds,
     draining: AtomicBool,
@@ -116,6 +121,7 @@ impl Handle {
             doors,
             requests: Arc::new(Semaphore::new(bounds.requests_max)),
             bytes: Arc::new(Semaphore::new(units)),
+            lent: Arc::new(Semaphore::new((units / LENT_SHARE).max(1))),
             changes: Arc::new(Semaphore::new(bounds.requests_max)),
             bounds,
             draining: AtomicBool::new(false),
@@ -161,8 +167,8 @@ impl Handle {
     pub async fn pull(&self, pull: Pull) -> Result<Pulled> {
         let covered = self.covered(Some(&pull.address), pull.session.as_ref(), pull.deadline).await;
         if covered.is_ok()
-            && pull.version.is_none()
             && let Some(resident) = self.hit(&pull.address)
+            && pull.version.is_none_or(|version| version == resident.manifest.version)
         {
             return from_memory(&pull, &resident);
         }
@@ -178,8 +184,12 @@ impl Handle {
     /// Reads the sealed bytes of a version that this container has, or a range of them.
     pub async fn sealed(&self, pull: Pull) -> Result<Pulled> {
         let deadline = pull.deadline;
-        let permits = self.permits(BODY_BYTES_MAX / 4, deadline).await?;
-        within(deadline, "the object could not be read in time", frame::sealed(&self.0.crew, pull, permits)).await
+        self.must_be_joined()?;
+        let most = (self.0.bounds.body_bytes_max / PERMIT_BYTES) as usize / LENT_SHARE;
+        let units = (BODY_BYTES_MAX / 4).div_ceil(PERMIT_BYTES).min(most.max(1) as u64) as u32;
+        let lent = timeout(deadline, Arc::clone(&self.0.lent).acquire_many_owned(units)).await;
+        let Ok(Ok(lent)) = lent else { return Err(self.at_limit()) };
+        within(deadline, "the object could not be read in time", frame::sealed(&self.0.crew, pull, lent)).await
     }
 
     async fn fetch(&self, pull: Pull) -> Result<Pulled> {

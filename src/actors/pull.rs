@@ -433,7 +433,10 @@ impl Reading {
 
     /// Damage is put aside before it is reported.
     async fn report(&self, error: Error) -> Error {
-        if error.kind() == Kind::Corrupt && self.frame.local {
+        let copy = self.manifest.seal.as_ref().map(|seal| seal.frame).filter(|frame| self.crew.copies.has(*frame));
+        if let Some(copy) = copy.filter(|_| error.kind() == Kind::Corrupt) {
+            self.crew.copies.drop_copy(copy);
+        } else if error.kind() == Kind::Corrupt && self.frame.local {
             // The next reader profits where another copy is found; this one is told.
             self.crew.healer().take_out(&self.address, &self.manifest, &error).await;
         }

@@ -156,7 +156,11 @@ impl Collections {
     pub fn adopt(&self, name: &Name, record: CollectionRecord) -> Result<bool> {
         let _changing = self.change();
         let known = self.read().get(name.as_str()).cloned().flatten();
-        let age = |record: &CollectionRecord| (record.revision, record.changed_ms, format!("{:?}", record.policy));
+        // One that a push made by default loses against one that somebody asked for.
+        let age = |record: &CollectionRecord| {
+            let is_asked_for = record.policy != CollectionPolicy::default();
+            (record.revision, is_asked_for, record.changed_ms, format!("{:?}", record.policy))
+        };
         let is_known = known.is_some_and(|known| age(&to_record(&known)) >= age(&record));
         let is_removed = self.gone().get(name.as_str()).is_some_and(|(revision, _)| *revision >= record.revision);
         if is_known || is_removed {

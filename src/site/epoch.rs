@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::wire;
+use super::wire::{self, Said};
 use super::{Site, locked};
 use crate::bus::{Log, Message, Subject};
 use crate::error::{Error, Kind, Result};
@@ -36,6 +36,10 @@ pub(super) struct Epoch {
     pub members: Vec<ContainerId>,
 }
 
+impl Said for Epoch {
+    const KIND: &'static str = "epoch";
+}
+
 impl Epoch {
     /// Who decides at an address: the one of the highest score. A member more or less moves few addresses.
     pub(super) fn home(&self, address: &Address) -> Option<ContainerId> {
@@ -56,8 +60,14 @@ impl Site {
     async fn read_epoch(&self, log: &dyn Log) -> Result<(u64, Option<Epoch>)> {
         let subject = self.epoch_subject()?;
         let Some(logged) = log.last(&subject).await? else { return Ok((0, None)) };
-        let epoch: Epoch = wire::read(&self.ring(), subject.as_str(), &logged.message.body)?;
-        Ok((logged.place, Some(epoch)))
+        match wire::read::<Epoch>(&self.ring(), subject.as_str(), &logged.message.body) {
+            Ok(epoch) => Ok((logged.place, Some(epoch))),
+            // The next change puts another one in its place.
+            Err(error) => {
+                tracing::warn!(%error, "the list of the site's members is not believed");
+                Ok((logged.place, None))
+            }
+        }
     }
 
     /// Changes who the members are, unless they are that already. `change` says what is to become of them.
@@ -152,7 +162,7 @@ pub(super) async fn keep(site: Site) {
         let kept = async {
             let epoch = match site.refresh_epoch().await {
                 Ok(epoch) if epoch.members.contains(&site.0.me) => epoch,
-                Ok(epoch) if site.0.retreating.load(std::sync::atomic::Ordering::Acquire) => epoch,
+                outcome if site.0.retreating.load(std::sync::atomic::Ordering::Acquire) => outcome?,
                 Ok(_) | Err(_) => {
                     site.enter_epoch().await?;
                     site.refresh_epoch().await?

@@ -56,17 +56,26 @@ struct Ear {
     ahead: BTreeMap<ContainerId, u64>,
     /// Whether somebody is being asked for what is missing.
     asking: bool,
+    /// Whether something of what is being asked for could not be taken in: what comes of it proves nothing.
+    walk_failed: bool,
 }
 
 /// Takes in what is heard, until nobody can tell anything any more.
 pub(super) async fn take_in(site: Site, mut heard: mpsc::Receiver<News>) {
-    let mut ear = Ear { horizon: Horizon::of(site.keeper().vector()), site, ahead: BTreeMap::new(), asking: false };
+    let mut ear = Ear {
+        horizon: Horizon::of(site.keeper().vector()),
+        site,
+        ahead: BTreeMap::new(),
+        asking: false,
+        walk_failed: false,
+    };
     let mut waiting = Vec::new();
     while heard.recv_many(&mut waiting, super::HEARD_MAX).await > 0 {
         if let Err(error) = ear.take(waiting.drain(..)).await {
             // What could not be taken in leaves a gap, which is asked for.
             tracing::warn!(%error, "what the others told could not be taken in; it is asked for again");
             ear.horizon = Horizon::of(ear.site.keeper().vector());
+            ear.walk_failed = true;
         }
     }
 }
@@ -82,6 +91,7 @@ impl Ear {
                 }
                 News::Page(entries, vector) => {
                     lessons.extend(entries.into_iter().filter_map(Told::lesson));
+                    let vector = vector.filter(|_| !self.walk_failed);
                     reached.extend(vector.into_iter().flatten().filter_map(|dot| self.horizon.reach(dot)));
                 }
                 News::Vector(from, vector) => self.compare(from, &vector),
@@ -126,7 +136,7 @@ impl Ear {
         // Who just came has told nothing that could be on its way.
         let is_new = self.site.keeper().vector().is_empty();
         if !self.asking && (is_new || now_ms - since >= BEHIND_MS) {
-            self.asking = true;
+            (self.asking, self.walk_failed) = (true, false);
             self.ahead.remove(&from);
             self.site.spawn(catch_up::catch_up(self.site.clone(), from));
         }

@@ -121,7 +121,20 @@ impl Site {
                 let why = "this container is cut off from its site and cannot tell whether it still decides; try again";
                 return Err(undecided(why, address));
             }
+            // Who was cut off hears nobody at first, and may have been struck off meanwhile: the record tells.
+            if now.members.iter().any(|member| *member != self.0.me && !self.may_live(*member)) {
+                let fresh = self.refresh_epoch().await.map_err(|error| {
+                    undecided("the list of the site's members cannot be read", address).because(error)
+                })?;
+                if fresh.number != now.number {
+                    epoch = Some(fresh);
+                    continue;
+                }
+            }
             let decision = self.0.decisions.begin(address, now.number);
+            if locked(&self.0.epoch).as_ref().is_some_and(|known| known.number != now.number) {
+                continue;
+            }
             // Once more: a stop that did not see this decision is seen by it.
             if self.0.retreating.load(Ordering::Acquire) {
                 continue;

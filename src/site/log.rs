@@ -4,11 +4,12 @@
 //! The log may have lost what it acknowledged, or come back from an old copy. That is no matter: an entry that was
 //! seen before is void, and what it lacks shows as a gap in the dots.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Site;
 use super::hear::News;
 use super::wire::{self, Batch};
+use super::{Site, locked};
 use crate::bus::Logged;
 use crate::error::Result;
 
@@ -18,19 +19,29 @@ const PAGE: usize = 64;
 /// How often it is looked whether there is something to read.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// Reads what is new, then whenever there is a gap.
+/// What may have kept something from being heard.
+#[derive(PartialEq)]
+struct Misses {
+    disconnects: u64,
+    lost: u64,
+    silent: usize,
+}
+
+/// Reads what is new, then whenever something may not have been heard.
 pub(super) async fn follow(site: Site) {
+    let mut before = None;
     loop {
-        if let Err(error) = site.read_log().await {
-            tracing::debug!(%error, "the site's log could not be read");
+        let now = site.misses();
+        let has_gap = site.0.has_gap.load(Ordering::Acquire);
+        let done = match has_gap || before.as_ref() != Some(&now) {
+            true => site.read_log().await,
+            false => site.skip_log(&now).await,
+        };
+        match done {
+            Ok(()) => before = Some(now),
+            Err(error) => tracing::debug!(%error, "the site's log could not be read"),
         }
         tokio::time::sleep(LOOK_EVERY).await;
-        while !site.0.has_gap.load(std::sync::atomic::Ordering::Acquire) {
-            if let Err(error) = site.skip_log().await {
-                tracing::debug!(%error, "the end of the site's log could not be found");
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
     }
 }
 
@@ -62,13 +73,22 @@ impl Site {
         }
     }
 
+    fn misses(&self) -> Misses {
+        let now_ms = self.now_ms();
+        Misses {
+            disconnects: self.0.parts.bus.describe().disconnects,
+            lost: self.0.lost.load(Ordering::Acquire),
+            silent: locked(&self.0.members).silent(now_ms).count(),
+        }
+    }
+
     /// Everything up to the end of the log was heard as it was told: it need not be read again.
-    async fn skip_log(&self) -> Result<()> {
+    async fn skip_log(&self, before: &Misses) -> Result<()> {
         let log = self.log().await?;
         let end = log.bounds().await?.map_or(0, |(_, last)| last);
         // What was there before this moment is heard by the end of the next pause, or leaves a gap.
         tokio::time::sleep(Duration::from_secs(2)).await;
-        if !self.0.has_gap.load(std::sync::atomic::Ordering::Acquire) {
+        if !self.0.has_gap.load(Ordering::Acquire) && self.misses() == *before {
             let _ = self.0.heard.send(News::Place(end)).await;
         }
         Ok(())

@@ -15,6 +15,9 @@ pub(super) const SILENT_MS: u64 = 5_000;
 /// Who left in order, or was silent for this long, is forgotten.
 const FORGOTTEN_MS: u64 = 30 * 24 * 3600 * 1000;
 
+/// Former lives of a container that are remembered.
+const FORMER_MAX: usize = 8;
+
 /// Containers of a site that are known at most; more are not listened to.
 const MEMBERS_MAX: usize = 1024;
 
@@ -36,6 +39,8 @@ pub struct Member {
     /// How full it is.
     pub load: Load,
     incarnation: Incarnation,
+    /// Its lives before, the last few.
+    former: Vec<Incarnation>,
     nth: u64,
     /// When it was heard last, by this container's own steady milliseconds.
     pub heard_ms: u64,
@@ -93,15 +98,20 @@ impl Members {
             return if beat.leaving { Heard::Stale } else { Heard::SameName };
         }
         let known = self.known.get(&beat.container);
-        let is_older = known.is_some_and(|known| {
-            (beat.started_ms, beat.nth) <= (known.started_ms, known.nth) && beat.incarnation == known.incarnation
-                || beat.started_ms < known.started_ms
+        // Not by its clock, which may have been set back: a life that ended does not come again.
+        let is_older = known.is_some_and(|known| match beat.incarnation == known.incarnation {
+            true => beat.nth <= known.nth,
+            false => known.former.contains(&beat.incarnation),
         });
         if is_older || known.is_none() && self.known.len() >= MEMBERS_MAX {
             return Heard::Stale;
         }
         let was_alive = known.is_some_and(|known| known.is_alive(now_ms) && known.incarnation == beat.incarnation);
         let left = beat.leaving;
+        let mut former = known.map(|known| known.former.clone()).unwrap_or_default();
+        former.extend(known.map(|known| known.incarnation).filter(|before| *before != beat.incarnation));
+        let forgotten = former.len().saturating_sub(FORMER_MAX);
+        former.drain(..forgotten);
         self.known.insert(
             beat.container,
             Member {
@@ -113,6 +123,7 @@ impl Members {
                 takes_changes: beat.takes_changes,
                 load: beat.load,
                 incarnation: beat.incarnation,
+                former,
                 nth: beat.nth,
                 heard_ms: now_ms,
                 left,

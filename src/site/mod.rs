@@ -132,6 +132,8 @@ struct Inner {
     heard: mpsc::Sender<News>,
     /// Whether something is known to have been told that was not heard.
     has_gap: AtomicBool,
+    /// Messages that came faster than they were taken in.
+    lost: AtomicU64,
     /// Told when the others have changed.
     others: Notify,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -167,6 +169,7 @@ impl Site {
             clients,
             heard,
             has_gap: AtomicBool::new(false),
+            lost: AtomicU64::new(0),
             others: Notify::new(),
             tasks: Mutex::default(),
         }));
@@ -271,7 +274,9 @@ impl Site {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        locked(&self.0.tasks).push(tokio::spawn(task));
+        let mut tasks = locked(&self.0.tasks);
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(tokio::spawn(task));
     }
 
     fn hello_subject(&self) -> String {
@@ -313,6 +318,7 @@ impl Site {
                 Delivery::Message(message) => return Some(message),
                 Delivery::Lost(lost) => {
                     self.0.parts.telemetry.metrics.bus_lost.add((), lost);
+                    self.0.lost.fetch_add(lost, Ordering::AcqRel);
                     tracing::warn!(lost, what, "messages of the site came faster than they could be taken in");
                 }
             }

@@ -1,5 +1,6 @@
 //! Telling the others what changes here, in order, soon after it happened.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use super::Site;
 use super::wire::{self, Batch, Told};
 use crate::bus::{Log, Message};
 use crate::error::{Kind, Result};
+use crate::model::{Address, Entry};
 use crate::tiers::News;
 
 /// How long changes are gathered: many of them then share a message.
@@ -15,6 +17,9 @@ const GATHER: Duration = Duration::from_millis(2);
 
 /// Entries of one message, before it is measured.
 const ENTRIES_MAX: usize = 256;
+
+/// Bytes of a message beside its body.
+const SLACK_BYTES: usize = 1024;
 
 /// How long it is waited before the log is tried again.
 const LOG_RETRY: Duration = Duration::from_secs(5);
@@ -69,51 +74,34 @@ impl Teller {
             // From here on again; the gap before it makes the others ask.
             self.told = Some(self.site.keeper().open_outbox());
         }
-        let after = self.told.unwrap_or(upto.seq);
-        let upto_seq = upto.seq.max(after);
-        while !entries.is_empty() || upto_seq > self.told.unwrap_or_default() {
-            let rest = entries.split_off(entries.len().min(ENTRIES_MAX));
-            let told = entries.drain(..).map(|(address, entry)| Told::new(&address, entry)).collect();
-            // Only with the last of them everything has been told.
-            let (from, to) = if rest.is_empty() { (after, upto_seq) } else { (after, after) };
-            self.tell_some(told, upto.incarnation, from, to).await?;
-            if rest.is_empty() {
-                self.told = Some(upto_seq);
-                self.site.0.told.store(upto_seq, Ordering::Release);
-                return Ok(());
-            }
-            entries = rest;
+        let (mut at, own) = (self.told.unwrap_or(upto.seq), upto.incarnation);
+        let end = upto.seq.max(at);
+        // In the order of their dots, so that each message completes a stretch of its own: one that is lost is a gap.
+        let seq = |entry: &Entry| Some(entry.head.dot()).filter(|dot| dot.incarnation == own).map_or(0, |dot| dot.seq);
+        entries.sort_by_key(|(_, entry)| seq(entry));
+        let last = |part: &[(Address, Entry)]| part.last().map_or(0, |(_, entry)| seq(entry));
+        let mut parts: VecDeque<Vec<(Address, Entry)>> = entries.chunks(ENTRIES_MAX).map(<[_]>::to_vec).collect();
+        if parts.is_empty() && end > at {
+            parts.push_back(Vec::new());
         }
-        Ok(())
-    }
-
-    /// Tells some, in as many messages as it takes.
-    async fn tell_some(
-        &mut self,
-        entries: Vec<Told>,
-        incarnation: crate::model::Incarnation,
-        after: u64,
-        upto: u64,
-    ) -> Result<()> {
-        let mut waiting = vec![entries];
-        while let Some(mut entries) = waiting.pop() {
-            let is_last = waiting.is_empty();
-            let (from, to) = if is_last { (after, upto) } else { (after, after) };
-            let batch = Batch { from: self.site.0.me, incarnation, after: from, upto: to, entries };
+        while let Some(mut part) = parts.pop_front() {
+            let to = if parts.is_empty() { end } else { last(&part).min(end).max(at) };
+            let told = part.iter().map(|(address, entry)| Told::new(address, entry.clone())).collect();
+            let batch = Batch { from: self.site.0.me, incarnation: own, after: at, upto: to, entries: told };
             let subject = self.site.log_subject();
             let body = wire::write(&self.site.ring(), &subject, &batch)?;
-            entries = batch.entries;
-            if body.len() + 1024 > self.site.0.parts.bus.payload_max() && entries.len() > 1 {
-                let half = entries.split_off(entries.len() / 2);
-                // What comes last is told last.
-                waiting.push(half);
-                waiting.push(entries);
+            if body.len() + SLACK_BYTES > self.site.0.parts.bus.payload_max() && part.len() > 1 {
+                let rest = part.split_off(part.len() / 2);
+                parts.push_front(rest);
+                parts.push_front(part);
                 continue;
             }
             self.sent += 1;
-            let id = format!("{:016x}.{}", incarnation.0, self.sent);
-            self.send(Message::to(subject.parse()?, body), &id).await?;
+            self.send(Message::to(subject.parse()?, body), &format!("{:016x}.{}", own.0, self.sent)).await?;
+            at = to;
         }
+        self.told = Some(end);
+        self.site.0.told.store(end, Ordering::Release);
         Ok(())
     }
 

@@ -131,9 +131,36 @@ impl Beat {
     }
 }
 
+/// What is signed. The kind is signed with it, so that no message can be taken for one of another kind.
+pub(super) trait Said {
+    /// What it is called.
+    const KIND: &'static str;
+}
+
+impl Said for Beat {
+    const KIND: &'static str = "beat";
+}
+
+impl Said for Batch {
+    const KIND: &'static str = "batch";
+}
+
+impl Said for Question {
+    const KIND: &'static str = "question";
+}
+
+impl Said for Reply {
+    const KIND: &'static str = "reply";
+}
+
+/// What a message is signed for.
+fn purpose<T: Said>(subject: &str) -> String {
+    format!("{} {subject}", T::KIND)
+}
+
 /// A message for this subject.
-pub(super) fn write<T: Serialize>(ring: &Keyring, subject: &str, message: &T) -> Result<Vec<u8>> {
-    ring.sign(subject, &plain(message)?)
+pub(super) fn write<T: Serialize + Said>(ring: &Keyring, subject: &str, message: &T) -> Result<Vec<u8>> {
+    ring.sign(&purpose::<T>(subject), &plain(message)?)
 }
 
 /// Bytes of a message before it is signed.
@@ -142,8 +169,8 @@ pub(super) fn plain<T: Serialize>(message: &T) -> Result<Vec<u8>> {
 }
 
 /// A message of another container.
-pub(super) fn read<T: DeserializeOwned>(ring: &Keyring, subject: &str, signed: &[u8]) -> Result<T> {
-    let message = ring.verified(subject, signed)?;
+pub(super) fn read<T: DeserializeOwned + Said>(ring: &Keyring, subject: &str, signed: &[u8]) -> Result<T> {
+    let message = ring.verified(&purpose::<T>(subject), signed)?;
     let strange = |error| {
         Error::new(Kind::Invalid, "another container says what this one does not understand; run one version")
             .because(error)

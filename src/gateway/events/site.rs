@@ -14,10 +14,12 @@ use crate::bus::{Delivery, Message, Subscription};
 use crate::error::{Error, Result};
 use crate::gateway::server::Shared;
 use crate::gateway::subjects::telling::TELLER;
+use crate::telemetry::events::Reader;
 
 /// One reader's stream; there is no place in it to go on from.
 struct Listener {
     heard: Subscription,
+    place: Reader,
     filter: Filter,
     keep_alive: Duration,
     opened: bool,
@@ -28,8 +30,10 @@ pub(super) async fn stream(door: &Shared, filter: Filter) -> Result<HttpResponse
     let joined = door.site.get();
     let (bus, site) =
         joined.ok_or_else(|| Error::unavailable("the container has not joined its site yet; try again"))?;
+    // A place in this container's own book: there are as many as for its own events, and they end with it.
+    let place = door.core.events().read(None)?;
     let heard = bus.subscribe(&format!("mesh.event.{site}.*").parse()?, None).await?;
-    let listener = Listener { heard, filter, keep_alive: door.options.events_keep_alive, opened: false };
+    let listener = Listener { heard, place, filter, keep_alive: door.options.events_keep_alive, opened: false };
     let pieces = stream::unfold(listener, |mut listener| async {
         let piece = listener.next().await?;
         Some((Ok::<_, Infallible>(piece), listener))
@@ -47,6 +51,10 @@ impl Listener {
         loop {
             let delivery = tokio::select! {
                 delivery = self.heard.next() => delivery?,
+                told = self.place.next() => match told {
+                    None => return None,
+                    Some(_) => continue,
+                },
                 () = &mut quiet => return Some(Bytes::from_static(b": nothing new\n\n")),
             };
             let (kind, data) = match delivery {

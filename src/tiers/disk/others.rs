@@ -3,14 +3,24 @@
 use std::sync::atomic::Ordering;
 
 use super::{DiskTier, Plan};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::model::{Address, Entry, Head};
 use crate::store::Ending;
 
 impl DiskTier {
     /// What another container keeps at an address. A container that never heard of others does not look.
     pub fn entry(&self, address: &Address) -> Result<Option<Entry>> {
-        if self.others.load(Ordering::Acquire) { self.store.entry(address) } else { Ok(None) }
+        if !self.others.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        match self.store.entry(address) {
+            // It holds nothing up: the others can be asked for it again.
+            Err(error) if error.kind() == Kind::Corrupt => {
+                tracing::error!(%address, %error, "what another container keeps is not known any more");
+                Ok(None)
+            }
+            entry => entry,
+        }
     }
 
     /// Whether anything of another container's is known.

@@ -19,7 +19,11 @@ impl Keeper {
             return Ok(false);
         }
         let others = || self.disk.store().list_entries((collection, "", None), 1, self.now_ms());
-        Ok(!self.disk.knows_others() || others()?.found.is_empty())
+        if !self.disk.knows_others() {
+            return Ok(true);
+        }
+        let others = others()?;
+        Ok(others.found.is_empty() && others.cut.is_none())
     }
 
     /// A hit in memory: counts as a use.

@@ -23,14 +23,13 @@ pub use collector::HttpCollector;
 pub use located::{Copy, Located, VersionCopies};
 pub use object::{Deleted, Item, ListPage, Object};
 pub use options::{DeleteOptions, ReadOptions};
-pub use pull::Pulled;
+pub use pull::{FrameBytes, Pulled};
 pub use push::{PushOptions, Pushed, Upload};
 pub use transfers::{Payment, Transfer, Transfers};
 pub use transport::Client;
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use reqwest::Method;
 
 use crate::error::{Error, Kind, Result};
@@ -59,8 +58,8 @@ impl Client {
         pull::pull(self, address, options).await
     }
 
-    /// Reads a range of a version's sealed bytes, whole in memory; `options` name the version.
-    pub async fn frame(&self, address: &Address, options: &ReadOptions, range: Range<u64>) -> Result<Bytes> {
+    /// Asks for a range of a version's sealed bytes; `options` name the version.
+    pub async fn frame(&self, address: &Address, options: &ReadOptions, range: Range<u64>) -> Result<FrameBytes> {
         pull::frame(self, address, options, range).await
     }
 
@@ -132,6 +131,14 @@ impl Client {
     pub async fn health(&self) -> Result<()> {
         let request = self.request(Method::GET, "/healthz")?;
         self.send(request).await.map(drop)
+    }
+
+    /// Whether anything speaks HTTP at this URL, whatever it says.
+    pub async fn answers(&self) -> bool {
+        match self.request(Method::GET, "/healthz") {
+            Ok(request) => request.send().await.is_ok(),
+            Err(_) => false,
+        }
     }
 }
 

@@ -54,13 +54,20 @@ pub(super) async fn pull(client: &Client, address: &Address, wanted: &ReadOption
 /// What sealed bytes are called.
 const FRAME_TYPE: &str = "application/vnd.meshstore.frame";
 
-/// A range of a version's sealed bytes, whole in memory.
+/// Sealed bytes on their way here: the head of the answer has come.
+pub struct FrameBytes {
+    answer: Response,
+    left: usize,
+    client: Client,
+}
+
+/// A range of a version's sealed bytes.
 pub(super) async fn frame(
     client: &Client,
     address: &Address,
     wanted: &ReadOptions,
     range: Range<u64>,
-) -> Result<Bytes> {
+) -> Result<FrameBytes> {
     let request = client.request(Method::GET, &transport::version_path(address, wanted.version))?;
     let request = options::with_ticket(request, wanted.ticket.as_deref())?;
     let range_text = ByteRange::Between(range.start, range.end.saturating_sub(1)).to_string();
@@ -70,16 +77,22 @@ pub(super) async fn frame(
     if covered != range {
         return Err(about(Error::corrupt("the frame is shorter than it should be"), address));
     }
-    let mut bytes = BytesMut::with_capacity((range.end - range.start) as usize);
-    let mut answer = answer;
-    loop {
-        let piece = tokio::time::timeout(client.silence, answer.chunk()).await.map_err(|_| client.silent())?;
+    Ok(FrameBytes { answer, left: (range.end - range.start) as usize, client: client.clone() })
+}
+
+impl FrameBytes {
+    /// All of them, in one buffer.
+    pub async fn bytes(mut self) -> Result<Bytes> {
+        let mut bytes = BytesMut::with_capacity(self.left);
         let broke = |error| Error::unavailable("the frame ended before all of it arrived").because(root_cause(&error));
-        match piece.map_err(broke)? {
-            Some(piece) if bytes.len() + piece.len() <= bytes.capacity() => bytes.extend_from_slice(&piece),
-            Some(_) => return Err(strange("the body is longer than announced")),
-            None if bytes.len() as u64 == range.end - range.start => return Ok(bytes.freeze()),
-            None => return Err(Error::unavailable("the frame ended before all of it arrived")),
+        loop {
+            let piece = tokio::time::timeout(self.client.silence, self.answer.chunk()).await;
+            match piece.map_err(|_| self.client.silent())?.map_err(broke)? {
+                Some(piece) if bytes.len() + piece.len() <= self.left => bytes.extend_from_slice(&piece),
+                Some(_) => return Err(strange("the body is longer than announced")),
+                None if bytes.len() == self.left => return Ok(bytes.freeze()),
+                None => return Err(Error::unavailable("the frame ended before all of it arrived")),
+            }
         }
     }
 }

@@ -29,4 +29,5 @@ pub use frame::{HEADER_BYTES, footer_extent};
 pub use keyring::{Keyring, binding};
 pub use opener::{Opener, open_whole};
 pub use sealer::{FinishedFrame, FrameBuilder, SealedChunk, Sealer, seal_whole};
+pub use signature::{Signature, fingerprint};
 pub use ticket::Grant;

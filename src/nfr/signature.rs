@@ -10,22 +10,43 @@ const CONTEXT: &str = "meshstore message between containers 1";
 /// Bytes of a signature.
 const BYTES: usize = 32;
 
+/// A signature that travels apart from what it is for.
+pub type Signature = [u8; BYTES];
+
+/// What bytes are told apart by where no seal proves them.
+pub fn fingerprint(bytes: &[u8]) -> [u8; 32] {
+    *blake3::hash(bytes).as_bytes()
+}
+
 impl Keyring {
+    /// A signature of a message that both sides know, for this subject.
+    pub fn signature(&self, subject: &str, message: &[u8]) -> Result<Signature> {
+        Ok(*mac(self.secret(self.active())?, subject, message).as_bytes())
+    }
+
+    /// Whether a container of this site signed this message for this subject.
+    pub fn check_signature(&self, subject: &str, message: &[u8], signature: Signature) -> Result<()> {
+        let signature = blake3::Hash::from_bytes(signature);
+        // The comparison of two hashes takes the same time wherever they differ.
+        let is_ours = |id| self.secret(id).is_ok_and(|secret| mac(secret, subject, message) == signature);
+        if self.ids().any(is_ours) { Ok(()) } else { Err(foreign()) }
+    }
+
     /// Puts a signature before a message that is meant for this subject.
     pub fn sign(&self, subject: &str, message: &[u8]) -> Result<Vec<u8>> {
-        let signature = mac(self.secret(self.active())?, subject, message);
-        Ok([signature.as_bytes(), message].concat())
+        Ok([&self.signature(subject, message)?, message].concat())
     }
 
     /// The message behind its signature. One that was signed before the keys were rotated still counts.
     pub fn verified<'a>(&self, subject: &str, signed: &'a [u8]) -> Result<&'a [u8]> {
-        let foreign = || Error::new(Kind::Unauthorised, "this was not sent by a container with this site's keyring");
         let (signature, message) = signed.split_first_chunk::<BYTES>().ok_or_else(foreign)?;
-        let signature = blake3::Hash::from_bytes(*signature);
-        // The comparison of two hashes takes the same time wherever they differ.
-        let is_ours = |id| self.secret(id).is_ok_and(|secret| mac(secret, subject, message) == signature);
-        if self.ids().any(is_ours) { Ok(message) } else { Err(foreign()) }
+        self.check_signature(subject, message, *signature)?;
+        Ok(message)
     }
+}
+
+fn foreign() -> Error {
+    Error::new(Kind::Unauthorised, "this was not sent by a container with this site's keyring")
 }
 
 fn mac(secret: &[u8; 32], subject: &str, message: &[u8]) -> blake3::Hash {

@@ -9,6 +9,7 @@ mod demo;
 mod keys;
 mod metrics;
 mod overview;
+mod pieces;
 mod process;
 mod scrub;
 mod serve;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::boot::Container;
+use super::pieces::OwnPieces;
 use super::shared::SiteBook;
 use super::tls;
 use crate::actors::Handle;
@@ -28,6 +29,7 @@ pub async fn join(config: &Config, container: &Container, bus: &Arc<dyn Bus>, ur
         telemetry: Arc::clone(handle.telemetry()),
         events: Arc::clone(handle.events()),
         shared: SiteBook::new(handle.clone(), container.tokens().clone()),
+        pieces: Arc::new(OwnPieces(handle.clone())),
     };
     let site = Site::join(parts).await?;
     let peers: Arc<dyn Peers> = Arc::new(site.clone());

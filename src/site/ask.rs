@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, join_all};
-use futures_util::stream::StreamExt;
 
 use super::source::Noted;
 use super::wire::{Question, Reply};
@@ -183,9 +182,7 @@ impl Peers for Site {
     }
 
     fn sealed(&self, address: &Address, keeper: ContainerId, manifest: &Manifest) -> Result<Arc<dyn Source>> {
-        let client = self.client_of(address, keeper)?;
-        let ring = self.ring();
-        let frame = self.0.clients.sealed(client, &ring, address, manifest, self.keeper().now_ms())?;
+        let frame = self.sealed_at(address, keeper, manifest)?;
         Ok(Arc::new(Noted { site: self.clone(), keeper, frame }))
     }
 
@@ -198,11 +195,9 @@ impl Peers for Site {
     ) -> BoxFuture<'_, Result<Arriving>> {
         let address = address.clone();
         async move {
-            let client = self.client_of(&address, keeper)?;
-            let ring = self.ring();
-            let pulled = self.0.clients.plain(client, &ring, &address, version, range, self.keeper().now_ms()).await;
-            self.note(keeper, &pulled);
-            Ok(pulled.map_err(|error| unreachable(error, &address))?.into_stream().boxed())
+            let arriving = self.plain_at(&address, keeper, version, range).await;
+            self.note(keeper, &arriving);
+            arriving.map_err(|error| unreachable(error, &address))
         }
         .boxed()
     }

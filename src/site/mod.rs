@@ -7,6 +7,7 @@
 //! | `mesh.{site}.peer.beat` | that it lives, how full it is, what it knows | each, every second |
 //! | `mesh.log.{site}.catalog` | changes, in order (kept by the site's log) | each, soon after the change |
 //! | `mesh.{site}.{container}.peer.ask` | what is known of an address, what is there of it; what somebody lacks | each |
+//! | `mesh.{site}.{container}.peer.piece` | bytes of a version, for who does not reach its HTTP door | each |
 //!
 //! Everything is signed with the site's keyring (`wire.rs`). The store is the truth: a message that is lost leaves a
 //! gap in the dots (`horizon.rs`), which every beat shows, and the gap is filled by asking (`catch_up.rs`).
@@ -23,11 +24,14 @@ mod horizon;
 mod locate;
 mod log;
 mod members;
+mod piece;
 mod placing;
+mod route;
 mod shared;
 mod source;
 mod standing;
 mod tell;
+mod window;
 mod wire;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -52,8 +56,9 @@ use hear::News;
 use home::Decisions;
 pub use members::Member;
 use members::Members;
+pub use piece::{Part, Pieces};
+use route::Ways;
 pub use shared::{Shared, SharedBook};
-use source::Clients;
 pub use standing::{PeerStanding, SiteQueue, Standing};
 pub use wire::Load;
 
@@ -97,6 +102,8 @@ pub struct SiteParts {
     pub events: Arc<EventBook>,
     /// What all containers hold alike.
     pub shared: Arc<dyn SharedBook>,
+    /// What this container has, for who asks for it over the bus.
+    pub pieces: Arc<dyn Pieces>,
 }
 
 /// This container's place in its site. Clones are the same place.
@@ -128,7 +135,9 @@ struct Inner {
     joined_ms: u64,
     /// When it sent the last beat that came back to it.
     echoed_ms: AtomicU64,
-    clients: Clients,
+    ways: Ways,
+    /// Held by reads that are asked for both ways.
+    hedges: Semaphore,
     heard: mpsc::Sender<News>,
     /// Whether something is known to have been told that was not heard.
     has_gap: AtomicBool,
@@ -147,7 +156,7 @@ impl Site {
         let members = Mutex::new(Members::new(me, last.incarnation, parts.container.clone()));
         let (heard, hearing) = mpsc::channel(HEARD_MAX);
         let joined_ms = parts.telemetry.ticks_ns() / 1_000_000;
-        let clients = Clients::new(parts.ca.clone());
+        let ways = Ways::new(parts.ca.clone());
         let site = Site(Arc::new(Inner {
             parts,
             me,
@@ -166,7 +175,8 @@ impl Site {
             log: Mutex::default(),
             joined_ms,
             echoed_ms: AtomicU64::new(0),
-            clients,
+            ways,
+            hedges: Semaphore::new(source::HEDGES_MAX),
             heard,
             has_gap: AtomicBool::new(false),
             lost: AtomicU64::new(0),
@@ -175,8 +185,10 @@ impl Site {
         }));
         let beats = site.subscribe(&format!("mesh.{}.peer.beat", site.0.parts.site)).await?;
         let questions = site.subscribe(&site.ask_subject(&site.0.parts.container)).await?;
+        let pieces = site.subscribe(&site.piece_subject(&site.0.parts.container)).await?;
         let changes = site.subscribe(&site.log_subject()).await?;
-        let gauges = [("bus.beats", &beats), ("bus.questions", &questions), ("bus.changes", &changes)];
+        let gauges =
+            [("bus.beats", &beats), ("bus.questions", &questions), ("bus.pieces", &pieces), ("bus.changes", &changes)];
         *locked(&site.0.gauges) = gauges.map(|(name, heard)| (name, heard.gauge())).to_vec();
         site.spawn(beat::listen(site.clone(), beats));
         // Before this container listens to such questions itself: where nobody does, that is known at once.
@@ -191,6 +203,7 @@ impl Site {
                 .with("container", &site.0.parts.container));
         }
         site.spawn(answer::answer(site.clone(), questions));
+        site.spawn(piece::give(site.clone(), pieces));
         if let Err(error) = site.enter_epoch().await {
             tracing::warn!(%error, "this container is not on the list of the site's members yet");
         }
@@ -289,6 +302,10 @@ impl Site {
 
     fn ask_subject(&self, container: &Name) -> String {
         format!("mesh.{}.{container}.peer.ask", self.0.parts.site)
+    }
+
+    fn piece_subject(&self, container: &Name) -> String {
+        format!("mesh.{}.{container}.peer.piece", self.0.parts.site)
     }
 
     fn ring(&self) -> Arc<Keyring> {

@@ -1,87 +1,42 @@
-//! Bytes of the others, over HTTP: bulk does not go over the bus.
+//! Bytes of the others, over HTTP: bulk does not go over the bus unless there is no other way, or the door is late.
+//!
+//! Pushes that are handed over and deletes go through the door alone: unlike a read they could be done twice.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
+use futures_util::stream::StreamExt;
 
 use super::ask::unreachable;
+use super::piece::{Form, Wanted};
+use super::route::Way;
 use super::{Site, locked};
-use crate::client::{Client, Pulled, ReadOptions};
-use crate::error::{Error, Result};
+use crate::client::{Client, FrameBytes, ReadOptions};
+use crate::error::{Error, Kind, Result};
 use crate::limits::TICKET_MS;
 use crate::model::{Address, ByteRange, ContainerId, Manifest, Version};
-use crate::nfr::{Grant, Keyring};
-use crate::tiers::Source;
+use crate::nfr::Grant;
+use crate::tiers::{Arriving, Source};
 
-/// Clients of the others' doors, by URL; each keeps its connections.
-pub(super) struct Clients {
-    ca: Option<Vec<u8>>,
-    known: Mutex<BTreeMap<String, Client>>,
-}
-
-/// Containers whose connections are kept.
-const CLIENTS_MAX: usize = 256;
-
-impl Clients {
-    pub(super) fn new(ca: Option<Vec<u8>>) -> Self {
-        Clients { ca, known: Mutex::default() }
-    }
-
-    fn get(&self, url: &str) -> Result<Client> {
-        let mut known = locked(&self.known);
-        if let Some(client) = known.get(url) {
-            return Ok(client.clone());
-        }
-        let client = Client::trusting(url, None, self.ca.as_deref())?;
-        if known.len() >= CLIENTS_MAX {
-            known.pop_first();
-        }
-        known.insert(url.to_owned(), client.clone());
-        Ok(client)
-    }
-
-    /// The sealed bytes of a version, read as they are needed.
-    pub(super) fn sealed(
-        &self,
-        client: Client,
-        ring: &Keyring,
-        address: &Address,
-        manifest: &Manifest,
-        now_ms: u64,
-    ) -> Result<Arc<dyn Source>> {
-        let seal = manifest
-            .seal
-            .as_ref()
-            .ok_or_else(|| Error::internal("what was never sealed has no sealed bytes").with("address", address))?;
-        let version = manifest.version;
-        let ticket = ring.ticket(address, Grant::Pull(version), now_ms.saturating_add(TICKET_MS))?;
-        let wanted = ReadOptions { version: Some(version), ticket: Some(ticket), ..ReadOptions::default() };
-        let runtime = tokio::runtime::Handle::current();
-        Ok(Arc::new(Frame { client, address: address.clone(), wanted, len: seal.bytes, runtime }))
-    }
-
-    /// A range of a version's plain bytes.
-    pub(super) async fn plain(
-        &self,
-        client: Client,
-        ring: &Keyring,
-        address: &Address,
-        version: Version,
-        range: Range<u64>,
-        now_ms: u64,
-    ) -> Result<Pulled> {
-        let ticket = ring.ticket(address, Grant::Pull(version), now_ms.saturating_add(TICKET_MS))?;
-        let range = ByteRange::Between(range.start, range.end.saturating_sub(1));
-        let wanted = ReadOptions { range: Some(range), version: Some(version), ticket: Some(ticket), session: None };
-        client.pull_with(address, &wanted).await
-    }
-}
+/// Reads at work that are asked for both ways: where everybody is slow, asking twice makes it worse.
+pub(super) const HEDGES_MAX: usize = 8;
 
 impl Site {
     /// A client of the container that keeps something.
     pub(super) fn client_of(&self, address: &Address, keeper: ContainerId) -> Result<Client> {
+        let way = self.way_to(address, keeper)?;
+        way.client.clone().ok_or_else(|| {
+            let why =
+                "the container that keeps the object says no address at which others reach it; set its http.public_url";
+            Error::unavailable(why).with("address", address).with("keeper", &way.name)
+        })
+    }
+
+    fn way_to(&self, address: &Address, keeper: ContainerId) -> Result<Arc<Way>> {
         let now_ms = self.now_ms();
         let member = locked(&self.0.members).get(keeper).cloned();
         let gone = |why: &'static str| Error::unavailable(why).with("address", address);
@@ -92,20 +47,66 @@ impl Site {
         if !member.is_alive(now_ms) {
             return Err(gone("the container that keeps the object is not there; start it").with("keeper", member.name));
         }
-        if member.url.is_empty() {
-            let why =
-                "the container that keeps the object says no address at which others reach it; set its http.public_url";
-            return Err(gone(why).with("keeper", member.name));
+        self.0.ways.to(&member)
+    }
+
+    /// What opens one version to this container.
+    fn options(&self, address: &Address, version: Version) -> Result<ReadOptions> {
+        let until_ms = self.keeper().now_ms().saturating_add(TICKET_MS);
+        let ticket = self.ring().ticket(address, Grant::Pull(version), until_ms)?;
+        Ok(ReadOptions { version: Some(version), ticket: Some(ticket), ..ReadOptions::default() })
+    }
+
+    /// The sealed bytes of a version, read as they are needed.
+    pub(super) fn sealed_at(
+        &self,
+        address: &Address,
+        keeper: ContainerId,
+        manifest: &Manifest,
+    ) -> Result<Arc<dyn Source>> {
+        let way = self.way_to(address, keeper)?;
+        let seal = manifest
+            .seal
+            .as_ref()
+            .ok_or_else(|| Error::internal("what was never sealed has no sealed bytes").with("address", address))?;
+        let form = if seal.key.is_some() { Form::Encrypted } else { Form::Sealed };
+        let wanted = Wanted { address: address.clone(), version: manifest.version, form };
+        let (options, runtime) = (self.options(address, manifest.version)?, tokio::runtime::Handle::current());
+        Ok(Arc::new(Frame { site: self.clone(), way, wanted, options, len: seal.bytes, runtime }))
+    }
+
+    /// A range of a version's plain bytes.
+    pub(super) async fn plain_at(
+        &self,
+        address: &Address,
+        keeper: ContainerId,
+        version: Version,
+        range: Range<u64>,
+    ) -> Result<Arriving> {
+        let way = self.way_to(address, keeper)?;
+        let wanted = Wanted { address: address.clone(), version, form: Form::Plain };
+        if let Some(client) = way.door(|| self.now_ms()).await {
+            let between = ByteRange::Between(range.start, range.end.saturating_sub(1));
+            let options = ReadOptions { range: Some(between), ..self.options(address, version)? };
+            match client.pull_with(address, &options).await {
+                Ok(pulled) => return Ok(pulled.into_stream().boxed()),
+                Err(error) if !is_of_the_way(&error) => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, container = %way.name, "its door fails; the bus is taken");
+                    way.doubt();
+                }
+            }
         }
-        self.0.clients.get(&member.url)
+        Ok(self.pieces(&way, &wanted, range).boxed())
     }
 }
 
 /// A frame that another container holds.
 struct Frame {
-    client: Client,
-    address: Address,
-    wanted: ReadOptions,
+    site: Site,
+    way: Arc<Way>,
+    wanted: Wanted,
+    options: ReadOptions,
     len: u64,
     runtime: tokio::runtime::Handle,
 }
@@ -120,8 +121,68 @@ impl Source for Frame {
             return Ok(Bytes::new());
         }
         // Whoever reads sealed bytes is on a thread that may wait.
-        let read = self.runtime.block_on(self.client.frame(&self.address, &self.wanted, range));
-        read.map_err(|error| unreachable(error, &self.address))
+        self.runtime.block_on(self.part(range)).map_err(|error| unreachable(error, &self.wanted.address))
+    }
+}
+
+impl Frame {
+    async fn part(&self, range: Range<u64>) -> Result<Bytes> {
+        let Some(client) = self.way.door(|| self.site.now_ms()).await else { return self.over_bus(range).await };
+        match self.through_door(client, range.clone()).await {
+            Err(error) if is_of_the_way(&error) => {
+                self.way.doubt();
+                self.over_bus(range).await.map_err(|other| if is_of_the_way(&other) { error } else { other })
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn over_bus(&self, range: Range<u64>) -> Result<Bytes> {
+        self.site.gathered(&self.way, &self.wanted, range).await
+    }
+
+    async fn through_door(&self, client: &Client, range: Range<u64>) -> Result<Bytes> {
+        let since = self.ticks();
+        let mut begins = pin!(client.frame(&self.wanted.address, &self.options, range.clone()));
+        let Ok(begun) = tokio::time::timeout(self.way.patience(), &mut begins).await else {
+            return self.hedged(begins, range, since).await;
+        };
+        let begun = begun?;
+        self.way.began(self.since(since));
+        begun.bytes().await
+    }
+
+    /// The door is late: what comes first is taken, its answer or that over the bus.
+    async fn hedged(
+        &self,
+        begins: Pin<&mut impl Future<Output = Result<FrameBytes>>>,
+        range: Range<u64>,
+        since: u64,
+    ) -> Result<Bytes> {
+        let door = async {
+            let begun = begins.await?;
+            self.way.began(self.since(since));
+            begun.bytes().await
+        };
+        let Ok(_place) = self.site.0.hedges.try_acquire() else { return door.await };
+        self.site.0.parts.telemetry.metrics.peer_hedges.one(());
+        match select(pin!(door), pin!(self.over_bus(range))).await {
+            Either::Left((Ok(bytes), _)) => Ok(bytes),
+            Either::Left((Err(_), bus)) => bus.await,
+            Either::Right((Ok(bytes), _)) => {
+                self.way.outrun(self.since(since), self.site.now_ms());
+                Ok(bytes)
+            }
+            Either::Right((Err(_), door)) => door.await,
+        }
+    }
+
+    fn ticks(&self) -> u64 {
+        self.site.0.parts.telemetry.ticks_ns()
+    }
+
+    fn since(&self, ticks: u64) -> Duration {
+        Duration::from_nanos(self.ticks().saturating_sub(ticks))
     }
 }
 
@@ -142,4 +203,9 @@ impl Source for Noted {
         self.site.note(self.keeper, &read);
         read
     }
+}
+
+/// Whether another way may do better: nothing was said of what was asked for.
+fn is_of_the_way(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Unavailable | Kind::Deadline)
 }

@@ -30,6 +30,7 @@ mod nats_server;
 mod openmetrics;
 mod overload;
 mod room;
+mod routes;
 mod safety;
 mod salvage;
 mod scrub;

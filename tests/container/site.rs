@@ -11,7 +11,7 @@ const NEWS_MAX: Duration = Duration::from_secs(30);
 
 /// A site on a server of its own, whose containers share a keyring.
 pub struct Site {
-    server: NatsServer,
+    pub server: NatsServer,
     keys: tempfile::TempDir,
 }
 
@@ -40,7 +40,7 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn level(answer: &Response) -> &str {
+pub fn level(answer: &Response) -> &str {
     answer.header("mesh-level").unwrap()
 }
 

@@ -28,6 +28,11 @@ metrics! {
         bus_request_duration: Histogram<Operation> = "meshstore_bus_request_duration_seconds", "seconds", SECONDS;
         /// Messages that came faster than they could be taken, and are lost.
         bus_lost: Counter<()> = "meshstore_bus_lost_messages", "";
+        /// Pieces of other containers' objects that were read over the bus, because their doors were not reached, or
+        /// late.
+        peer_pieces: Counter<()> = "meshstore_peer_pieces", "";
+        /// Reads of other containers' objects that were asked for over the bus as well, because the door was late.
+        peer_hedges: Counter<()> = "meshstore_peer_hedges", "";
         /// Objects to be stored, at all doors, by what became of it and the level that acknowledged.
         pushes: Counter<(Outcome, Served)> = "meshstore_pushes", "";
         /// Objects to be read, at all doors, by what became of it and the level that served. Damage found

@@ -1,0 +1,277 @@
+//! Pieces of what a container keeps, over the bus: for who does not reach its HTTP door.
+//!
+//! They have a subject of their own, so that neither bulk waits behind questions nor questions behind bulk. Who reads
+//! asks for each piece, and a window bounds those under way (`window.rs`); who answers holds a few of them at a time
+//! and nothing between two of them.
+//!
+//! The bytes travel as they are, beside a signature in a header. It is for their length and, where the reader says so,
+//! for their fingerprint; the reader makes the same message of what it has. An encrypted frame needs no fingerprint:
+//! nobody without its data key makes bytes that open, so they are hashed neither here nor there.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, Stream, StreamExt};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use super::Site;
+use super::route::Way;
+use super::window::PIECES_MAX;
+use super::wire;
+use crate::bus::{Message, Subscription};
+use crate::error::{Error, Kind, Result};
+use crate::model::{Address, Version, from_hex, push_hex};
+use crate::nfr::{Signature, fingerprint};
+
+/// Bytes of a piece at most. Larger ones are hardly quicker, and each holds up for longer what comes behind it.
+const PIECE_BYTES: u64 = 256 << 10;
+
+/// What a message carries beside the bytes.
+const SLACK_BYTES: usize = 1024;
+
+/// How long a piece may take. It is asked for twice.
+const PIECE_MAX: Duration = Duration::from_secs(5);
+
+/// How often it is asked for: a server that was lost may be back.
+const TRIES: usize = 2;
+
+/// Names the signature.
+const SIGNATURE: &str = "Mesh-Signature";
+
+/// What this container has, a piece at a time.
+pub trait Pieces: Send + Sync {
+    /// Sealed bytes of a version.
+    fn sealed(&self, part: Part) -> BoxFuture<'_, Result<Bytes>>;
+
+    /// Plain bytes of a version, checked.
+    fn plain(&self, part: Part) -> BoxFuture<'_, Result<Bytes>>;
+}
+
+/// A part of a version that is wanted.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Of which object.
+    pub address: Address,
+    /// Of which version: no other one does.
+    pub version: Version,
+    /// Which bytes; never none.
+    pub range: Range<u64>,
+    /// How long it may take.
+    pub deadline: Duration,
+}
+
+/// A version whose bytes are read.
+#[derive(Clone)]
+pub(super) struct Wanted {
+    pub address: Address,
+    pub version: Version,
+    pub form: Form,
+}
+
+/// In which form, and what proves them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Form {
+    /// Sealed and encrypted.
+    Encrypted,
+    /// Sealed, and not encrypted: anybody could make such a frame.
+    Sealed,
+    Plain,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Ask {
+    address: String,
+    version: Version,
+    form: Form,
+    start: u64,
+    end: u64,
+}
+
+/// What is signed beside the bytes.
+#[derive(Serialize)]
+struct Given {
+    bytes: u64,
+    fingerprint: Option<[u8; 32]>,
+}
+
+/// Why there are none.
+#[derive(Serialize, Deserialize)]
+struct Refused {
+    kind: String,
+    why: String,
+}
+
+/// Gives pieces until the bus is gone.
+pub(super) async fn give(site: Site, mut asked: Subscription) {
+    let places = Arc::new(Semaphore::new(PIECES_MAX));
+    while let Some(message) = site.next(&mut asked, "pieces").await {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let site = site.clone();
+        tokio::spawn(async move {
+            if let Err(error) = site.give_one(message).await {
+                tracing::debug!(%error, "a piece is not given");
+            }
+            drop(place);
+        });
+    }
+}
+
+impl Site {
+    async fn give_one(&self, message: Message) -> Result<()> {
+        let ask: Ask = wire::read(&self.ring(), message.subject.as_str(), &message.body)?;
+        let Some(to) = message.reply else { return Ok(()) };
+        let form = ask.form;
+        let answer = match self.look_up(ask).await {
+            Ok(bytes) => {
+                let signature = self.ring().signature(to.as_str(), &given(form, &bytes)?)?;
+                let mut text = Vec::with_capacity(2 * signature.len());
+                push_hex(&mut text, &signature);
+                let text = String::from_utf8_lossy(&text).into_owned();
+                Message { headers: vec![(SIGNATURE.to_owned(), text)], ..Message::to(to, bytes) }
+            }
+            Err(error) => {
+                let refused = Refused { kind: error.kind().to_string(), why: error.message().to_owned() };
+                let body = wire::write(&self.ring(), to.as_str(), &refused)?;
+                Message::to(to, body)
+            }
+        };
+        self.0.parts.bus.publish(answer).await
+    }
+
+    async fn look_up(&self, ask: Ask) -> Result<Bytes> {
+        let Ask { address, version, form, start, end } = ask;
+        let address: Address = address.parse()?;
+        let bytes = end.checked_sub(start).filter(|bytes| *bytes > 0).ok_or_else(|| Error::invalid("no range"))?;
+        if bytes > self.piece_bytes() {
+            return Err(Error::too_large("a piece is to be smaller").with("bytes", bytes));
+        }
+        let part = Part { address, version, range: start..end, deadline: PIECE_MAX };
+        let found = match form {
+            Form::Plain => self.0.parts.pieces.plain(part).await?,
+            Form::Encrypted | Form::Sealed => self.0.parts.pieces.sealed(part).await?,
+        };
+        match found.len() as u64 == bytes {
+            true => Ok(found),
+            false => Err(Error::corrupt("what is here is shorter than it should be")),
+        }
+    }
+
+    fn piece_bytes(&self) -> u64 {
+        PIECE_BYTES.min(self.0.parts.bus.payload_max().saturating_sub(SLACK_BYTES) as u64).max(1)
+    }
+
+    /// A range of a version's bytes, read piece by piece, in order.
+    pub(super) fn pieces(
+        &self,
+        way: &Arc<Way>,
+        wanted: &Wanted,
+        range: Range<u64>,
+    ) -> impl Stream<Item = Result<Bytes>> + Send + use<> {
+        let (site, way, wanted) = (self.clone(), Arc::clone(way), wanted.clone());
+        let pieces = stream::iter(cut(range, self.piece_bytes()));
+        pieces.map(move |piece| piece_of(site.clone(), Arc::clone(&way), wanted.clone(), piece)).buffered(PIECES_MAX)
+    }
+
+    /// The same in one buffer.
+    pub(super) async fn gathered(&self, way: &Arc<Way>, wanted: &Wanted, range: Range<u64>) -> Result<Bytes> {
+        if range.end - range.start <= self.piece_bytes() {
+            return piece_of(self.clone(), Arc::clone(way), wanted.clone(), range).await;
+        }
+        let mut whole = BytesMut::with_capacity((range.end - range.start) as usize);
+        let mut pieces = std::pin::pin!(self.pieces(way, wanted, range));
+        while let Some(piece) = pieces.next().await {
+            whole.extend_from_slice(&piece?);
+        }
+        Ok(whole.freeze())
+    }
+}
+
+/// One piece, once there is a place for it in the window.
+async fn piece_of(site: Site, way: Arc<Way>, wanted: Wanted, range: Range<u64>) -> Result<Bytes> {
+    let place = way.window.enter().await?;
+    let ticks = || site.0.parts.telemetry.ticks_ns();
+    let mut tries = 0;
+    loop {
+        let since = ticks();
+        let asked = ask(&site, &way, &wanted, &range).await;
+        tries += 1;
+        match asked {
+            Err(error) if is_lost(&error) && tries < TRIES => {}
+            Ok(bytes) => {
+                way.window.came(place, Duration::from_nanos(ticks().saturating_sub(since)));
+                return Ok(bytes);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn ask(site: &Site, way: &Way, wanted: &Wanted, range: &Range<u64>) -> Result<Bytes> {
+    let ring = site.ring();
+    let subject = site.piece_subject(&way.name);
+    let Wanted { address, version, form } = wanted;
+    let text = address.as_str().to_owned();
+    let ask = Ask { address: text, version: *version, form: *form, start: range.start, end: range.end };
+    let body = wire::write(&ring, &subject, &ask)?;
+    site.0.parts.telemetry.metrics.peer_pieces.one(());
+    let answer = site.0.parts.bus.request(Message::to(subject.parse()?, body), PIECE_MAX).await.map_err(|error| {
+        let why = "the container that keeps the object is reached neither over HTTP nor over the bus";
+        Error::unavailable(why).with("container", &way.name).because(error)
+    })?;
+    let subject = answer.subject.as_str();
+    let Some(signature) = answer.header(SIGNATURE) else {
+        let Refused { kind, why } = wire::read(&ring, subject, &answer.body)?;
+        return Err(Error::new(Kind::from_name(&kind).unwrap_or(Kind::Unavailable), why));
+    };
+    let signature: Signature = from_hex(signature).ok_or_else(|| Error::corrupt("a piece is signed strangely"))?;
+    if answer.body.len() as u64 != range.end - range.start {
+        return Err(Error::corrupt("a piece has not the length that it should have"));
+    }
+    ring.check_signature(subject, &given(*form, &answer.body)?, signature)
+        .map_err(|error| Error::corrupt("a piece is not what the container that keeps it has signed").because(error))?;
+    Ok(answer.body)
+}
+
+/// Whether the same may be had the same way a moment later.
+fn is_lost(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Unavailable | Kind::Busy | Kind::Deadline)
+}
+
+/// What both sides say of bytes that were given.
+fn given(form: Form, bytes: &Bytes) -> Result<Vec<u8>> {
+    let fingerprint = (form != Form::Encrypted).then(|| fingerprint(bytes));
+    wire::plain(&Given { bytes: bytes.len() as u64, fingerprint })
+}
+
+/// Cuts a range into pieces of about the same length, none longer than `most`.
+fn cut(range: Range<u64>, most: u64) -> impl Iterator<Item = Range<u64>> + Send + use<> {
+    let bytes = range.end.saturating_sub(range.start);
+    let step = bytes.div_ceil(bytes.div_ceil(most).max(1)).max(1);
+    (0..bytes.div_ceil(step)).map(move |nth| {
+        let start = range.start + nth * step;
+        start..range.end.min(start + step)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_a_range_once() {
+        for (start, end, most) in [(0, 1, 5), (3, 3, 5), (7, 1_048_640, 262_144), (0, 10, 5), (0, 11, 5), (0, 3, 1)] {
+            let mut at = start;
+            for piece in cut(start..end, most) {
+                assert!(piece.start == at && piece.end > at && piece.end - piece.start <= most, "{piece:?}");
+                at = piece.end;
+            }
+            assert_eq!(at, end);
+        }
+        let lengths: Vec<u64> = cut(0..1_048_640, 262_144).map(|piece| piece.end - piece.start).collect();
+        assert_eq!(lengths, [209_728; 5]);
+    }
+}

@@ -1,0 +1,222 @@
+//! The ways to another container's bytes: its HTTP door, and the bus where that is not reached.
+//!
+//! What is found out about a door counts for all reads from its container: whoever comes first finds out whether it
+//! can be connected to, and a door that cannot is tried again every few seconds, while reads go over the bus.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::locked;
+use super::members::Member;
+use super::window::Window;
+use crate::client::Client;
+use crate::error::Result;
+use crate::model::{ContainerId, Name};
+
+/// How long it may take to connect to a door.
+const CONNECT_MAX: Duration = Duration::from_millis(300);
+
+/// For so long a door that could not be connected to is left alone.
+const SHUT_MS: u64 = 5_000;
+
+/// Containers that something is known of.
+const CONTAINERS_MAX: usize = 256;
+
+/// The least time after which a door counts as late.
+const LATE_LEAST: Duration = Duration::from_millis(50);
+
+/// The most.
+const LATE_MOST: Duration = Duration::from_secs(2);
+
+/// How many times as long as usual that is.
+const LATE_TIMES: u32 = 3;
+
+/// A door that came second so often in a row is taken for shut.
+const OUTRUN_MAX: u8 = 3;
+
+/// Ways to the containers that were read from.
+pub(super) struct Ways {
+    ca: Option<Vec<u8>>,
+    known: Mutex<BTreeMap<ContainerId, Arc<Way>>>,
+}
+
+/// The ways to one container.
+pub(super) struct Way {
+    /// Its name.
+    pub name: Name,
+    url: String,
+    /// A client of its door, where it says at which address others reach it.
+    pub client: Option<Client>,
+    /// What is under way from it over the bus.
+    pub window: Window,
+    /// Held by who finds out whether the door can be connected to.
+    trying: tokio::sync::Mutex<()>,
+    door: Mutex<Door>,
+}
+
+#[derive(Default)]
+struct Door {
+    state: State,
+    /// What it usually takes until an answer begins.
+    usual: Duration,
+    /// How often in a row the bus was quicker although the door was asked first.
+    outrun: u8,
+}
+
+#[derive(Clone, Copy, Default)]
+enum State {
+    #[default]
+    Unknown,
+    Open,
+    Shut {
+        until_ms: u64,
+    },
+}
+
+impl Ways {
+    pub(super) fn new(ca: Option<Vec<u8>>) -> Self {
+        Ways { ca, known: Mutex::default() }
+    }
+
+    /// The ways to a container; one whose door has moved is a new one.
+    pub(super) fn to(&self, member: &Member) -> Result<Arc<Way>> {
+        let mut known = locked(&self.known);
+        if let Some(way) = known.get(&member.container).filter(|way| way.url == member.url) {
+            return Ok(Arc::clone(way));
+        }
+        let client = || Client::trusting(&member.url, None, self.ca.as_deref());
+        let client = (!member.url.is_empty()).then(client).transpose()?;
+        let way = Arc::new(Way {
+            name: member.name.clone(),
+            url: member.url.clone(),
+            client,
+            window: Window::default(),
+            trying: tokio::sync::Mutex::default(),
+            door: Mutex::default(),
+        });
+        if known.len() >= CONTAINERS_MAX {
+            known.pop_first();
+        }
+        known.insert(member.container, Arc::clone(&way));
+        Ok(way)
+    }
+}
+
+impl Way {
+    /// The door, if it is to be asked. Who comes first waits until that is known.
+    pub(super) async fn door(self: &Arc<Self>, now_ms: impl Fn() -> u64) -> Option<&Client> {
+        let client = self.client.as_ref()?;
+        if let Some(open) = self.known(now_ms()) {
+            return open.then_some(client);
+        }
+        let _trying = self.trying.lock().await;
+        let open = match self.known(now_ms()) {
+            Some(open) => open,
+            None => self.look(now_ms()).await,
+        };
+        open.then_some(client)
+    }
+
+    /// What is known of the door. When one that was shut is to be tried again, that is begun, and nobody waits for it.
+    fn known(self: &Arc<Self>, now_ms: u64) -> Option<bool> {
+        let mut door = locked(&self.door);
+        match door.state {
+            State::Unknown => None,
+            State::Open => Some(true),
+            State::Shut { until_ms } => {
+                if until_ms <= now_ms {
+                    door.state = State::Shut { until_ms: now_ms + SHUT_MS };
+                    let way = Arc::clone(self);
+                    tokio::spawn(async move { way.look(now_ms).await });
+                }
+                Some(false)
+            }
+        }
+    }
+
+    async fn look(&self, now_ms: u64) -> bool {
+        let Some(client) = &self.client else { return false };
+        let open = matches!(tokio::time::timeout(CONNECT_MAX, client.answers()).await, Ok(true));
+        if !open {
+            tracing::debug!(container = %self.name, url = self.url, "its door is not reached; the bus is taken");
+        }
+        let state = if open { State::Open } else { State::Shut { until_ms: now_ms + SHUT_MS } };
+        *locked(&self.door) = Door { state, ..Door::default() };
+        open
+    }
+
+    /// A read through the door failed: it is looked at anew before the next one.
+    pub(super) fn doubt(&self) {
+        let mut door = locked(&self.door);
+        if matches!(door.state, State::Open) {
+            door.state = State::Unknown;
+        }
+    }
+
+    /// How long an answer may take to begin before it is late.
+    pub(super) fn patience(&self) -> Duration {
+        (locked(&self.door).usual * LATE_TIMES).clamp(LATE_LEAST, LATE_MOST)
+    }
+
+    /// The answer of the door began after so long.
+    pub(super) fn began(&self, took: Duration) {
+        let mut door = locked(&self.door);
+        door.usual = learnt(door.usual, took);
+        door.outrun = 0;
+    }
+
+    /// The bus was quicker than the door, which had not answered after so long.
+    pub(super) fn outrun(&self, took: Duration, now_ms: u64) {
+        let mut door = locked(&self.door);
+        door.usual = learnt(door.usual, took);
+        door.outrun += 1;
+        if door.outrun >= OUTRUN_MAX {
+            *door = Door { state: State::Shut { until_ms: now_ms + SHUT_MS }, ..Door::default() };
+        }
+    }
+}
+
+/// An eighth of the way from what was usual to what was met.
+fn learnt(usual: Duration, took: Duration) -> Duration {
+    if usual.is_zero() { took } else { (usual * 7 + took) / 8 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn way() -> Arc<Way> {
+        Arc::new(Way {
+            name: "a".parse().unwrap(),
+            url: String::new(),
+            client: Some(Client::new("http://127.0.0.1:1", None).unwrap()),
+            window: Window::default(),
+            trying: tokio::sync::Mutex::default(),
+            door: Mutex::default(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_door_that_is_not_reached_is_left_alone_for_a_while() {
+        let way = way();
+        assert_eq!(way.known(1), None);
+        assert!(way.door(|| 1).await.is_none());
+        assert_eq!(way.known(SHUT_MS), Some(false));
+        // It is looked at again once that time is over.
+        assert_eq!(way.known(SHUT_MS + 1), Some(false));
+        assert!(matches!(locked(&way.door).state, State::Shut { until_ms } if until_ms > 2 * SHUT_MS));
+    }
+
+    #[test]
+    fn a_door_is_late_by_what_is_usual_for_it_and_shut_when_it_is_outrun() {
+        let way = way();
+        assert_eq!(way.patience(), LATE_LEAST);
+        (0..50).for_each(|_| way.began(Duration::from_millis(100)));
+        assert_eq!(way.patience(), Duration::from_millis(300));
+        (0..50).for_each(|_| way.began(Duration::from_secs(9)));
+        assert_eq!(way.patience(), LATE_MOST);
+        (0..OUTRUN_MAX).for_each(|_| way.outrun(Duration::from_secs(1), 7));
+        assert!(matches!(locked(&way.door).state, State::Shut { until_ms } if until_ms == 7 + SHUT_MS));
+    }
+}

@@ -90,7 +90,12 @@ impl Server {
 
     /// Memory it has resident.
     pub fn resident_bytes(&self) -> Result<u64> {
-        resident_bytes(self.child.id())
+        memory(self.child.id(), "VmRSS:")
+    }
+
+    /// The most memory it ever had resident.
+    pub fn peak_bytes(&self) -> Result<u64> {
+        memory(self.child.id(), "VmHWM:")
     }
 
     /// Asks it to end, and waits; the folder stays.
@@ -162,8 +167,8 @@ fn cpu(pid: u32) -> Result<Duration> {
     Ok(TICK * (user.context("no user time")? + system.context("no system time")?))
 }
 
-fn resident_bytes(pid: u32) -> Result<u64> {
+fn memory(pid: u32, what: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("cannot read its memory")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).context("not told")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }

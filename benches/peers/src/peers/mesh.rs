@@ -1,6 +1,9 @@
 //! The container: `meshstore serve` in a process of its own, or the library within this one.
 
 use std::future::Future;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -39,9 +42,27 @@ pub fn serve_in(bench: &Bench, folder: Folder, settings: &[(&str, &str)]) -> Res
     start(bench, folder, "local", settings)
 }
 
+/// What containers of one site share.
+pub struct Site {
+    pub bus: String,
+    pub keys: PathBuf,
+}
+
+/// Starts the server as one of a site, on a fresh folder.
+pub fn serve_in_site(bench: &Bench, site: &Site, name: &str, settings: &[(&str, &str)]) -> Result<Server> {
+    let mut command = Command::new(&bench.server);
+    command.args(["serve", "--site", "bench", "--name", name, "--keys"]).arg(&site.keys);
+    run(command, bench.folder(name)?, &site.bus, settings)
+}
+
 fn start(bench: &Bench, folder: Folder, bus: &str, settings: &[(&str, &str)]) -> Result<Server> {
     let mut command = Command::new(&bench.server);
-    command.args(["serve", "--json", "--http", "127.0.0.1:0", "--bus", bus, "--data"]).arg(folder.path().join("data"));
+    command.arg("serve");
+    run(command, folder, bus, settings)
+}
+
+fn run(mut command: Command, folder: Folder, bus: &str, settings: &[(&str, &str)]) -> Result<Server> {
+    command.args(["--json", "--http", "127.0.0.1:0", "--bus", bus, "--data"]).arg(folder.path().join("data"));
     for (key, value) in settings {
         command.args(["--set", &format!("{key}={value}")]);
     }
@@ -55,6 +76,28 @@ fn start(bench: &Bench, folder: Folder, bus: &str, settings: &[(&str, &str)]) ->
 /// The path of an object.
 pub fn path(address: &str) -> String {
     format!("/v1/objects/{address}")
+}
+
+/// Makes a collection.
+pub fn collection(name: &str, policy: &str) -> Request {
+    let body = Bytes::copy_from_slice(policy.as_bytes());
+    http::put(&format!("/v1/collections/{name}"), "Content-Type: application/json\r\n", body)
+}
+
+/// A read of a version's sealed bytes.
+pub fn frame(address: &str, version: &str) -> Request {
+    let path = format!("{}?version={version}", path(address));
+    Request::of(format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/vnd.meshstore.frame\r\n\r\n"))
+}
+
+/// The version of what is at an address.
+pub fn version(server: &Server, address: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(server.addr)?;
+    write!(stream, "HEAD {} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", path(address))?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let found = answer.lines().find_map(|line| line.strip_prefix("mesh-version: "));
+    found.map(|version| version.trim().to_owned()).with_context(|| format!("no version in {answer:?}"))
 }
 
 /// A push of this class.

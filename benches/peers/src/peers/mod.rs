@@ -5,6 +5,7 @@ pub mod mesh;
 pub mod nats;
 pub mod nginx;
 pub mod redis;
+pub mod tcp;
 
 /// Threads that serve HTTP, the same number for all: what the container takes by default.
 pub fn http_workers() -> usize {

@@ -2,6 +2,7 @@
 
 mod batch;
 mod beside_kv;
+mod between;
 mod footprint;
 mod http_pull;
 mod http_push;
@@ -31,7 +32,7 @@ pub struct Row {
 const KB: usize = 1_000;
 const MB: usize = 1_000_000;
 
-pub const ROWS: [Row; 21] = [
+pub const ROWS: [Row; 25] = [
     Row { name: "memory-hit", work: "in-process RAM hit, 4 KiB, 2 threads", run: memory_hit::run },
     Row { name: "http-1k", work: "HTTP pull 1 KB, RAM hit, 64 connections", run: http_pull::small },
     Row { name: "http-10m", work: "HTTP pull 10 MB, RAM hit", run: |bench| http_pull::large(bench, 10 * MB) },
@@ -59,6 +60,22 @@ pub const ROWS: [Row; 21] = [
         name: "kv-nats-64",
         work: "NATS push 1 KB, class disk, 64 in flight",
         run: |bench| beside_kv::many(bench, Door::Nats),
+    },
+    Row { name: "peer-10m", work: "read 10 MB from another container", run: |bench| between::direct(bench, 10 * MB) },
+    Row {
+        name: "peer-100m",
+        work: "read 100 MB from another container",
+        run: |bench| between::direct(bench, 100 * MB),
+    },
+    Row {
+        name: "peer-bus-10m",
+        work: "read 10 MB from another container, over NATS alone",
+        run: |bench| between::over_bus(bench, 10 * MB),
+    },
+    Row {
+        name: "peer-bus-100m",
+        work: "read 100 MB from another container, over NATS alone",
+        run: |bench| between::over_bus(bench, 100 * MB),
     },
     Row { name: "start", work: "start with 1,000,000 objects of 1 KB on disk", run: start::run },
 ];

@@ -1,0 +1,138 @@
+//! What one container reads from another one of its site, beside a bare copy of as many bytes. No policy lets memory
+//! hold the objects, so each read opens the frame on the keeper's disk, which lies in the system's page cache.
+
+use anyhow::Result;
+use bytes::Bytes;
+use meshstore::model::Durability;
+
+use super::payload;
+use super::raw_disk::timed;
+use super::turns::{drive, once, times, verify};
+use crate::bench::{Bench, Folder};
+use crate::load::{self, Pace, Sample, http, nats as wire};
+use crate::peers::{mesh, nats, tcp};
+use crate::process::Server;
+use crate::report::{Line, Unit, Verdict, megabytes};
+use crate::rounds::{Contender, ratio, take_turns};
+
+const ADDRESS: &str = "bench/object";
+
+/// Sealed bytes as the keeper's door gives them, and opened ones at the other container, to a bare copy.
+const SEALED: f64 = 0.7;
+const OPENED: f64 = 0.4;
+
+/// Over the bus, to the bare subscriber that is asked for pieces.
+const OVER_BUS: f64 = 0.9;
+
+/// How many pieces of an object the bare subscriber is asked for, and how many at a time.
+const PIECES: usize = 20;
+const PIECE_BYTES_MAX: usize = 500_000;
+const UNDER_WAY: usize = 8;
+
+/// What the reader may need beyond what it held before, in shares of the body.
+const HELD: f64 = 0.5;
+
+/// Two containers of one site on a server of their own.
+struct Pair {
+    nats: Server,
+    keeper: Server,
+    reader: Server,
+    _keys: Folder,
+}
+
+impl Pair {
+    /// The first one says that its door is at `url`, where that is given.
+    fn start(bench: &Bench, url: Option<&str>, object: &Bytes) -> Result<Self> {
+        let (nats, keys) = (nats::serve(bench)?, bench.folder("keys")?);
+        let site = mesh::Site { bus: format!("nats://{}", nats.addr), keys: keys.path().join("keys.toml") };
+        let settings: Vec<(&str, &str)> = url.map(|url| ("http.public_url", url)).into_iter().collect();
+        let keeper = mesh::serve_in_site(bench, &site, "keeper", &settings)?;
+        once(&keeper, mesh::collection("bench", r#"{"levels":["disk","cloud"]}"#))?;
+        once(&keeper, mesh::push(ADDRESS, Durability::Disk, object.clone()))?;
+        // It asks for what was before it, the policy first of all.
+        let reader = mesh::serve_in_site(bench, &site, "reader", &[])?;
+        verify(&reader, &mesh::path(ADDRESS), object)?;
+        Ok(Pair { nats, keeper, reader, _keys: keys })
+    }
+}
+
+/// Reads so often, one after the other.
+fn often(bench: &Bench) -> Pace {
+    times(bench.effort.pick(5, 2))
+}
+
+fn pulls(size: usize) -> http::Same {
+    let wanted = http::Wanted { bytes: Some(size as u64), check: None };
+    http::Same { request: http::get(&mesh::path(ADDRESS)), wanted }
+}
+
+/// A read at the other container counts the processor time of both.
+fn read(pair: &Pair, pace: Pace, size: usize) -> Result<Sample> {
+    let before = pair.keeper.cpu()?;
+    let sample = drive(&pair.reader, &mut pulls(size), pace)?;
+    Ok(Sample { server_cpu: sample.server_cpu + pair.keeper.cpu()?.saturating_sub(before), ..sample })
+}
+
+/// Over the door.
+pub fn direct(bench: &Bench, size: usize) -> Result<Vec<Line>> {
+    let object = payload::random(size);
+    let pair = Pair::start(bench, None, &object)?;
+    let (held, pace) = (pair.reader.peak_bytes()?, often(bench));
+    let version = mesh::version(&pair.keeper, ADDRESS)?;
+    let mut frames = http::Same { request: mesh::frame(ADDRESS, &version), wanted: http::Wanted::default() };
+    let mut copy = tcp::Copy::of(object)?;
+    let series = take_turns(
+        bench.effort.rounds,
+        vec![
+            Contender::new("sealed, from the keeper's door", || drive(&pair.keeper, &mut frames, pace)),
+            Contender::new("opened, at the other container", || read(&pair, pace, size)),
+            Contender::new("TCP, one stream", || timed(pace.requests_min, || copy.once())),
+        ],
+    )?;
+    let [sealed, opened, tcp] = series.as_slice() else { return Ok(Vec::new()) };
+    let unit = Unit::Megabytes(size);
+    Ok(vec![
+        Line::series(sealed, unit).with(Verdict::at_least(ratio(sealed, tcp), SEALED)),
+        Line::series(opened, unit).with(Verdict::at_least(ratio(opened, tcp), OPENED)),
+        Line::series(tcp, unit),
+        held_beyond(&pair.reader, held, size)?,
+    ])
+}
+
+/// Over the bus alone: nobody is where the keeper's door is said to be.
+pub fn over_bus(bench: &Bench, size: usize) -> Result<Vec<Line>> {
+    let pair = Pair::start(bench, Some("http://127.0.0.1:1"), &payload::random(size))?;
+    let (held, pace) = (pair.reader.peak_bytes()?, often(bench));
+    let piece = (size / PIECES).min(PIECE_BYTES_MAX);
+    let bare = nats::bare(bench, &pair.nats, piece)?;
+    let series = take_turns(
+        bench.effort.rounds,
+        vec![
+            Contender::new("opened, at the other container", || read(&pair, pace, size)),
+            Contender::new("bare subscriber, in pieces", || in_pieces(&pair.nats, &bare, size, piece, pace)),
+        ],
+    )?;
+    let [opened, pieces] = series.as_slice() else { return Ok(Vec::new()) };
+    let unit = Unit::Megabytes(size);
+    let verdict = Verdict::at_least(ratio(opened, pieces), OVER_BUS);
+    let held = held_beyond(&pair.reader, held, size)?;
+    Ok(vec![Line::series(opened, unit).with(verdict), Line::series(pieces, unit), held])
+}
+
+/// As many bytes, asked for in pieces, so many at a time.
+fn in_pieces(server: &Server, bare: &Server, size: usize, piece: usize, pace: Pace) -> Result<Sample> {
+    let (before, count) = (bare.cpu()?, (size / piece) as u64);
+    let message = wire::Message { subject: nats::SUBJECT.to_owned(), headers: String::new(), body: Bytes::new() };
+    let pace = Pace { connections: UNDER_WAY, requests_min: pace.requests_min * count, ..pace };
+    let sample = load::drive(server.addr, &mut wire::same(message, wire::Wanted::Bytes(piece)), pace)?;
+    let server_cpu = bare.cpu()?.saturating_sub(before);
+    Ok(Sample { done: sample.done / count, server_cpu, latencies: Vec::new(), ..sample })
+}
+
+fn held_beyond(reader: &Server, before: u64, size: usize) -> Result<Line> {
+    let more = reader.peak_bytes()?.saturating_sub(before) as f64;
+    let most = HELD * size as f64;
+    let target = format!("≤ {}", megabytes(most));
+    let verdict = Verdict { value: megabytes(more), target, met: more <= most };
+    Ok(Line::figure("most memory of the reader, beyond the first read", "").with(verdict))
+}

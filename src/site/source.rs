@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +21,9 @@ use crate::limits::TICKET_MS;
 use crate::model::{Address, ByteRange, ContainerId, Manifest, Version};
 use crate::nfr::Grant;
 use crate::tiers::{Arriving, Source};
+
+/// A frame up to this size is fetched whole with the first read: header, footer and chunks would each take a journey.
+const WHOLE_BYTES: u64 = 64 << 10;
 
 /// Reads at work that are asked for both ways: where everybody is slow, asking twice makes it worse.
 pub(super) const HEDGES_MAX: usize = 8;
@@ -72,7 +75,8 @@ impl Site {
         let form = if seal.key.is_some() { Form::Encrypted } else { Form::Sealed };
         let wanted = Wanted { address: address.clone(), version: manifest.version, form };
         let (options, runtime) = (self.options(address, manifest.version)?, tokio::runtime::Handle::current());
-        Ok(Arc::new(Frame { site: self.clone(), way, wanted, options, len: seal.bytes, runtime }))
+        let whole = OnceLock::new();
+        Ok(Arc::new(Frame { site: self.clone(), way, wanted, options, len: seal.bytes, runtime, whole }))
     }
 
     /// A range of a version's plain bytes.
@@ -109,6 +113,8 @@ struct Frame {
     options: ReadOptions,
     len: u64,
     runtime: tokio::runtime::Handle,
+    /// All of a small one.
+    whole: OnceLock<Bytes>,
 }
 
 impl Source for Frame {
@@ -120,12 +126,25 @@ impl Source for Frame {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        // Whoever reads sealed bytes is on a thread that may wait.
-        self.runtime.block_on(self.part(range)).map_err(|error| unreachable(error, &self.wanted.address))
+        if self.len > WHOLE_BYTES {
+            return self.fetch(range);
+        }
+        match self.whole.get() {
+            Some(whole) => whole.read(range),
+            None => {
+                let whole = self.fetch(0..self.len)?;
+                self.whole.get_or_init(|| whole).read(range)
+            }
+        }
     }
 }
 
 impl Frame {
+    fn fetch(&self, range: Range<u64>) -> Result<Bytes> {
+        // Whoever reads sealed bytes is on a thread that may wait.
+        self.runtime.block_on(self.part(range)).map_err(|error| unreachable(error, &self.wanted.address))
+    }
+
     async fn part(&self, range: Range<u64>) -> Result<Bytes> {
         let Some(client) = self.way.door(|| self.site.now_ms()).await else { return self.over_bus(range).await };
         match self.through_door(client, range.clone()).await {

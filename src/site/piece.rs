@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use super::Site;
 use super::route::Way;
 use super::window::PIECES_MAX;
-use super::wire;
+use super::wire::{self, Said};
 use crate::bus::{Message, Subscription};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Address, Version, from_hex, push_hex};
@@ -118,6 +118,14 @@ pub(super) async fn give(site: Site, mut asked: Subscription) {
             drop(place);
         });
     }
+}
+
+impl Said for Ask {
+    const KIND: &'static str = "ask for bytes";
+}
+
+impl Said for Refused {
+    const KIND: &'static str = "refusal of bytes";
 }
 
 impl Site {

@@ -92,16 +92,22 @@ impl Site {
         match epoch.and_then(|epoch| epoch.home(address)) {
             Some(home) => Ok(home),
             // Nobody to share the site with was ever heard, and there is no record of anybody.
-            None if !self.0.parts.bus.describe().is_shared() => Ok(self.0.me),
+            None if self.is_alone() => Ok(self.0.me),
             None => Err(undecided("the site has no list of its members; its NATS server needs JetStream", address)),
         }
+    }
+
+    /// Whether nobody else of the site was heard but who left in order. Who hears itself hears the others as well.
+    fn is_alone(&self) -> bool {
+        locked(&self.0.members).all().all(|member| member.left)
     }
 
     /// Makes sure that this container decides at an address, and knows what every member does. What is returned is
     /// held until the decision is committed.
     pub(super) async fn decide(&self, address: &Address) -> Result<Box<dyn Any + Send>> {
         let mut epoch = locked(&self.0.epoch).clone();
-        if epoch.is_none() && !self.0.parts.bus.describe().is_shared() {
+        let may_be_shared = self.0.parts.bus.describe().is_shared();
+        if epoch.is_none() && self.is_alone() && (!may_be_shared || self.has_lease()) {
             return Ok(Box::new(()));
         }
         for _ in 0..ATTEMPTS_MAX {

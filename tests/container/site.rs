@@ -555,3 +555,22 @@ fn whoever_starts_decides_nothing_before_it_knows_the_others() {
         until("the object of a", || b.get(&format!("c/{round}")).body == b"a");
     }
 }
+
+#[test]
+fn without_a_log_one_container_decides_alone_and_two_do_not() {
+    let server = NatsServer::without_jetstream();
+    let keys = tempfile::tempdir().unwrap();
+    let file = keys.path().join("keys.toml");
+    let start = |name: &str| {
+        let args = ["--site", "edge", "--name", name, "--bus", server.url(), "--keys", file.to_str().unwrap()];
+        Process::start(&args)
+    };
+    let first = |one: &Process, key: &str| one.request("PUT", &object(key), &[("If-None-Match", "*")], b"x").status;
+    let a = start("a");
+    assert_eq!((first(&a, "c/1"), first(&a, "c/1")), (201, 412));
+    let b = start("b");
+    until("the other one", || first(&a, "c/2") == 503 && first(&b, "c/2") == 503);
+    // What needs no decision is shared all the same.
+    a.put("c/3", b"x").expect(201);
+    assert_eq!(b.get("c/3").body, b"x");
+}

@@ -34,7 +34,7 @@ pub use key::KeyId;
 pub use manifest::{FrameId, Head, Level, Manifest, Rest, Seal, Tombstone, WrappedKey};
 pub use nfr::{Compression, Encryption, NfrOverride, NfrSpec};
 pub use policy::{CollectionPolicy, Durability, EvictionKind, Mode, Quota, SyncRule, Visibility};
-pub use random::{Rng, SeededRng, mix};
+pub use random::{Rng, SeededRng, fingerprint, mix};
 pub use range::ByteRange;
 pub use session::Session;
 pub use time::{Clock, ManualClock, SteadyClock, SystemClock, SystemTimer, Timer};

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use super::address::Address;
 use super::dot::{Dot, Incarnation};
+use super::random::fingerprint;
 use super::version::Version;
 use crate::error::{Error, Result};
 
@@ -39,7 +40,7 @@ struct Pair {
 impl Session {
     /// Takes note that the client knows of this version.
     pub fn note(&mut self, address: &Address, version: Version, dot: Dot) {
-        self.note_pair(Pair { address: fingerprint(address), version, dot });
+        self.note_pair(Pair { address: short(address), version, dot });
         self.shorten();
     }
 
@@ -78,13 +79,13 @@ impl Session {
 
     /// The version of this object that the client surely knows; nothing older may be shown to it.
     pub fn wants(&self, address: &Address) -> Option<Version> {
-        let address = fingerprint(address);
+        let address = short(address);
         self.pairs.iter().find(|pair| pair.address == address).map(|pair| pair.version)
     }
 
     /// The change that made the version of this object that the client surely knows.
     pub fn dot_of(&self, address: &Address) -> Option<Dot> {
-        let address = fingerprint(address);
+        let address = short(address);
         self.pairs.iter().find(|pair| pair.address == address).map(|pair| pair.dot)
     }
 
@@ -99,12 +100,9 @@ impl Session {
     }
 }
 
-/// Sixty-four bits of an address (FNV-1a). Two addresses of one session that share them cost a wait, no more.
-fn fingerprint(address: &Address) -> u64 {
-    address
-        .as_str()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+/// Two addresses of one session that share it cost a wait, no more.
+fn short(address: &Address) -> u64 {
+    fingerprint(address.as_str().as_bytes())
 }
 
 impl fmt::Display for Session {

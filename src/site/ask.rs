@@ -112,8 +112,7 @@ impl Site {
 
 impl Peers for Site {
     fn better_for(&self, address: &Address, conditional: bool, size: u64) -> Result<Option<ContainerId>> {
-        let is_alone = locked(&self.0.members).all().next().is_none();
-        if is_alone && !conditional {
+        if self.is_alone() && !conditional {
             return Ok(None);
         }
         let to = if conditional { Some(self.home(address)?) } else { self.roomier(size) };
@@ -166,11 +165,7 @@ impl Peers for Site {
 
     fn ask(&self, address: &Address, version: Option<Version>) -> BoxFuture<'_, Asked> {
         let key = (address.clone(), version);
-        async move {
-            let is_alone = locked(&self.0.members).all().all(|member| member.left);
-            if is_alone { Asked::default() } else { self.0.asks.ask(self, key).await }
-        }
-        .boxed()
+        async move { if self.is_alone() { Asked::default() } else { self.0.asks.ask(self, key).await } }.boxed()
     }
 
     fn locate(&self, address: &Address) -> BoxFuture<'_, Everywhere> {

@@ -13,7 +13,7 @@ use super::wire::{self, Said};
 use super::{Site, locked};
 use crate::bus::{Log, Message, Subject};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Address, ContainerId, mix};
+use crate::model::{Address, ContainerId, fingerprint, mix};
 
 /// How long a container decides after it was last heard by itself.
 pub(super) const LEASE_MS: u64 = 5_000;
@@ -43,10 +43,7 @@ impl Said for Epoch {
 impl Epoch {
     /// Who decides at an address: the one of the highest score. A member more or less moves few addresses.
     pub(super) fn home(&self, address: &Address) -> Option<ContainerId> {
-        let at = address
-            .as_str()
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let at = fingerprint(address.as_str().as_bytes());
         self.members.iter().copied().max_by_key(|member| (mix(at ^ mix(member.0)), *member))
     }
 }

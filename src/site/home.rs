@@ -98,7 +98,7 @@ impl Site {
     }
 
     /// Whether nobody else of the site was heard but who left in order. Who hears itself hears the others as well.
-    fn is_alone(&self) -> bool {
+    pub(super) fn is_alone(&self) -> bool {
         locked(&self.0.members).all().all(|member| member.left)
     }
 

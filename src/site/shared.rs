@@ -12,7 +12,7 @@ use super::wire::{self, Question, Reply};
 use super::{Site, locked};
 use crate::error::{Error, Result};
 use crate::limits::ASK_MAX;
-use crate::model::{ContainerId, Name, TokenRecord, mix};
+use crate::model::{ContainerId, Name, TokenRecord, fingerprint, mix};
 use crate::store::CollectionRecord;
 
 /// How long a page of it may take.
@@ -45,10 +45,7 @@ impl Shared {
 
     /// A number that all who hold the same have alike, and hardly anybody else.
     fn sum(&self) -> u64 {
-        let bytes = wire::plain(self).unwrap_or_default();
-        mix(bytes
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)))
+        mix(fingerprint(&wire::plain(self).unwrap_or_default()))
     }
 }
 

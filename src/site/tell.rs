@@ -46,8 +46,8 @@ pub(super) async fn tell(site: Site) {
         }
         tokio::select! {
             () = changed.notified() => tokio::time::sleep(GATHER).await,
-            // Nothing changed; perhaps nobody is there any more.
-            () = tokio::time::sleep(super::members::BEAT) => continue,
+            // Nothing rang; but what was not yet visible when it did may be now.
+            () = tokio::time::sleep(super::members::BEAT) => {}
         }
         if let Err(error) = teller.tell_news().await {
             // What could not be told is not told again; the gap before what comes next makes the others ask.

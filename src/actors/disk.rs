@@ -1,8 +1,9 @@
 //! The disk actor: the one queue through which changes become durable, in groups.
 //!
-//! Owns: the commit queue and its thread, to which pushes go directly. Asked by: container, memory, scrub.
-//! Bound: `ACTOR_QUEUE_MAX`; callers wait. A new life starts a new thread; the keeper lets only one commit run
-//! at a time, so the old one may finish its queue beside it.
+//! Owns: the commit queue and its thread, to which pushes go directly, and the thread that brings what was committed
+//! from the journal into the database. Asked by: container, memory, scrub. Bound: `ACTOR_QUEUE_MAX`; callers wait.
+//! A new life starts new threads; the keeper lets only one commit run at a time, so the old one may finish its queue
+//! beside it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
@@ -114,21 +115,43 @@ impl DiskActor {
     /// An actor with a commit thread of its own, which ends with it.
     pub fn new(keeper: Arc<Keeper>, teller: Teller, telemetry: Arc<Telemetry>, commits: CommitQueue) -> Self {
         let (queue, jobs) = mpsc::channel();
+        // One word is enough: who hears it does all there is.
+        let (settle, due) = mpsc::sync_channel(1);
+        let mine = Arc::clone(&keeper);
+        start_thread("settle", move || settle_journal(&mine, &due));
         let mine = (Arc::clone(&keeper), teller.clone(), Arc::clone(&telemetry));
-        let commit = move || commit_groups(&mine.0, &mine.1, &mine.2, &jobs);
-        let thread = std::thread::Builder::new().name("commit".into()).spawn(commit);
-        if let Err(error) = thread {
-            // The queue is closed then, and every change is refused with a clear error.
-            tracing::error!(%error, "cannot start the commit thread");
-        }
+        // Where it does not start the queue is closed, and every change is refused with a clear error.
+        start_thread("commit", move || commit_groups(&mine.0, &mine.1, &mine.2, &jobs, &settle));
         let queue = Arc::new(queue);
         commits.set(Some(Arc::clone(&queue)));
         DiskActor { keeper, telemetry, teller, commits, queue }
     }
 }
 
+fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) {
+    if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(work) {
+        tracing::error!(%error, name, "cannot start a thread");
+    }
+}
+
+/// Brings what was committed into the database whenever enough has gathered. Where it fails a commit that needs the
+/// room tries again, and says why not.
+fn settle_journal(keeper: &Keeper, due: &mpsc::Receiver<()>) {
+    while due.recv().is_ok() {
+        if let Err(error) = keeper.disk().store().settle() {
+            tracing::warn!(%error, "the journal cannot be brought into the store; it is tried again");
+        }
+    }
+}
+
 /// While one group is being synced the next one gathers, so the group grows with the load.
-fn commit_groups(keeper: &Keeper, teller: &Teller, telemetry: &Telemetry, jobs: &mpsc::Receiver<(Job, Done)>) {
+fn commit_groups(
+    keeper: &Keeper,
+    teller: &Teller,
+    telemetry: &Telemetry,
+    jobs: &mpsc::Receiver<(Job, Done)>,
+    settle: &mpsc::SyncSender<()>,
+) {
     while let Ok(first) = jobs.recv() {
         let rest = jobs.try_iter().take(COMMIT_CHANGES_MAX - 1);
         let (group, waiting): (Vec<Job>, Vec<Done>) = std::iter::once(first).chain(rest).unzip();
@@ -146,6 +169,10 @@ fn commit_groups(keeper: &Keeper, teller: &Teller, telemetry: &Telemetry, jobs: 
                 waiting.into_iter().zip(outcomes).for_each(|(done, outcome)| drop(done.send(outcome)));
             }
             Err(_) => tracing::error!("a commit panicked; its callers are told to try again"),
+        }
+        if keeper.disk().store().must_settle() {
+            // A word that is still on its way serves as well.
+            let _ = settle.try_send(());
         }
     }
 }

@@ -74,6 +74,8 @@ impl Table {
 
 /// Meta: the number of the store's format.
 pub(super) const FORMAT_KEY: &[u8] = b"format";
+/// Meta: from where on the journal has what the database lacks.
+pub(super) const JOURNAL_KEY: &[u8] = b"journal";
 /// Meta: the container's identity.
 pub(super) const CONTAINER_KEY: &[u8] = b"container";
 /// Meta: below this, versions may have been given.
@@ -132,11 +134,25 @@ fn seen_key(incarnation: Incarnation) -> Vec<u8> {
     [SEEN_PREFIX, &incarnation.0.to_be_bytes()].concat()
 }
 
+/// A row that is put under a key, or taken away.
+pub(super) type Change<'a> = (Table, &'a [u8], Option<&'a [u8]>);
+
 pub(super) enum Op {
     Put(Table, Vec<u8>, Vec<u8>),
     Remove(Table, Vec<u8>),
     /// Sets a number of the meta table unless it is higher already.
     Raise(&'static [u8], u64),
+}
+
+impl Op {
+    /// What it does to a row, unless that depends on what is there.
+    pub(super) fn change(&self) -> Option<Change<'_>> {
+        match self {
+            Op::Put(table, key, row) => Some((*table, key, Some(row))),
+            Op::Remove(table, key) => Some((*table, key, None)),
+            Op::Raise(..) => None,
+        }
+    }
 }
 
 /// Changes that become durable together or not at all, in the order they were added.

@@ -54,7 +54,7 @@ impl Store {
     /// What another container keeps at an address.
     pub fn entry(&self, address: &Address) -> Result<Option<Entry>> {
         let key = head_key(address.collection(), address.key());
-        let row = self.db.get(Table::Catalog, &key)?;
+        let row = self.rows.get(Table::Catalog, &key)?;
         row.map(|row| records::decode(Table::Catalog, &key, row)).transpose()
     }
 
@@ -65,7 +65,7 @@ impl Store {
 
     /// How many entries of others are known, traces of deletes among them.
     pub fn entry_count(&self) -> Result<u64> {
-        self.db.count(Table::Catalog)
+        self.rows.count(Table::Catalog)
     }
 
     /// Others' objects, as [`Store::list`] lists this container's own.
@@ -96,7 +96,7 @@ impl Store {
             if place.others && !others {
                 continue;
             }
-            self.db.scan(table, &behind, &mut |key, row| {
+            self.rows.scan(table, &behind, &mut |key, row| {
                 if seen >= WALK_SCAN_MAX || stretch.found.len() >= limit {
                     return Ok(false);
                 }

@@ -12,15 +12,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use redb::{
-    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
-};
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 
 use super::backend::{self, Backend};
-use super::batch::{Op, Table};
+use super::batch::{Change, Table};
 use super::fs::File;
+use super::lock;
 use super::overlay::Overlay;
-use super::{lock, records};
 use crate::error::{Error, Result};
 
 /// What every redb file starts with.
@@ -30,7 +28,7 @@ const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 const PROBE_BYTES: usize = 1 << 20;
 
 /// Sees a row's key and bytes; says whether it wants the next one.
-type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool> + 'a;
+pub(super) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool> + 'a;
 
 type Rows<'a> = redb::Table<'a, &'static [u8], &'static [u8]>;
 
@@ -179,7 +177,7 @@ impl Db {
     }
 
     /// Makes all of the changes durable, or none; after an error none is visible.
-    pub(super) fn commit(&self, ops: &[Op], makes_room: bool) -> Result<()> {
+    pub(super) fn commit<'a>(&self, changes: impl Iterator<Item = Change<'a>> + Clone, makes_room: bool) -> Result<()> {
         let _writer = lock(&self.writer);
         if self.full.load(Ordering::Relaxed) && !makes_room {
             self.probe().map_err(disk_error)?;
@@ -188,7 +186,7 @@ impl Db {
         loop {
             let live = self.attached()?;
             let before = live.backend.durable_header();
-            let Err(fault) = shield(|| apply(&live.database, ops)) else {
+            let Err(fault) = shield(|| apply(&live.database, changes.clone())) else {
                 self.full.store(false, Ordering::Relaxed);
                 return Ok(());
             };
@@ -302,29 +300,18 @@ pub(super) fn shielded_drop<T>(database: T) {
     });
 }
 
-fn apply(database: &Database, ops: &[Op]) -> Result<(), Fault> {
+fn apply<'a>(database: &Database, changes: impl Iterator<Item = Change<'a>>) -> Result<(), Fault> {
     let mut txn = database.begin_write()?;
     txn.set_durability(Durability::Immediate)?;
     let mut open: BTreeMap<Table, Rows<'_>> = BTreeMap::new();
-    for op in ops {
-        let table = match op {
-            Op::Put(table, ..) | Op::Remove(table, _) => *table,
-            Op::Raise(..) => Table::Meta,
-        };
+    for (table, key, row) in changes {
         let rows = match open.entry(table) {
             Entry::Occupied(rows) => rows.into_mut(),
             Entry::Vacant(place) => place.insert(txn.open_table(definition(table))?),
         };
-        match op {
-            Op::Put(_, key, row) => drop(rows.insert(key.as_slice(), row.as_slice())?),
-            Op::Remove(_, key) => drop(rows.remove(key.as_slice())?),
-            Op::Raise(key, number) => {
-                let present = rows.get(*key)?.map(|row| row.value().to_vec());
-                let present = present.map(|row| records::decode(table, key, row)).transpose().map_err(Fault::Ours)?;
-                if present < Some(*number) {
-                    rows.insert(*key, records::encode(key, number).as_slice())?;
-                }
-            }
+        match row {
+            Some(row) => drop(rows.insert(key, row)?),
+            None => drop(rows.remove(key)?),
         }
     }
     drop(open);

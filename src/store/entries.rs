@@ -27,7 +27,7 @@ impl Store {
     }
 
     fn each(&self, from: Vec<u8>, mut visit: impl FnMut(&[u8], Address, Manifest) -> bool + Send) -> Result<()> {
-        self.db.scan(Table::Heads, &from, &mut |key, row| {
+        self.rows.scan(Table::Heads, &from, &mut |key, row| {
             let head: Head = records::decode(Table::Heads, key, row.to_vec())?;
             let Head::Object(manifest) = head else { return Ok(true) };
             let text = std::str::from_utf8(key).ok().map(|text| text.replacen('\0', "/", 1));

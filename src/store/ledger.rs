@@ -22,7 +22,7 @@ impl Store {
     /// An old version that is still kept.
     pub fn old_version(&self, address: &Address, version: Version) -> Result<Option<Manifest>> {
         let key = version_key(address, version);
-        let row = self.db.get(Table::Versions, &key)?;
+        let row = self.rows.get(Table::Versions, &key)?;
         row.map(|row| records::decode(Table::Versions, &key, row)).transpose()
     }
 
@@ -31,7 +31,7 @@ impl Store {
         let first = version_key(address, Version::from_be_bytes([0; 16]));
         let stem = first.get(..first.len() - 16).unwrap_or_default().to_vec();
         let mut found = Vec::new();
-        self.db.scan(Table::Versions, &first, &mut |key, row| {
+        self.rows.scan(Table::Versions, &first, &mut |key, row| {
             if found.len() >= limit || !key.starts_with(&stem) {
                 return Ok(false);
             }
@@ -44,7 +44,7 @@ impl Store {
     /// The newest old versions of an object that are still kept, newest first.
     pub fn latest_versions(&self, address: &Address, limit: usize) -> Result<Vec<Manifest>> {
         let [first, last] = [[0; 16], [u8::MAX; 16]].map(|bytes| version_key(address, Version::from_be_bytes(bytes)));
-        let rows = self.db.last(Table::Versions, &first, &last, limit)?;
+        let rows = self.rows.last(Table::Versions, &first, &last, limit)?;
         // A damaged row must not hide the others; `verify` names it.
         Ok(rows.into_iter().filter_map(|(key, row)| records::decode(Table::Versions, &key, row).ok()).collect())
     }
@@ -52,7 +52,7 @@ impl Store {
     /// Every collection by name. One whose row is damaged comes without its record.
     pub fn collections(&self) -> Result<Vec<(String, Option<CollectionRecord>)>> {
         let mut found = Vec::new();
-        self.db.scan(Table::Collections, &[], &mut |key, row| {
+        self.rows.scan(Table::Collections, &[], &mut |key, row| {
             let name = String::from_utf8_lossy(key).into_owned();
             found.push((name, records::decode(Table::Collections, key, row.to_vec()).ok()));
             Ok(true)
@@ -63,7 +63,7 @@ impl Store {
     /// Collections that were removed: name, revision and moment.
     pub fn removed_collections(&self) -> Result<Vec<(String, (u64, u64))>> {
         let mut found = Vec::new();
-        self.db.scan(Table::Meta, REMOVED_PREFIX, &mut |key, row| {
+        self.rows.scan(Table::Meta, REMOVED_PREFIX, &mut |key, row| {
             let Some(name) = key.strip_prefix(REMOVED_PREFIX) else { return Ok(false) };
             if let Ok(removed) = records::decode(Table::Meta, key, row.to_vec()) {
                 found.push((String::from_utf8_lossy(name).into_owned(), removed));
@@ -76,7 +76,7 @@ impl Store {
     /// The key of the keyring that sealed one of the objects here, if a look at some of them finds one.
     pub fn sealing_key(&self) -> Result<Option<KeyId>> {
         let (mut found, mut seen) = (None, 0);
-        self.db.scan(Table::Heads, &[], &mut |key, row| {
+        self.rows.scan(Table::Heads, &[], &mut |key, row| {
             seen += 1;
             if let Ok(Head::Object(manifest)) = records::decode(Table::Heads, key, row.to_vec()) {
                 found = manifest.seal.and_then(|seal| seal.key).map(|key| key.key);
@@ -89,7 +89,7 @@ impl Store {
     /// Whether the cloud is to get this version.
     pub fn owed(&self, version: Version) -> Result<Option<Owed>> {
         let key = version.to_be_bytes();
-        let row = self.db.get(Table::Owed, &key)?;
+        let row = self.rows.get(Table::Owed, &key)?;
         row.map(|row| records::decode(Table::Owed, &key, row)).transpose()
     }
 
@@ -106,7 +106,7 @@ impl Store {
     /// What the cloud is to forget of this version.
     pub fn chore(&self, version: Version) -> Result<Option<Chore>> {
         let key = version.to_be_bytes();
-        let row = self.db.get(Table::Chores, &key)?;
+        let row = self.rows.get(Table::Chores, &key)?;
         row.map(|row| records::decode(Table::Chores, &key, row)).transpose()
     }
 
@@ -127,7 +127,7 @@ impl Store {
         if limit == 0 {
             return Ok(found);
         }
-        self.db.scan(table, &from, &mut |key, row| {
+        self.rows.scan(table, &from, &mut |key, row| {
             let version = key.try_into().map(Version::from_be_bytes).map_err(|_| records::damaged(table, key))?;
             // A damaged row must not hold up the others; `verify` names it.
             if let Ok(debt) = records::decode(table, key, row.to_vec())
@@ -151,7 +151,7 @@ impl Store {
     ) -> Result<Stretch> {
         let from = after.map(|after| [&head_key(after.collection(), after.key())[..], &[0]].concat());
         let (mut found, mut seen, mut last) = (Vec::new(), 0, None);
-        self.db.scan(Table::Heads, &from.unwrap_or_default(), &mut |key, row| {
+        self.rows.scan(Table::Heads, &from.unwrap_or_default(), &mut |key, row| {
             let text = String::from_utf8_lossy(key).replacen('\0', "/", 1);
             let address: Address = text.parse().map_err(|_| records::damaged(Table::Heads, key))?;
             seen += 1;

@@ -14,13 +14,16 @@ mod fs;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod journal;
 mod ledger;
 mod overlay;
 mod real;
+mod recent;
 mod records;
 mod recount;
 mod reserve;
 mod rewrap;
+mod rows;
 mod salvage;
 mod scrub;
 mod sim;

@@ -42,7 +42,7 @@ impl Store {
     /// Up to `limit` things that were to end at or before `now_ms`.
     pub fn due(&self, now_ms: u64, limit: usize) -> Result<Due> {
         let mut due = Due::default();
-        self.db.scan(Table::Deadlines, &[], &mut |key, row| {
+        self.rows.scan(Table::Deadlines, &[], &mut |key, row| {
             let at_ms = key.first_chunk().map(|at| u64::from_be_bytes(*at)).unwrap_or_default();
             if due.endings.len() + due.damaged.len() >= limit || at_ms > now_ms {
                 return Ok(false);
@@ -59,7 +59,7 @@ impl Store {
     /// What each collection holds durably, and what it owes.
     pub fn holdings(&self) -> Result<BTreeMap<String, Holding>> {
         let (mut found, mut damaged) = (BTreeMap::new(), Vec::new());
-        self.db.scan(Table::Meta, HOLDING_PREFIX, &mut |key, row| {
+        self.rows.scan(Table::Meta, HOLDING_PREFIX, &mut |key, row| {
             let Some(name) = key.strip_prefix(HOLDING_PREFIX) else { return Ok(false) };
             let name = String::from_utf8_lossy(name).into_owned();
             match records::decode(Table::Meta, key, row.to_vec()) {
@@ -79,7 +79,7 @@ impl Store {
     /// What the objects and debts of a collection come to. Those whose own records are damaged do not count.
     fn recount(&self, collection: &str) -> Result<Holding> {
         let (stem, mut holding) = (head_key(collection, ""), Holding::default());
-        self.db.scan(Table::Heads, &stem, &mut |key, row| {
+        self.rows.scan(Table::Heads, &stem, &mut |key, row| {
             if !key.starts_with(&stem) {
                 return Ok(false);
             }
@@ -102,7 +102,7 @@ impl Store {
     /// its changes is told to wait, never shown something older.
     pub fn seen(&self) -> Result<BTreeMap<Incarnation, u64>> {
         let mut found = BTreeMap::new();
-        self.db.scan(Table::Meta, SEEN_PREFIX, &mut |key, row| {
+        self.rows.scan(Table::Meta, SEEN_PREFIX, &mut |key, row| {
             let Some(name) = key.strip_prefix(SEEN_PREFIX) else { return Ok(false) };
             match (name.try_into(), records::decode(Table::Meta, key, row.to_vec())) {
                 (Ok(name), Ok(seq)) => drop(found.insert(Incarnation(u64::from_be_bytes(name)), seq)),
@@ -131,13 +131,13 @@ impl Store {
             let here = manifest.seal.as_ref().filter(|seal| seal.rest.on_disk());
             sealed = sealed.saturating_add(here.map_or(0, |seal| seal.bytes));
         };
-        self.db.scan(Table::Heads, &[], &mut |key, row| {
+        self.rows.scan(Table::Heads, &[], &mut |key, row| {
             if let Ok(Head::Object(manifest)) = records::decode(Table::Heads, key, row.to_vec()) {
                 count(&manifest);
             }
             Ok(true)
         })?;
-        self.db.scan(Table::Versions, &[], &mut |key, row| {
+        self.rows.scan(Table::Versions, &[], &mut |key, row| {
             if let Ok(manifest) = records::decode(Table::Versions, key, row.to_vec()) {
                 count(&manifest);
             }

@@ -74,7 +74,7 @@ impl Batch {
 impl Store {
     /// What the rewrap remembers. A record that is damaged is as good as none: the walk begins anew.
     pub fn rewrap_record(&self) -> Result<Option<RewrapRecord>> {
-        let row = self.db.get(Table::Meta, REWRAP_KEY)?;
+        let row = self.rows.get(Table::Meta, REWRAP_KEY)?;
         Ok(row.and_then(|row| records::decode(Table::Meta, REWRAP_KEY, row).ok()))
     }
 }

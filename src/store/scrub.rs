@@ -85,7 +85,7 @@ impl Batch {
 impl Store {
     /// What the scrub remembers. A record that is damaged is as good as none: the scrub begins anew.
     pub fn scrub_record(&self) -> Result<Option<ScrubRecord>> {
-        let row = self.db.get(Table::Meta, SCRUB_KEY)?;
+        let row = self.rows.get(Table::Meta, SCRUB_KEY)?;
         Ok(row.and_then(|row| records::decode(Table::Meta, SCRUB_KEY, row).ok()))
     }
 }

@@ -23,7 +23,7 @@ impl Store {
     /// Every token, and how many rows are damaged. A token whose row is damaged is unknown, and so refused.
     pub fn tokens(&self) -> Result<(Vec<TokenRecord>, u64)> {
         let (mut found, mut damaged) = (Vec::new(), 0);
-        self.db.scan(Table::Tokens, &[], &mut |key, row| {
+        self.rows.scan(Table::Tokens, &[], &mut |key, row| {
             match records::decode(Table::Tokens, key, row.to_vec()) {
                 Ok(record) => found.push(record),
                 Err(_) => damaged += 1,

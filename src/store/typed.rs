@@ -6,16 +6,19 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::batch::{Batch, CEILING_KEY, CONTAINER_KEY, FORMAT_KEY, Table, head_key};
-use super::db::Db;
 use super::fs::File;
 use super::records::{self, QuarantineRecord};
 use super::reserve::Reserve;
+use super::rows::{Rows, Urgency};
 use crate::error::{Error, Result};
 use crate::limits::LIST_SCAN_MAX;
 use crate::model::{Address, ContainerId, FrameId, Head, Rng, Version};
 
 /// Raised whenever an older binary could misread what a newer one wrote.
-pub(super) const FORMAT: u64 = 3;
+pub(super) const FORMAT: u64 = 4;
+
+/// The format before it, whose stores had no journal: one of them is taken on as it is.
+const FORMAT_BEFORE: u64 = 3;
 
 /// What a store is opened with.
 #[derive(Clone, Copy, Debug)]
@@ -83,14 +86,14 @@ pub struct Listing {
 
 /// What was acknowledged, durably. Threads may share it; reads never wait for a commit.
 pub struct Store {
-    pub(super) db: Db,
+    pub(super) rows: Rows,
     pub(super) reserve: Option<Reserve>,
 }
 
 impl Store {
     /// Opens the store in this file, or makes it in an empty one. Nobody else may have it open.
     pub fn open(file: Arc<dyn File>, options: StoreOptions, rng: &dyn Rng) -> Result<Self> {
-        let store = Store::over(Db::open(file, options.cache_bytes)?);
+        let store = Store::over(Rows::open(file, options.cache_bytes)?);
         match store.number(FORMAT_KEY)? {
             None => {
                 let mut batch = Batch::new();
@@ -100,6 +103,11 @@ impl Store {
                 store.commit(&batch)?;
             }
             Some(FORMAT) => {}
+            Some(FORMAT_BEFORE) => {
+                let mut batch = Batch::new();
+                batch.put_number(FORMAT_KEY, FORMAT);
+                store.commit(&batch)?;
+            }
             Some(other) => {
                 let why = if other < FORMAT {
                     "this store was written by an early meshstore whose format is no longer read; start on an empty folder"
@@ -112,14 +120,14 @@ impl Store {
         Ok(store)
     }
 
-    pub(super) fn over(db: Db) -> Self {
-        Store { db, reserve: None }
+    pub(super) fn over(rows: Rows) -> Self {
+        Store { rows, reserve: None }
     }
 
     /// Ends the store in order; nothing can be read or changed after that. The next start need not look
     /// for what a crash left.
     pub fn close(&self) {
-        self.db.close();
+        self.rows.close();
     }
 
     /// Makes the batch durable, whole; after an error nothing of it is visible.
@@ -129,27 +137,49 @@ impl Store {
     ///
     /// On a full disk a batch that adds no bytes of objects is committed all the same, in the room that is kept.
     pub fn commit(&self, batch: &Batch) -> Result<()> {
+        self.commit_as(batch, Urgency::Durable)
+    }
+
+    /// Makes the batch visible at once, and durable with the next one that is committed. A crash before that undoes
+    /// it: for what can be had again.
+    pub fn commit_lazily(&self, batch: &Batch) -> Result<()> {
+        self.commit_as(batch, Urgency::Lazy)
+    }
+
+    fn commit_as(&self, batch: &Batch, urgency: Urgency) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
-        let Some(reserve) = &self.reserve else { return self.db.commit(batch.ops(), batch.removes()) };
-        match batch.grows() {
-            true => reserve.growing(|| self.db.commit(batch.ops(), false)),
-            false => reserve.needed(|| self.db.commit(batch.ops(), true), || self.db.is_full()),
+        let commit = |makes_room| self.rows.commit(batch.ops(), urgency, makes_room);
+        match &self.reserve {
+            None => commit(batch.removes()),
+            Some(reserve) if batch.grows() => reserve.growing(|| commit(false)),
+            Some(reserve) => reserve.needed(|| commit(true), || self.rows.is_full()),
         }
+    }
+
+    /// Whether the journal has rows for [`Store::settle`].
+    pub fn must_settle(&self) -> bool {
+        self.rows.must_settle()
+    }
+
+    /// Brings what the journal has gathered into the database, while commits go on. Where nobody calls it a commit
+    /// does it once the journal is full.
+    pub fn settle(&self) -> Result<()> {
+        self.rows.settle(true)
     }
 
     /// The newest thing known at the address.
     pub fn head(&self, address: &Address) -> Result<Option<Head>> {
         let key = head_key(address.collection(), address.key());
-        let row = self.db.get(Table::Heads, &key)?;
+        let row = self.rows.get(Table::Heads, &key)?;
         row.map(|row| records::decode(Table::Heads, &key, row)).transpose()
     }
 
     /// The sealed bytes of a small object.
     pub fn inline(&self, version: Version) -> Result<Option<Bytes>> {
         let key = version.to_be_bytes();
-        let row = self.db.get(Table::Inline, &key)?;
+        let row = self.rows.get(Table::Inline, &key)?;
         row.map(|row| records::unwrap(Table::Inline, &key, row)).transpose()
     }
 
@@ -182,7 +212,7 @@ impl Store {
         if limit == 0 {
             return Ok(Listing { found, cut });
         }
-        self.db.scan(table, stem.as_slice().max(&behind), &mut |key, row| {
+        self.rows.scan(table, stem.as_slice().max(&behind), &mut |key, row| {
             if !key.starts_with(&stem) {
                 return Ok(false);
             }
@@ -207,12 +237,12 @@ impl Store {
     /// Whether a head owns this frame's file.
     pub fn owns(&self, frame: FrameId) -> Result<bool> {
         // The key alone says so. A damaged row must not make an orphan of the file, nor stop a start.
-        Ok(self.db.get(Table::Frames, &frame.0)?.is_some())
+        Ok(self.rows.get(Table::Frames, &frame.0)?.is_some())
     }
 
     /// Whether this frame's file is to be unlinked.
     pub fn is_discarded(&self, frame: FrameId) -> Result<bool> {
-        Ok(self.db.get(Table::Discards, &frame.0)?.is_some())
+        Ok(self.rows.get(Table::Discards, &frame.0)?.is_some())
     }
 
     /// Up to `limit` frames whose files are to be unlinked.
@@ -221,7 +251,7 @@ impl Store {
         if limit == 0 {
             return Ok(found);
         }
-        self.db.scan(Table::Discards, &[], &mut |key, row| {
+        self.rows.scan(Table::Discards, &[], &mut |key, row| {
             let Ok(frame) = frame_of(Table::Discards, key) else { return Ok(true) };
             // A damaged row holds nothing up, but what some head owns is not unlinked on its word.
             if records::unwrap(Table::Discards, key, row.to_vec()).is_ok() || !self.owns(frame)? {
@@ -235,7 +265,7 @@ impl Store {
     /// Up to `limit` of the frames kept for a look only.
     pub fn quarantined(&self, limit: usize) -> Result<Vec<(FrameId, QuarantineRecord)>> {
         let mut found = Vec::new();
-        self.db.scan(Table::Quarantine, &[], &mut |key, row| {
+        self.rows.scan(Table::Quarantine, &[], &mut |key, row| {
             if found.len() >= limit {
                 return Ok(false);
             }
@@ -248,7 +278,7 @@ impl Store {
     /// Which frames those are. A record that is damaged itself still names its frame.
     pub fn quarantined_frames(&self) -> Result<Vec<FrameId>> {
         let mut found = Vec::new();
-        self.db.scan(Table::Quarantine, &[], &mut |key, _| {
+        self.rows.scan(Table::Quarantine, &[], &mut |key, _| {
             found.extend(frame_of(Table::Quarantine, key));
             Ok(true)
         })?;
@@ -264,11 +294,11 @@ impl Store {
     /// How many rows there are.
     pub fn counts(&self) -> Result<Counts> {
         Ok(Counts {
-            heads: self.db.count(Table::Heads)?,
-            inline: self.db.count(Table::Inline)?,
-            frames: self.db.count(Table::Frames)?,
-            discards: self.db.count(Table::Discards)?,
-            quarantined: self.db.count(Table::Quarantine)?,
+            heads: self.rows.count(Table::Heads)?,
+            inline: self.rows.count(Table::Inline)?,
+            frames: self.rows.count(Table::Frames)?,
+            discards: self.rows.count(Table::Discards)?,
+            quarantined: self.rows.count(Table::Quarantine)?,
         })
     }
 
@@ -277,7 +307,7 @@ impl Store {
         const NAMED_MAX: usize = 1000;
         let mut found = Verification::default();
         for table in Table::ALL {
-            self.db.scan(table, &[], &mut |key, row| {
+            self.rows.scan(table, &[], &mut |key, row| {
                 found.rows += 1;
                 if records::unwrap(table, key, row.to_vec()).is_err() {
                     found.damaged_rows += 1;
@@ -292,7 +322,7 @@ impl Store {
     }
 
     pub(super) fn number(&self, key: &[u8]) -> Result<Option<u64>> {
-        let row = self.db.get(Table::Meta, key)?;
+        let row = self.rows.get(Table::Meta, key)?;
         row.map(|row| records::decode(Table::Meta, key, row)).transpose()
     }
 }
@@ -304,11 +334,11 @@ fn frame_of(table: Table, key: &[u8]) -> Result<FrameId> {
 #[cfg(test)]
 impl Store {
     pub(super) fn commit_raw(&self, op: super::batch::Op) -> Result<()> {
-        self.db.commit(&[op], false)
+        self.rows.commit(&[op], Urgency::Durable, false)
     }
 
     pub(super) fn scan_raw(&self, table: Table, see: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
-        self.db.scan(table, &[], &mut |key, row| {
+        self.rows.scan(table, &[], &mut |key, row| {
             see(key, row);
             Ok(true)
         })
@@ -456,7 +486,7 @@ mod tests {
         store.commit(&batch).unwrap();
         drop(store);
         let error = open(&file, 1).err().unwrap();
-        assert_eq!((error.kind(), error.context("format")), (Kind::Invalid, Some("4")));
+        assert_eq!((error.kind(), error.context("format")), (Kind::Invalid, Some("5")));
     }
 
     #[test]

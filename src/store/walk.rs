@@ -62,7 +62,7 @@ impl Store {
         sealed: impl Fn(T) -> Option<Manifest>,
     ) -> Result<ControlFlow<()>> {
         let (mut seen, mut flow) = (0, ControlFlow::Continue(()));
-        self.db.scan(table, from, &mut |key, row| {
+        self.rows.scan(table, from, &mut |key, row| {
             // Looked at first, so that the place is always the last row that is in the stretch.
             if stretch.found.len() >= limit || seen >= WALK_SCAN_MAX {
                 flow = ControlFlow::Break(());

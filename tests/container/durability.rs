@@ -97,8 +97,8 @@ fn last_write(calls: &[Call], file: &str) -> usize {
 #[test]
 fn a_small_object_is_synced_with_its_record_before_it_is_acknowledged() {
     let calls = calls_of_a_push(1_000, "disk");
-    let written = last_write(&calls, "/store.redb");
-    after(&calls, written, "sync of the store", |call| call.is_sync_of("/store.redb"));
+    let written = last_write(&calls, "/journal.");
+    after(&calls, written, "sync of the journal", |call| call.is_sync_of("/journal."));
 }
 
 #[test]
@@ -111,9 +111,9 @@ fn a_large_objects_frame_its_folder_and_its_record_are_synced_in_this_order_befo
     let is_folder_sync = |call: &Call| call.is_sync_of("/data/frames/") && !call.text.contains(".frame");
     let (_, folder) = after(&calls, named, "sync of the frame's folder", is_folder_sync);
     // A record that is durable before its frame would name bytes that a power cut took.
-    let (record, _) = after(&calls, folder, "write of the record", |call| call.is_write_of("/store.redb"));
-    let written = last_write(&calls, "/store.redb").max(record);
-    after(&calls, written, "sync of the store", |call| call.is_sync_of("/store.redb"));
+    let (record, _) = after(&calls, folder, "write of the record", |call| call.is_write_of("/journal."));
+    let written = last_write(&calls, "/journal.").max(record);
+    after(&calls, written, "sync of the journal", |call| call.is_sync_of("/journal."));
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub use record::{SalvageRecord, lost};
 
 use self::pages::Header;
 use self::walk::{Stop, Tables, Walker};
-use super::batch::Table;
+use super::batch::{Batch, Table};
 use super::fs::{File, Fs};
 use super::typed::{Store, StoreOptions};
 use super::{db, io_error, records};
@@ -53,14 +53,14 @@ impl Store {
             Verdict::New => {
                 let store = folder.open(file, options, rng)?;
                 folder.mark()?;
-                return Ok(store);
+                return folder.begin(store, rng, now_ms);
             }
             Verdict::Damaged(why) => why,
             Verdict::Sound => match folder.open(Arc::clone(&file), options, rng) {
                 Ok(store) => match folder.look_again(&*file)? {
                     None => {
                         folder.mark()?;
-                        return Ok(store);
+                        return folder.begin(store, rng, now_ms);
                     }
                     Some(why) => {
                         // It may stumble over the damage once more while it closes.
@@ -83,7 +83,7 @@ impl Store {
             complete = !record.incomplete,
             "the store was damaged; a new one was made from what could be read"
         );
-        folder.open(folder.file()?, options, rng)
+        folder.begin(folder.open(folder.file()?, options, rng)?, rng, now_ms)
     }
 }
 
@@ -143,6 +143,19 @@ impl Folder<'_> {
         let store =
             Store::open(file, options, rng).map_err(|error| error.with("path", self.path(STORE_FILE).display()))?;
         store.identity()?;
+        Ok(store)
+    }
+
+    /// Takes in what the journal has beside the store. What is missing of it may be anything.
+    fn begin(&self, store: Store, rng: &dyn Rng, now_ms: u64) -> Result<Store> {
+        let damaged = |why: &'static str| {
+            tracing::error!(why, "changes were acknowledged that cannot be read any more");
+            let before = store.salvage_record()?.unwrap_or_default();
+            let mut batch = Batch::new();
+            batch.put_salvage(&SalvageRecord { at_ms: now_ms, why: why.to_owned(), incomplete: true, ..before });
+            Ok(batch)
+        };
+        store.rows.begin_journal(&**self.fs, self.root, rng, damaged)?;
         Ok(store)
     }
 

@@ -9,9 +9,9 @@ use crate::error::Result;
 use crate::limits::{RETENTION_S_DEFAULT, TOMBSTONE_MS, VERSION_RESERVE_MS};
 use crate::model::{Address, ContainerId, Head, Holding, Level, Manifest, Rng, SyncRule, Usage};
 use crate::store::batch::{Batch, CEILING_KEY, CONTAINER_KEY, FORMAT_KEY, Op, Table};
-use crate::store::db::Db;
 use crate::store::fs::File;
 use crate::store::records::{self, CollectionRecord, Ending, Owed};
+use crate::store::rows::{Rows, Urgency};
 use crate::store::typed::{FORMAT, Store, StoreOptions};
 use crate::store::walk::address_of;
 
@@ -28,7 +28,7 @@ pub(super) fn rebuild(
     rng: &dyn Rng,
     mut record: SalvageRecord,
 ) -> Result<SalvageRecord> {
-    let store = Store::over(Db::open(fresh, options.cache_bytes)?);
+    let store = Store::over(Rows::open(fresh, options.cache_bytes)?);
     record.lost_pages = tables.losses.pages;
     let (mut missing, mut ruleless) = (BTreeSet::new(), BTreeSet::new());
     for table in Table::ALL {
@@ -81,7 +81,7 @@ impl Copy<'_> {
 
     fn flush(&mut self) -> Result<()> {
         if !self.ops.is_empty() {
-            self.store.db.commit(&self.ops, false)?;
+            self.store.rows.commit(&self.ops, Urgency::Durable, false)?;
         }
         self.bytes = 0;
         self.ops.clear();
@@ -122,7 +122,7 @@ fn derive(store: &Store, record: &SalvageRecord, ruleless: &BTreeSet<String>, rn
         batch.settle(version);
         flush(store, &mut batch)?;
     }
-    store.db.scan(Table::Heads, &[], &mut |key, row| {
+    store.rows.scan(Table::Heads, &[], &mut |key, row| {
         let head = records::decode::<Head>(Table::Heads, key, row.to_vec());
         let (Some(address), Ok(head)) = (address_of(key), head) else { return Ok(true) };
         derived.version(head.version());
@@ -145,7 +145,7 @@ fn derive(store: &Store, record: &SalvageRecord, ruleless: &BTreeSet<String>, rn
         flush(store, &mut batch)?;
         Ok(true)
     })?;
-    store.db.scan(Table::Versions, &[], &mut |key, row| {
+    store.rows.scan(Table::Versions, &[], &mut |key, row| {
         let manifest = records::decode::<Manifest>(Table::Versions, key, row.to_vec());
         let (Some(address), Ok(manifest)) = (address_of(key), manifest) else { return Ok(true) };
         derived.version(manifest.version);

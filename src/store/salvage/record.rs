@@ -52,7 +52,7 @@ impl Batch {
 impl Store {
     /// What is remembered of the last salvage, if there was one.
     pub fn salvage_record(&self) -> Result<Option<SalvageRecord>> {
-        let row = self.db.get(Table::Meta, SALVAGE_KEY)?;
+        let row = self.rows.get(Table::Meta, SALVAGE_KEY)?;
         row.map(|row| records::decode(Table::Meta, SALVAGE_KEY, row)).transpose()
     }
 
@@ -61,7 +61,7 @@ impl Store {
     pub fn accept_losses(&self) -> Result<u64> {
         let Some(record) = self.salvage_record()? else { return Ok(0) };
         let mut unnamed = Vec::new();
-        self.db.scan(Table::Frames, &[], &mut |key, row| {
+        self.rows.scan(Table::Frames, &[], &mut |key, row| {
             if let (Ok(frame), Ok(owner)) = (key.try_into(), records::unwrap(Table::Frames, key, row.to_vec())) {
                 unnamed.push((FrameId(frame), owner));
             }
@@ -86,13 +86,13 @@ impl Store {
 
     /// Shows the frame of every head and old version that can be read.
     pub(super) fn each_seal(&self, see: &mut dyn FnMut(FrameId) -> Result<()>) -> Result<()> {
-        self.db.scan(Table::Heads, &[], &mut |key, row| {
+        self.rows.scan(Table::Heads, &[], &mut |key, row| {
             if let Ok(Head::Object(manifest)) = records::decode(Table::Heads, key, row.to_vec()) {
                 manifest.seal.iter().try_for_each(|seal| see(seal.frame))?;
             }
             Ok(true)
         })?;
-        self.db.scan(Table::Versions, &[], &mut |key, row| {
+        self.rows.scan(Table::Versions, &[], &mut |key, row| {
             if let Ok(manifest) = records::decode::<crate::model::Manifest>(Table::Versions, key, row.to_vec()) {
                 manifest.seal.iter().try_for_each(|seal| see(seal.frame))?;
             }
@@ -103,7 +103,7 @@ impl Store {
     /// Addresses that own a frame and have no head.
     pub(super) fn headless(&self, most: usize) -> Result<BTreeSet<String>> {
         let mut found = BTreeSet::new();
-        self.db.scan(Table::Frames, &[], &mut |key, row| {
+        self.rows.scan(Table::Frames, &[], &mut |key, row| {
             let owner = records::unwrap(Table::Frames, key, row.to_vec()).ok();
             let owner = owner.and_then(|owner| std::str::from_utf8(&owner).ok()?.parse::<Address>().ok());
             if let Some(owner) = owner.filter(|owner| matches!(self.head(owner), Ok(None))) {

@@ -26,6 +26,8 @@ pub struct Plan<'a> {
     /// Sealed bytes that come and go with this plan.
     pub(super) gained: u64,
     pub(super) lost: u64,
+    /// Whether it may become durable later: all of it can be had again.
+    can_wait: bool,
 }
 
 /// What a plan changes in a collection's books with the cloud, in sealed bytes.
@@ -60,6 +62,7 @@ impl<'a> Plan<'a> {
             released: Vec::new(),
             gained: 0,
             lost: 0,
+            can_wait: false,
         }
     }
 
@@ -130,6 +133,11 @@ impl<'a> Plan<'a> {
         self.batch.is_empty()
     }
 
+    /// All of the plan can be had again: it becomes durable with what is committed next.
+    pub fn can_wait(&mut self) {
+        self.can_wait = true;
+    }
+
     /// What else is to be committed with the plan.
     pub fn batch(&mut self) -> &mut Batch {
         &mut self.batch
@@ -145,7 +153,8 @@ impl<'a> Plan<'a> {
         }
         let sealed = self.disk.sealed.load(Ordering::Acquire).saturating_add(self.gained).saturating_sub(self.lost);
         self.batch.put_sealed_bytes(sealed);
-        let result = self.disk.store.commit(&self.batch);
+        let store = &self.disk.store;
+        let result = if self.can_wait { store.commit_lazily(&self.batch) } else { store.commit(&self.batch) };
         self.frames.iter_mut().for_each(StagedFrame::committed);
         if result.is_err() {
             self.disk.abandon(&self.frames);

@@ -199,6 +199,8 @@ impl Keeper {
         let _order = locked(&self.order);
         let (mut plan, mut tally) = (Plan::new(&self.disk), self.ledger.tally());
         let mut taken = Vec::new();
+        // What others keep they can tell again. What is let go here must be let go for good before its bytes are.
+        let mut can_wait = true;
         for (address, entry) in lessons {
             // What this container keeps it knows best; that it deleted something once it may have forgotten, where
             // its folder comes from an older copy.
@@ -209,10 +211,12 @@ impl Keeper {
                 // What another keeps takes the place of what cannot be read here.
                 Err(error) if error.kind() == Kind::Corrupt => {
                     plan.give_up(address);
+                    can_wait = false;
                     None
                 }
                 head => head?,
             };
+            can_wait &= head.is_none();
             let other = plan.entry(address)?;
             let known = self.known(head.as_ref(), other.as_ref(), address);
             if known.version >= Some(entry.version()) {
@@ -236,6 +240,9 @@ impl Keeper {
         }
         let before = self.vector_of(seen);
         seen.iter().for_each(|dot| plan.batch().put_seen(dot.incarnation, dot.seq.max(before(dot.incarnation))));
+        if can_wait {
+            plan.can_wait();
+        }
         self.seal(plan, tally)?;
         for (address, version) in &taken {
             self.memory.supersede(address, *version);

@@ -1,0 +1,259 @@
+//! The rows of the store: the database, and over it what the journal has and the database lacks.
+//!
+//! A commit is one record of the journal, and visible once that is synced. When a generation of the journal has
+//! grown enough, another one begins, and [`Rows::settle`] brings the rows of the former one into the database while
+//! commits go on. Who calls that is not decided here; where nobody does, a commit that finds no room does it.
+
+use std::io;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::batch::{Batch, Change, JOURNAL_KEY, Op, Table};
+use super::db::{Db, Visit};
+use super::fs::{File, Fs};
+use super::journal::{self, Journal, Mark};
+use super::recent::{Cursor, Layers};
+use super::{io_error, lock, records};
+use crate::error::{Error, Result};
+use crate::model::Rng;
+
+/// Names of the journal's files in the data folder.
+const FILES: [&str; 2] = ["journal.0", "journal.1"];
+
+/// A generation of the journal ends at this part of the database's cache, at most `TURN_MAX`.
+const TURN_SHARE: usize = 16;
+const TURN_MAX: u64 = 4 << 20;
+/// Until the database has the former generation, one goes on growing up to so many times that.
+const GROWN: u64 = 2;
+
+/// When a commit is to be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// Before it returns.
+    Durable,
+    /// Together with the next one that must be. A crash may undo it, and then all of it.
+    Lazy,
+}
+
+pub(super) struct Rows {
+    base: Db,
+    layers: RwLock<Layers>,
+    /// Held by who commits. There is none while the store is made or mended, and after the end.
+    journal: Mutex<Option<Journal>>,
+    /// Held by who brings rows into the database; where it begins that has them all then.
+    settling: Mutex<Option<Mark>>,
+    turn_bytes: u64,
+}
+
+impl Rows {
+    pub(super) fn open(file: Arc<dyn File>, cache_bytes: usize) -> Result<Self> {
+        Ok(Rows {
+            base: Db::open(file, cache_bytes)?,
+            layers: RwLock::default(),
+            journal: Mutex::default(),
+            settling: Mutex::default(),
+            turn_bytes: (cache_bytes / TURN_SHARE) as u64,
+        })
+    }
+
+    /// Takes in what the journal of this folder has, and goes on with it. Where some of it cannot be read,
+    /// `damaged` says what else to take in.
+    pub(super) fn begin_journal(
+        &self,
+        fs: &dyn Fs,
+        root: &Path,
+        rng: &dyn Rng,
+        damaged: impl FnOnce(&'static str) -> Result<Batch>,
+    ) -> Result<()> {
+        let failed = |error| io_error(error, "cannot open the journal").with("path", root.display());
+        let open = |name: &str| {
+            let path = root.join(name);
+            if fs.exists(&path)? { fs.open(&path) } else { fs.create(&path) }
+        };
+        let files = [open(FILES[0]).map_err(failed)?, open(FILES[1]).map_err(failed)?];
+        fs.sync_dir(root).map_err(failed)?;
+        let mark = self.get(Table::Meta, JOURNAL_KEY)?;
+        // Whoever salvaged this store may have lost where the journal begins.
+        let mark: Option<Mark> = mark.and_then(|row| records::decode(Table::Meta, JOURNAL_KEY, row).ok());
+        let left = journal::read(&files, mark).map_err(failed)?;
+        if let Some(why) = left.damage {
+            left.rows.take(damaged(why)?.ops().iter().filter_map(Op::change));
+        }
+        let record = left.next.max(mark.map_or(0, |mark| mark.record));
+        let next = Mark { journal: rng.u64(), generation: 0, record };
+        let mut journal = Journal::new(files, next, GROWN * self.turn_bytes.min(TURN_MAX)).map_err(failed)?;
+        self.set_layers(|layers| layers.older = Some(Arc::new(left.rows)));
+        *lock(&self.settling) = Some(next);
+        match self.settle(true) {
+            Err(_) if self.base.is_full() => journal.shut(),
+            settled => settled?,
+        }
+        *lock(&self.journal) = Some(journal);
+        Ok(())
+    }
+
+    fn layers(&self) -> Layers {
+        self.layers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_layers<T>(&self, change: impl FnOnce(&mut Layers) -> T) -> T {
+        change(&mut self.layers.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes all of the changes, or none; after an error none is visible.
+    pub(super) fn commit(&self, ops: &[Op], urgency: Urgency, makes_room: bool) -> Result<()> {
+        let mut journal = lock(&self.journal);
+        let raised = self.raised(ops)?;
+        let raised = raised.iter().map(|(key, row)| (Table::Meta, *key, Some(row.as_slice())));
+        let changes: Vec<Change<'_>> = ops.iter().filter_map(Op::change).chain(raised).collect();
+        let Some(journal) = journal.as_mut() else { return self.base.commit(changes.into_iter(), makes_room) };
+        if self.base.is_full() && !makes_room {
+            // Otherwise the journal would take on what the database has no room for.
+            self.settle_all(journal, false)?;
+        }
+        if journal.bytes() >= self.turn_bytes.min(TURN_MAX) && !self.must_settle() {
+            self.turn(journal)?;
+        }
+        let durable = urgency == Urgency::Durable;
+        let append = |journal: &mut Journal| journal.append(&changes, durable).map_err(cannot_append);
+        if !append(journal)? {
+            self.settle_all(journal, makes_room)?;
+            if !append(journal)? {
+                return self.base.commit(changes.iter().copied(), makes_room);
+            }
+        }
+        self.layers().newer.take(changes.iter().copied());
+        Ok(())
+    }
+
+    /// The rows of numbers that are to be raised, and are lower yet.
+    fn raised(&self, ops: &[Op]) -> Result<Vec<(&'static [u8], Vec<u8>)>> {
+        let mut rows = Vec::new();
+        for op in ops {
+            let Op::Raise(key, number) = op else { continue };
+            let present = self.get(Table::Meta, key)?;
+            let present = present.map(|row| records::decode(Table::Meta, key, row)).transpose()?;
+            if present < Some(*number) {
+                rows.push((*key, records::encode(key, number)));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Whether there are rows to bring into the database.
+    pub(super) fn must_settle(&self) -> bool {
+        self.layers.read().unwrap_or_else(PoisonError::into_inner).older.is_some()
+    }
+
+    /// Begins another generation; the rows of this one are to be brought into the database.
+    fn turn(&self, journal: &mut Journal) -> Result<()> {
+        let mut settling = lock(&self.settling);
+        *settling = Some(journal.turn().map_err(cannot_append)?);
+        self.set_layers(|layers| {
+            if !layers.newer.is_empty() {
+                layers.older = Some(std::mem::take(&mut layers.newer));
+            }
+        });
+        Ok(())
+    }
+
+    /// Brings the rows of the former generation into the database, if it lacks them. Commits go on meanwhile.
+    pub(super) fn settle(&self, makes_room: bool) -> Result<()> {
+        let settling = lock(&self.settling);
+        let (Some(older), Some(next)) = (self.layers().older, *settling) else { return Ok(()) };
+        let mark = records::encode(JOURNAL_KEY, &next);
+        let held = older.hold();
+        let mark: Change<'_> = (Table::Meta, JOURNAL_KEY, Some(&mark));
+        self.base.commit(held.rows().chain(std::iter::once(mark)), makes_room)?;
+        drop(held);
+        // Many rows are dropped, and only after nobody is kept waiting by it.
+        drop(self.set_layers(|layers| layers.older.take()));
+        Ok(())
+    }
+
+    /// Brings all rows into the database, and begins the journal anew.
+    fn settle_all(&self, journal: &mut Journal, makes_room: bool) -> Result<()> {
+        self.settle(makes_room)?;
+        self.turn(journal)?;
+        self.settle(makes_room)
+    }
+
+    /// Ends it in order: the database has everything, and the journal nothing.
+    pub(super) fn close(&self) {
+        let mut journal = lock(&self.journal);
+        if let Some(mut journal) = journal.take() {
+            let settled = self.settle_all(&mut journal, true);
+            let cleared = settled.and_then(|()| journal.clear().map_err(cannot_append));
+            if let Err(error) = cleared {
+                tracing::warn!(%error, "the store is closed before the database has everything; the journal keeps it");
+            }
+        }
+        self.base.close();
+    }
+
+    /// Whether the database found no room on the disk.
+    pub(super) fn is_full(&self) -> bool {
+        self.base.is_full()
+    }
+
+    pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        // The layers first: what leaves them is in the database by then.
+        let recent = self.layers.read().unwrap_or_else(PoisonError::into_inner).get(table, key);
+        recent.map_or_else(|| self.base.get(table, key), Ok)
+    }
+
+    /// Shows rows from a key on, in order, until `visit` has seen enough. Rows that are committed meanwhile may be
+    /// shown or not.
+    pub(super) fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<()> {
+        let layers = self.layers();
+        let mut recent = Cursor::new(&layers, table, from);
+        let mut more = true;
+        self.base.scan(table, from, &mut |key, row| {
+            while let Some((before, left)) = recent.next_if(|recent| recent < key) {
+                more = left.map_or(Ok(true), |row| visit(&before, &row))?;
+                if !more {
+                    return Ok(false);
+                }
+            }
+            more = match recent.next_if(|recent| recent == key) {
+                Some((_, left)) => left.map_or(Ok(true), |row| visit(key, &row))?,
+                None => visit(key, row)?,
+            };
+            Ok(more)
+        })?;
+        while more && let Some((key, left)) = recent.next_if(|_| true) {
+            more = left.map_or(Ok(true), |row| visit(&key, &row))?;
+        }
+        Ok(())
+    }
+
+    /// The last rows from `from` to `to`, both counted in, at most `limit`; the last one first.
+    pub(super) fn last(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let recent = self.layers().range(table, Bound::Included(from), Bound::Included(to), usize::MAX);
+        let mut rows = recent.clone();
+        // As many more as the journal may have taken away.
+        for (key, row) in self.base.last(table, from, to, limit.saturating_add(recent.len()))? {
+            rows.entry(key).or_insert(Some(row));
+        }
+        let last = rows.into_iter().rev().filter_map(|(key, left)| Some((key, left?)));
+        Ok(last.take(limit).collect())
+    }
+
+    pub(super) fn count(&self, table: Table) -> Result<u64> {
+        let names = self.layers().names(table);
+        let mut count = self.base.count(table)?;
+        for (key, is_there) in names {
+            match (self.base.get(table, &key)?.is_some(), is_there) {
+                (false, true) => count += 1,
+                (true, false) => count = count.saturating_sub(1),
+                _ => {}
+            }
+        }
+        Ok(count)
+    }
+}
+
+fn cannot_append(error: io::Error) -> Error {
+    io_error(error, "the journal cannot be written; check the disk")
+}

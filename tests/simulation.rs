@@ -130,6 +130,7 @@ impl World {
             address: address.clone(),
             change: Change::Store { draft, seal: finished.seal, frame: staged, bind, condition: Condition::Always },
             show,
+            decision: None,
         })
     }
 
@@ -141,7 +142,12 @@ impl World {
             let address = self.address();
             if self.rng.below(4) == 0 {
                 wanted.push((address.clone(), None));
-                jobs.push(Job { address, change: Change::Delete { condition: Condition::Always }, show: None });
+                jobs.push(Job {
+                    address,
+                    change: Change::Delete { condition: Condition::Always },
+                    show: None,
+                    decision: None,
+                });
                 continue;
             }
             self.pushes += 1;
@@ -182,7 +188,7 @@ impl World {
         let Some(room) = keeper.memory().try_reserve(MemoryTier::cost(&address, plain.len())) else { return Ok(true) };
         let hashes = [meshstore::nfr::hash_part(0, true, &plain.to_bytes())];
         let draft = self.draft(&plain, meshstore::nfr::combine(&hashes));
-        let held = keeper.hold(&address, &draft, &plain, room, &Condition::Always);
+        let held = keeper.hold(&address, &draft, &plain, room, &Condition::Always, None);
         self.trace.note((&address, held.is_ok()));
         let Ok((manifest, _)) = held else { return Ok(false) };
         self.rising(manifest.version)?;
@@ -202,7 +208,8 @@ impl World {
         seal.key = bind(&address, manifest.version, manifest.size, &seal).unwrap();
         manifest.seal = Some(seal);
         let change = Change::Adopt { manifest: Box::new(manifest), frame };
-        let outcome = keeper.commit(vec![Job { address: address.clone(), change, show: None }]).remove(0);
+        let outcome =
+            keeper.commit(vec![Job { address: address.clone(), change, show: None, decision: None }]).remove(0);
         self.trace.note((&address, "demoted", outcome.is_ok()));
         let known = self.known.get_mut(&address).unwrap();
         match outcome {

@@ -25,7 +25,7 @@ use crate::control::Collections;
 use crate::error::{Error, Result};
 use crate::model::{CollectionPolicy, Durability, Level, Name, NfrSpec};
 use crate::telemetry::Telemetry;
-use crate::tiers::{Change, CloudTier, Copies, Job, Keeper, Outcome};
+use crate::tiers::{Change, CloudTier, Copies, Decision, Job, Keeper, Outcome};
 
 /// The actors that a request is worked on with.
 #[derive(Clone)]
@@ -135,7 +135,7 @@ impl Ask for FetchObject {
 }
 
 /// Delete an object.
-pub struct RemoveObject(pub Delete);
+pub struct RemoveObject(pub Delete, pub Option<Decision>);
 
 impl Ask for RemoveObject {
     type Reply = Deleted;
@@ -179,10 +179,10 @@ impl Serves<FetchObject> for ContainerActor {
 }
 
 impl Serves<RemoveObject> for ContainerActor {
-    fn serve(&mut self, RemoveObject(Delete { address, condition, .. }): RemoveObject) -> Answer<Deleted> {
+    fn serve(&mut self, RemoveObject(Delete { address, condition, .. }, decision): RemoveObject) -> Answer<Deleted> {
         let disk = self.crew.disk.clone();
         Answer::later(async move {
-            let job = Job { address, change: Change::Delete { condition }, show: None };
+            let job = Job { address, change: Change::Delete { condition }, show: None, decision };
             match disk.ask(Persist(job)).await? {
                 Outcome::Deleted(stamp) => Ok(Deleted { gone: stamp.map(|stamp| (stamp.version, stamp.dot)) }),
                 Outcome::Stored { .. } | Outcome::Mended | Outcome::Superseded => {

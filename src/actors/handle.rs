@@ -238,11 +238,11 @@ impl Handle {
         let _permits = self.permits_to_change(0, deadline).await?;
         within(deadline, "the delete took too long; it may still happen", async {
             let again = delete.clone();
-            let _decision = self.0.crew.decide(&delete.address, &delete.condition).await?;
-            let deleted = self.0.doors.container.ask(RemoveObject(delete)).await?;
+            let decision = self.0.crew.decide(&delete.address, &delete.condition).await?;
+            let deleted = self.0.doors.container.ask(RemoveObject(delete, decision.clone())).await?;
             // What is not known here may be elsewhere, and the news of it on their way.
             if deleted.gone.is_none() && self.0.crew.ask_others(&again.address, None).await?.found.is_some() {
-                return self.0.doors.container.ask(RemoveObject(again)).await;
+                return self.0.doors.container.ask(RemoveObject(again, decision)).await;
             }
             Ok(deleted)
         })

@@ -79,7 +79,8 @@ impl Healer {
         seal.key = (sealed.binding())(address, manifest.version, manifest.size, &seal)?;
         let mended = Box::new(Manifest { seal: Some(seal), ..manifest.clone() });
         let change = Change::Mend { manifest: mended, frame: sealed.frame };
-        let outcome = self.disk.ask(Persist(Job { address: address.clone(), change, show: None })).await?;
+        let outcome =
+            self.disk.ask(Persist(Job { address: address.clone(), change, show: None, decision: None })).await?;
         Ok(matches!(outcome, Outcome::Mended))
     }
 }

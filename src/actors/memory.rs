@@ -109,7 +109,8 @@ impl MemoryActor {
         seal.key = (sealed.binding())(address, manifest.version, manifest.size, &seal)?;
         manifest.seal = Some(seal);
         let change = Change::Adopt { manifest: Box::new(manifest), frame: sealed.frame };
-        let outcome = self.disk.ask(Persist(Job { address: address.clone(), change, show: None })).await?;
+        let outcome =
+            self.disk.ask(Persist(Job { address: address.clone(), change, show: None, decision: None })).await?;
         // Void when something newer was there: then this version has no reader left either.
         self.keeper.memory().settle(address, resident.manifest.version);
         if matches!(outcome, Outcome::Stored { .. }) {

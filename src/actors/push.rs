@@ -274,13 +274,14 @@ impl<'a> Intake<'a> {
             None => reserve(self.crew, MemoryTier::cost(&self.push.address, 0), self.push.deadline).await?,
         };
         let mut room = room.ok_or_else(|| Error::busy("level 1 has no room; try again"))?;
-        let _decision = self.crew.decide(&self.push.address, &self.push.condition).await?;
+        let decision = self.crew.decide(&self.push.address, &self.push.condition).await?;
         let (keeper, address) = (Arc::clone(&self.crew.keeper), self.push.address.clone());
         let (chunks, condition) = (Chunks::from_pieces(pieces), self.push.condition.clone());
         let held = match keeper.hold_again(&address, &draft, &chunks, &mut room, &condition) {
             Some(held) => Ok(held),
             None => {
-                let holding = blocking(move || keeper.hold(&address, &draft, &chunks, room, &condition));
+                let hold = move || keeper.hold(&address, &draft, &chunks, room, &condition, decision.as_ref());
+                let holding = blocking(hold);
                 within(self.push.deadline, "the push took too long; it may still happen", holding).await
             }
         };
@@ -301,10 +302,10 @@ impl<'a> Intake<'a> {
             _ => None,
         };
         let bind = sealed.binding();
-        let _decision = self.crew.decide(&self.push.address, &self.push.condition).await?;
+        let decision = self.crew.decide(&self.push.address, &self.push.condition).await?;
         let condition = self.push.condition.clone();
         let change = Change::Store { draft, seal: sealed.seal, frame: sealed.frame, bind, condition };
-        let job = Job { address: self.push.address.clone(), change, show };
+        let job = Job { address: self.push.address.clone(), change, show, decision };
         match within(self.push.deadline, "the commit took too long", self.crew.commit(job)).await? {
             Outcome::Stored { manifest, created } => Ok(Pushed { manifest, created }),
             Outcome::Deleted(_) | Outcome::Mended | Outcome::Superseded => {

@@ -1,7 +1,6 @@
 //! Deciding conditions: one container of the site decides for an address, its home, and knows what all the others
 //! know when it does.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -16,33 +15,45 @@ use super::{Site, locked};
 use crate::error::{Error, Result};
 use crate::limits::ASK_MAX;
 use crate::model::{Address, ContainerId, Entry};
+use crate::tiers::{Deciding, Decision};
 
 /// How long a question waits for decisions that are under way here.
 const UNDER_WAY_MAX: Duration = Duration::from_secs(5);
+
+/// Stands for the epoch of a container that has no record and is alone.
+const ALONE: u64 = 0;
 
 /// How often a decision begins again because the members changed.
 const ATTEMPTS_MAX: usize = 4;
 
 /// Decisions under way: at which address, of which epoch.
 #[derive(Clone, Default)]
-pub(super) struct Decisions(Arc<Deciding>);
+pub(super) struct Decisions(Arc<Book>);
 
 #[derive(Default)]
-struct Deciding {
+struct Book {
     under_way: Mutex<HashMap<Address, Vec<u64>>>,
     ended: Notify,
 }
 
 /// A decision under way; it ends when this is dropped.
-struct Decision {
-    decisions: Decisions,
+struct UnderWay {
+    site: Site,
     address: Address,
     epoch: u64,
 }
 
-impl Drop for Decision {
+impl Deciding for UnderWay {
+    fn holds(&self) -> bool {
+        let now = locked(&self.site.0.epoch).as_ref().map_or(ALONE, |epoch| epoch.number);
+        now == self.epoch && if now == ALONE { self.site.decides_alone() } else { self.site.has_lease() }
+    }
+}
+
+impl Drop for UnderWay {
     fn drop(&mut self) {
-        let mut under_way = locked(&self.decisions.0.under_way);
+        let decisions = &self.site.0.decisions.0;
+        let mut under_way = locked(&decisions.under_way);
         if let Some(epochs) = under_way.get_mut(&self.address) {
             let at = epochs.iter().position(|epoch| *epoch == self.epoch);
             at.map(|at| epochs.swap_remove(at));
@@ -51,14 +62,13 @@ impl Drop for Decision {
             }
         }
         drop(under_way);
-        self.decisions.0.ended.notify_waiters();
+        decisions.ended.notify_waiters();
     }
 }
 
 impl Decisions {
-    fn begin(&self, address: &Address, epoch: u64) -> Decision {
+    fn begin(&self, address: &Address, epoch: u64) {
         locked(&self.0.under_way).entry(address.clone()).or_default().push(epoch);
-        Decision { decisions: self.clone(), address: address.clone(), epoch }
     }
 
     /// Waits until nothing is under way.
@@ -102,13 +112,22 @@ impl Site {
         locked(&self.0.members).all().all(|member| member.left)
     }
 
+    /// Whether there is nobody else to decide, as far as this container hears.
+    fn decides_alone(&self) -> bool {
+        self.is_alone() && (!self.0.parts.bus.describe().is_shared() || self.has_lease())
+    }
+
+    fn begin(&self, address: &Address, epoch: u64) -> Decision {
+        self.0.decisions.begin(address, epoch);
+        Arc::new(UnderWay { site: self.clone(), address: address.clone(), epoch })
+    }
+
     /// Makes sure that this container decides at an address, and knows what every member does. What is returned is
     /// held until the decision is committed.
-    pub(super) async fn decide(&self, address: &Address) -> Result<Box<dyn Any + Send>> {
+    pub(super) async fn decide(&self, address: &Address) -> Result<Decision> {
         let mut epoch = locked(&self.0.epoch).clone();
-        let may_be_shared = self.0.parts.bus.describe().is_shared();
-        if epoch.is_none() && self.is_alone() && (!may_be_shared || self.has_lease()) {
-            return Ok(Box::new(()));
+        if epoch.is_none() && self.decides_alone() {
+            return Ok(self.begin(address, ALONE));
         }
         for _ in 0..ATTEMPTS_MAX {
             let now = match epoch.take() {
@@ -137,7 +156,7 @@ impl Site {
                     continue;
                 }
             }
-            let decision = self.0.decisions.begin(address, now.number);
+            let decision = self.begin(address, now.number);
             if locked(&self.0.epoch).as_ref().is_some_and(|known| known.number != now.number) {
                 continue;
             }
@@ -146,7 +165,7 @@ impl Site {
                 continue;
             }
             if self.ask_members(address, &now).await? {
-                return Ok(Box::new(decision));
+                return Ok(decision);
             }
         }
         Err(undecided("the site's members change all the time; try again", address))

@@ -1,6 +1,5 @@
 //! The other containers of the site, as sources of bytes: a trait, because reaching them is not this module's.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
@@ -93,8 +92,14 @@ pub struct Accepted {
     pub created: bool,
 }
 
-/// Held while a decision is made and committed.
-pub type Decision = Box<dyn Any + Send>;
+/// A decision under way: from when all was known that counts for it until it is committed.
+pub trait Deciding: Send + Sync {
+    /// Whether this container still decides. It may have been cut off meanwhile, and another one have taken over.
+    fn holds(&self) -> bool;
+}
+
+/// Held by whatever is decided until it is committed.
+pub type Decision = Arc<dyn Deciding>;
 
 /// The other containers of the site.
 pub trait Peers: Send + Sync + 'static {

@@ -9,7 +9,7 @@ use crate::model::{
 };
 use crate::tiers::memory::Reservation;
 use crate::tiers::sequencer::Stamp;
-use crate::tiers::{Resident, StagedFrame};
+use crate::tiers::{Decision, Resident, StagedFrame};
 
 /// Wraps the data key of a frame for the object and version that it turned out to be.
 pub type Binding = Box<dyn FnOnce(&Address, Version, u64, &Seal) -> Result<Option<WrappedKey>> + Send>;
@@ -108,6 +108,8 @@ pub struct Job {
     pub change: Change,
     /// What memory shows afterwards; without it, what was there leaves.
     pub show: Option<Show>,
+    /// What allows deciding its condition, where that is shared with others.
+    pub decision: Option<Decision>,
 }
 
 /// What became of a change.

@@ -1,10 +1,13 @@
 //! Deciding a change: what is known of an address, and a stamp that is given before anything else can
 //! happen there. Objects of class `ram` are shown beside the commits, so a look alone decides nothing.
 
+use std::time::Duration;
+
 use super::{Keeper, Known};
 use crate::error::{Error, Result};
 use crate::limits::DECIDE_ATTEMPTS_MAX;
 use crate::model::{Address, Condition, Entry, Head, Quota};
+use crate::tiers::Decision;
 use crate::tiers::rules::Rules;
 use crate::tiers::sequencer::Stamp;
 
@@ -54,6 +57,17 @@ impl Keeper {
     /// Whether [`Keeper::foresee`] has anything to look at.
     pub fn foresees(&self, address: &Address, condition: &Condition) -> bool {
         self.rulebook.rules(address.collection()).is_some_and(|rules| Self::must_wait(condition, &rules))
+    }
+}
+
+/// Refuses to decide what another container may be deciding by now.
+pub(super) fn still_decides(address: &Address, decision: Option<&Decision>) -> Result<()> {
+    match decision {
+        Some(decision) if !decision.holds() => {
+            let why = "another container may decide here since a moment ago; try again";
+            Err(Error::unavailable(why).with("address", address).retry_after(Duration::from_secs(1)))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::decide::still_decides;
 use super::{Change, Job, Keeper, Outcome, Show};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Address, Durability, Usage};
 use crate::tiers::disk::Plan;
-use crate::tiers::locked;
+use crate::tiers::{Decision, locked};
 
 /// A change of a group, decided.
 struct Planned {
@@ -15,6 +16,8 @@ struct Planned {
     outcome: Result<Outcome>,
     /// For a second try, should the disk have no room for the whole group.
     again: Option<Change>,
+    /// Ends with the commit, and not before.
+    _decision: Option<Decision>,
 }
 
 impl Keeper {
@@ -37,13 +40,15 @@ impl Keeper {
         }
         let (mut plan, mut tally) = (Plan::new(&self.disk), self.ledger.tally());
         let mut planned = Vec::with_capacity(jobs.len());
-        for Job { address, change, show } in jobs {
+        for Job { address, change, show, decision } in jobs {
             let again = change.again();
             let outcome = match &room {
                 Err(error) if change.brings_bytes() => Err(error.duplicate()),
-                _ => self.plan(&mut plan, &mut tally, &address, change),
+                _ => still_decides(&address, decision.as_ref())
+                    .and_then(|()| self.plan(&mut plan, &mut tally, &address, change)),
             };
-            planned.push(Planned { address, show, outcome, again });
+            let again = again.filter(|_| outcome.is_ok());
+            planned.push(Planned { address, show, outcome, again, _decision: decision });
         }
         let committed = self.seal(plan, tally);
         let mixed = planned.iter().any(|job| job.again.is_some()) && planned.iter().any(|job| job.again.is_none());

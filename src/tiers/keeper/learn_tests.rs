@@ -51,7 +51,7 @@ impl Node {
         let seal = Seal { frame, bytes: 3, footer: [0; 32], key: None, inline: false, rest };
         let bind: Binding = Box::new(|_, _, _, _| Ok(None));
         let change = Change::Store { draft: Self::draft(), seal, frame: staged, bind, condition: Condition::Always };
-        let job = Job { address: address(key), change, show: None };
+        let job = Job { address: address(key), change, show: None, decision: None };
         match self.keeper.commit(vec![job]).pop().unwrap().unwrap() {
             Outcome::Stored { manifest, .. } => manifest.version,
             other => panic!("{other:?}"),
@@ -61,12 +61,12 @@ impl Node {
     fn hold(&self, key: u64) -> Version {
         let room = self.keeper.memory().try_reserve(MemoryTier::cost(&address(key), 3)).unwrap();
         let chunks = Chunks::from(Bytes::from_static(b"abc"));
-        self.keeper.hold(&address(key), &Self::draft(), &chunks, room, &Condition::Always).unwrap().0.version
+        self.keeper.hold(&address(key), &Self::draft(), &chunks, room, &Condition::Always, None).unwrap().0.version
     }
 
     fn delete(&self, key: u64) {
         let change = Change::Delete { condition: Condition::Always };
-        let job = Job { address: address(key), change, show: None };
+        let job = Job { address: address(key), change, show: None, decision: None };
         self.keeper.commit(vec![job]).pop().unwrap().unwrap();
     }
 

@@ -29,7 +29,7 @@ use super::disk::{Fate, Plan};
 use super::memory::{Reservation, Ticket};
 use super::rules::{Rulebook, Rules};
 use super::sequencer::Stamp;
-use super::{Copies, DiskTier, MemoryTier, Resident, Sequencer, locked};
+use super::{Copies, Decision, DiskTier, MemoryTier, Resident, Sequencer, locked};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{DECIDE_ATTEMPTS_MAX, TOMBSTONE_MS};
 use crate::model::{
@@ -130,6 +130,7 @@ impl Keeper {
         chunks: &Chunks,
         mut room: Reservation,
         condition: &Condition,
+        decision: Option<&Decision>,
     ) -> Result<(Arc<Manifest>, bool)> {
         let rules = self.rules(address)?;
         let _order = Self::must_wait(condition, &rules).then(|| locked(&self.order));
@@ -149,6 +150,7 @@ impl Keeper {
             let other = self.disk.entry(address)?;
             let known = self.known(head.as_ref(), other.as_ref(), address);
             self.check_known(head.as_ref(), address, condition)?;
+            decide::still_decides(address, decision)?;
             // Nothing can change between here and the moment it shows: the ticket sees to that.
             condition.check(known.live)?;
             let now = self.usage_of(address.collection());

@@ -10,6 +10,7 @@ use super::*;
 use crate::Kind;
 use crate::model::{Clock, ContainerId, Digest, DigestKind, FrameId, ManualClock, NfrSpec, Quota, Seal, SeededRng};
 use crate::store::{BoundedFs, FaultFs, FaultOp, Fs, SimFs, Store, StoreOptions};
+use crate::tiers::Deciding;
 
 struct Bench {
     keeper: Keeper,
@@ -53,7 +54,7 @@ impl Bench {
 
     fn hold_for(&self, key: &str, size: u64, condition: Condition, ttl: Option<u64>) -> Result<(Arc<Manifest>, bool)> {
         let room = self.keeper.memory().try_reserve(MemoryTier::cost(&address(key), size)).unwrap();
-        self.keeper.hold(&address(key), &draft(size, ttl), &Chunks::from(bytes(size)), room, &condition)
+        self.keeper.hold(&address(key), &draft(size, ttl), &Chunks::from(bytes(size)), room, &condition, None)
     }
 
     fn store(&self, key: &str, size: u64, condition: Condition) -> Result<Outcome> {
@@ -76,7 +77,7 @@ impl Bench {
     }
 
     fn commit(&self, key: &str, change: Change) -> Result<Outcome> {
-        let job = Job { address: address(key), change, show: None };
+        let job = Job { address: address(key), change, show: None, decision: None };
         self.keeper.commit(vec![job]).pop().unwrap()
     }
 
@@ -222,9 +223,14 @@ fn on_a_full_disk_the_deletes_of_a_group_are_done_without_its_pushes() {
                 address: address(&key),
                 change: Change::Delete { condition: Condition::Always },
                 show: None,
+                decision: None,
             };
-            let store =
-                Job { address: address("new"), change: bench.staged("new", 9_000, Condition::Always), show: None };
+            let store = Job {
+                address: address("new"),
+                change: bench.staged("new", 9_000, Condition::Always),
+                show: None,
+                decision: None,
+            };
             let outcomes = bench.keeper.commit(vec![store, delete(format!("{number}")), delete("none".into())]);
             let [stored, deleted, none] = &outcomes[..] else { panic!("{}", outcomes.len()) };
             let error = stored.as_ref().unwrap_err();
@@ -287,4 +293,67 @@ fn damaged_sums_and_deadlines_stop_neither_a_start_nor_a_sweep() {
     after.clock.advance(crate::limits::RETENTION_S_DEFAULT * SECOND_MS);
     assert_eq!(after.keeper.sweep().unwrap().versions, 1);
     assert_eq!(after.keeper.disk().sealed_bytes(), 50_220);
+}
+
+/// A decision that another container may have taken over.
+struct Lapsed;
+
+impl Deciding for Lapsed {
+    fn holds(&self) -> bool {
+        false
+    }
+}
+
+/// One whose end can be seen.
+struct Watched(Arc<MemoryTier>, std::sync::mpsc::Sender<bool>);
+
+impl Deciding for Watched {
+    fn holds(&self) -> bool {
+        true
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.1.send(self.0.peek(&address("new")).is_some());
+    }
+}
+
+#[test]
+fn what_another_container_may_decide_by_now_is_refused_when_it_is_committed() {
+    let bench = bench(Rules::default());
+    bench.store("there", 9, Condition::Always).unwrap();
+    let lapsed: Decision = Arc::new(Lapsed);
+    let jobs = [
+        ("new", bench.staged("new", 9_000, Condition::Absent)),
+        ("there", Change::Delete { condition: Condition::Always }),
+    ];
+    let jobs = jobs.map(|(key, change)| Job {
+        address: address(key),
+        change,
+        show: None,
+        decision: Some(Arc::clone(&lapsed)),
+    });
+    for outcome in bench.keeper.commit(jobs.into()) {
+        let error = outcome.unwrap_err();
+        assert_eq!((error.kind(), error.delay().is_some()), (Kind::Unavailable, true), "{error}");
+    }
+    assert_eq!(bench.used(), (1, 9));
+    let room = bench.keeper.memory().try_reserve(MemoryTier::cost(&address("ram"), 5)).unwrap();
+    let (draft, plain) = (draft(5, None), Chunks::from(bytes(5)));
+    let held = bench.keeper.hold(&address("ram"), &draft, &plain, room, &Condition::Absent, Some(&lapsed));
+    assert_eq!(held.unwrap_err().kind(), Kind::Unavailable);
+}
+
+#[test]
+fn a_decision_ends_when_its_change_is_there_and_not_before() {
+    let bench = bench(Rules::default());
+    let (ended, end) = std::sync::mpsc::channel();
+    let decision: Decision = Arc::new(Watched(Arc::clone(bench.keeper.memory()), ended));
+    let change = bench.staged("new", 9, Condition::Absent);
+    let room = bench.keeper.memory().try_reserve(MemoryTier::cost(&address("new"), 9)).unwrap();
+    let show = Some(Show { chunks: Chunks::from(bytes(9)), room });
+    let job = Job { address: address("new"), change, show, decision: Some(decision) };
+    bench.keeper.commit(vec![job]).remove(0).unwrap();
+    assert_eq!(end.try_recv(), Ok(true), "it ended before its change was there");
 }

@@ -34,7 +34,7 @@ bench:
 
 ## Those of its rows that go over a nats-server, or stand beside JetStream.
 bench-mesh:
-	@$(MAKE) --no-print-directory bench ROWS=nats-1,nats-64,kv-1,kv-64,kv-nats-1,kv-nats-64,peer-10m,peer-100m,peer-bus-10m,peer-bus-100m
+	@$(MAKE) --no-print-directory bench ROWS=nats-1,nats-64,kv-1,kv-64,kv-nats-1,kv-nats-64,catalog,peer-10m,peer-100m,peer-bus-10m,peer-bus-100m
 
 ## Instructions that the hot paths take, counted by valgrind, beside those of the run before; see docs/benchmarks.md.
 bench-counts:

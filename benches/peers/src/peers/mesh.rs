@@ -50,9 +50,18 @@ pub struct Site {
 
 /// Starts the server as one of a site, on a fresh folder.
 pub fn serve_in_site(bench: &Bench, site: &Site, name: &str, settings: &[(&str, &str)]) -> Result<Server> {
+    run(in_site(bench, site, name), bench.folder(name)?, &site.bus, settings)
+}
+
+/// Starts it again on its folder.
+pub fn serve_again_in_site(bench: &Bench, site: &Site, name: &str, folder: Folder) -> Result<Server> {
+    run(in_site(bench, site, name), folder, &site.bus, &[])
+}
+
+fn in_site(bench: &Bench, site: &Site, name: &str) -> Command {
     let mut command = Command::new(&bench.server);
     command.args(["serve", "--site", "bench", "--name", name, "--keys"]).arg(&site.keys);
-    run(command, bench.folder(name)?, &site.bus, settings)
+    command
 }
 
 fn start(bench: &Bench, folder: Folder, bus: &str, settings: &[(&str, &str)]) -> Result<Server> {

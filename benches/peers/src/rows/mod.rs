@@ -3,6 +3,7 @@
 mod batch;
 mod beside_kv;
 mod between;
+mod catalog;
 mod footprint;
 mod http_pull;
 mod http_push;
@@ -32,7 +33,7 @@ pub struct Row {
 const KB: usize = 1_000;
 const MB: usize = 1_000_000;
 
-pub const ROWS: [Row; 25] = [
+pub const ROWS: [Row; 26] = [
     Row { name: "memory-hit", work: "in-process RAM hit, 4 KiB, 2 threads", run: memory_hit::run },
     Row { name: "http-1k", work: "HTTP pull 1 KB, RAM hit, 64 connections", run: http_pull::small },
     Row { name: "http-10m", work: "HTTP pull 10 MB, RAM hit", run: |bench| http_pull::large(bench, 10 * MB) },
@@ -77,5 +78,6 @@ pub const ROWS: [Row; 25] = [
         work: "read 100 MB from another container, over NATS alone",
         run: |bench| between::over_bus(bench, 100 * MB),
     },
+    Row { name: "catalog", work: "what another container keeps, 1,000,000 entries", run: catalog::run },
     Row { name: "start", work: "start with 1,000,000 objects of 1 KB on disk", run: start::run },
 ];

@@ -11,6 +11,7 @@ mod metrics;
 mod overview;
 mod pieces;
 mod process;
+mod running;
 mod scrub;
 mod serve;
 mod shared;

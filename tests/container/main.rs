@@ -11,6 +11,7 @@ mod clock;
 mod cloud;
 mod collections;
 mod conditions;
+mod demo;
 mod doors;
 mod durability;
 mod events;

@@ -1,7 +1,6 @@
 //! A container in a process of its own is killed in the middle of its work, and started again.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::client::{Client, PushOptions, Upload};
+use crate::config::{Config, VARIABLE_PREFIX};
 use crate::error::{Error, Result};
 use crate::model::{Rng, SeededRng};
 use crate::store::io_error;
@@ -21,9 +21,9 @@ const ACKNOWLEDGED_BEFORE_KILL: u64 = 500;
 const OBJECT_BYTES: usize = 20_000;
 
 /// Everything that was acknowledged before the kill is there afterwards.
-pub async fn killed_and_restarted(folder: &Path) -> Result<()> {
+pub async fn killed_and_restarted(config: &Config) -> Result<()> {
     say(&format!("5  a crash: kill -9 with {WRITERS} pushes in flight"))?;
-    let mut first = Server::start(folder)?;
+    let mut first = Server::start(config)?;
     let client = Arc::new(Client::new(&first.url, None)?);
     let acknowledged: Arc<Vec<AtomicU64>> = Arc::new((0..WRITERS).map(|_| AtomicU64::new(0)).collect());
     let writers: Vec<_> = (0..WRITERS)
@@ -41,7 +41,7 @@ pub async fn killed_and_restarted(folder: &Path) -> Result<()> {
         let _ = writer.await;
     }
     let start = Instant::now();
-    let second = Server::start(folder)?;
+    let second = Server::start(config)?;
     let ready = start.elapsed();
     let client = Client::new(&second.url, None)?;
     for (writer, count) in acknowledged.iter().enumerate() {
@@ -85,12 +85,18 @@ struct Server {
 }
 
 impl Server {
-    fn start(folder: &Path) -> Result<Self> {
+    fn start(config: &Config) -> Result<Self> {
         let failed = |error| io_error(error, "cannot start a container of its own");
         let program = std::env::current_exe().map_err(failed)?;
         let mut command = Command::new(program);
-        command.args(["serve", "--json", "--http", "127.0.0.1:0", "--data"]).arg(folder);
+        // In a site of its own: a server on this host is somebody else's, and so is what the environment says.
+        command.args(["serve", "--json", "--http", "127.0.0.1:0", "--bus", "local"]);
+        command.args(["--site", config.site.name.as_str(), "--name", config.container.name.as_str()]);
+        command.arg("--data").arg(&config.data.dir).arg("--keys").arg(&config.keys.file);
         command.args(["--set", &format!("memory.budget_bytes={BUDGET}"), "--set", "log.level=error"]);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(VARIABLE_PREFIX)) {
+            command.env_remove(name);
+        }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
         let mut line = String::new();
         if let Some(out) = child.stdout.take() {

@@ -1,9 +1,12 @@
-//! `meshstore demo`: a container that shows what it can do, measures it, and checks every answer.
+//! `meshstore demo`: a container, and then two as one site, that show what they can do, measure it, and check every
+//! answer.
 //!
 //! A wrong byte anywhere ends the demo with an error: what it prints, it has verified.
 
 mod crash;
+mod member;
 mod rest;
+mod site;
 mod stage;
 
 use std::io::Write;
@@ -20,7 +23,10 @@ use crate::store::io_error;
 use super::boot::Container;
 use stage::Stage;
 
-/// Budget of the demo's container: small, so that it fills within a second.
+/// The site of the demo.
+const SITE: &str = "demo";
+
+/// Budget of each of the demo's containers: small, so that it fills within a second.
 const BUDGET: &str = "64MiB";
 const STOP_GRACE: Duration = Duration::from_secs(5);
 const ROUNDS: usize = 200;
@@ -31,12 +37,12 @@ pub fn demo(keep: bool) -> Result<()> {
     let runtime = runtime.map_err(|error| Error::internal("cannot start the runtime").because(error))?;
     let folder = Folder::make(keep)?;
     say(&format!(
-        "MeshStore {}: one site of one container, in {}\n",
+        "MeshStore {}: one container, then two as one site, in {}\n",
         env!("CARGO_PKG_VERSION"),
         folder.path.display()
     ))?;
     runtime.block_on(async {
-        let config = config(&folder.path)?;
+        let config = config(&folder.path, "a")?;
         let container = Container::start(&config)?;
         let stage = Stage::new(container.handle().clone());
         push_and_pull(&stage).await?;
@@ -44,11 +50,13 @@ pub fn demo(keep: bool) -> Result<()> {
         rest::sealed(&stage, &folder.path).await?;
         rest::damaged(&stage, &folder.path).await?;
         container.stop(STOP_GRACE).await?;
-        crash::killed_and_restarted(&folder.path).await
+        crash::killed_and_restarted(&config).await?;
+        site::of_two(&folder.path).await
     })?;
     if keep {
         let path = folder.path.display();
-        say(&format!("kept: look around with `meshstore serve --data {path}` and `meshstore ls demo`"))?;
+        say("kept: look around with `meshstore ls demo` while this runs in another terminal:")?;
+        say(&format!("   meshstore serve --bus local --data {path}/a --keys {path}/keys.toml"))?;
     }
     say("all answers were checked")
 }
@@ -134,9 +142,17 @@ impl Drop for Folder {
     }
 }
 
-/// The configuration of the demo's container; nothing of the user's own is read.
-fn config(data: &Path) -> Result<Config> {
-    let flags = [("data.dir", data.display().to_string()), ("memory.budget_bytes", BUDGET.to_owned())];
+/// The configuration of a container of the demo; nothing of the user's own is read.
+fn config(folder: &Path, name: &str) -> Result<Config> {
+    let flags = [
+        ("site.name", SITE.to_owned()),
+        ("container.name", name.to_owned()),
+        ("data.dir", folder.join(name).display().to_string()),
+        ("keys.file", folder.join("keys.toml").display().to_string()),
+        ("http.addr", "127.0.0.1:0".to_owned()),
+        ("bus.mode", "local".to_owned()),
+        ("memory.budget_bytes", BUDGET.to_owned()),
+    ];
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let sources = Sources {
         file: None,

@@ -43,7 +43,9 @@ pub(super) async fn flush(door: &Shared, head: &RequestHead) -> Result<HttpRespo
     if head.headers.contains_key(TRANSFER_ENCODING)
         || headers::single(&head.headers, &CONTENT_LENGTH)?.is_some_and(|n| n != "0")
     {
-        return Err(Error::invalid("this takes no body; name what is to be sent in the query: ?collection=&key="));
+        let why = "this takes no body; name what is to be sent in the query (?collection=&key=), or on a subject in \
+                   Mesh-Address";
+        return Err(Error::invalid(why));
     }
     let mut scope = Scope::default();
     path::query(head.uri.query(), |name, value| scope.take(name, value))?;

@@ -12,8 +12,23 @@ use crate::error::{Error, Result};
 use crate::limits::{KEY_BYTES_MAX, NAME_BYTES_MAX};
 
 /// Words that name operations in subjects, so that a site or collection can never be one.
-const RESERVED: [&str; 14] = [
-    "push", "pull", "head", "delete", "list", "locate", "batch", "fn", "state", "signal", "event", "log", "any", "peer",
+const RESERVED: [&str; 16] = [
+    "push",
+    "pull",
+    "head",
+    "delete",
+    "list",
+    "locate",
+    "batch",
+    "sync",
+    "transfers",
+    "fn",
+    "state",
+    "signal",
+    "event",
+    "log",
+    "any",
+    "peer",
 ];
 
 /// The name of a site, container, collection or keygroup: `[a-z0-9][a-z0-9-]{0,62}`, not a verb.
@@ -200,7 +215,7 @@ mod tests {
         for good in ["a", "meteo", "edge-1", "0", &"x".repeat(63)] {
             assert_eq!(good.parse::<Name>().unwrap().as_str(), good);
         }
-        for bad in ["", "-a", "A", "a_b", "a.b", "é", "push", "any", &"x".repeat(64)] {
+        for bad in ["", "-a", "A", "a_b", "a.b", "é", "push", "any", "sync", "transfers", &"x".repeat(64)] {
             assert!(bad.parse::<Name>().is_err(), "{bad}");
         }
     }

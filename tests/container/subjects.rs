@@ -160,7 +160,6 @@ fn what_is_wrong_is_said_in_the_headers_of_the_convention() {
     refused("mesh.edge.pull", &[], 400, "invalid", "Mesh-Address");
     refused("mesh.edge.fly", &[at], 400, "invalid", "no such operation");
     refused("mesh.edge.locate", &[("Mesh-Address", "c/none")], 404, "not_found", "");
-    refused("mesh.edge.sync", &[at], 501, "unimplemented", "");
     refused("mesh.edge.head", &[("Mesh-Address", "c/none")], 404, "not_found", "");
     refused("mesh.edge.list", &[at], 400, "invalid", "");
     refused("mesh.edge.push", &[at, ("Mesh-Size", "9"), ("Mesh-Durability", "granite")], 400, "invalid", "granite");
@@ -199,6 +198,99 @@ fn what_is_wrong_is_said_in_the_headers_of_the_convention() {
     let used = |queue: &serde_json::Value| queue["used"].as_u64().unwrap();
     assert!(queues["queues"].as_array().unwrap().iter().all(|queue| used(queue) == 0), "{queues}");
     assert_eq!(process.get("c/k").body, b"0123456789");
+}
+
+#[test]
+fn what_is_owed_to_the_cloud_is_shown_and_paid_on_subjects() {
+    let (_server, process, mut client) = start(&[]);
+    for address in ["a/1", "a/2", "b/1"] {
+        process.put(address, b"x").expect(201);
+    }
+    let addresses = |heard: &Heard| -> Vec<String> {
+        let items = heard.json()["items"].as_array().unwrap().clone();
+        items.iter().map(|item| item["address"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = client.ask("mesh.edge.transfers", &[], b"");
+    expect(&all, "200");
+    assert_eq!(
+        (addresses(&all), all.header("Mesh-Container")),
+        (["a/1", "a/2", "b/1"].map(str::to_owned).into(), Some("c1"))
+    );
+    assert_eq!(all.json(), process.request("GET", "/v1/transfers", &[], b"").json());
+    // Page by page, and of a collection or one object.
+    let first = client.ask("mesh.edge.c1.transfers", &[("Mesh-Limit", "2")], b"");
+    let next = first.json()["next"].as_str().unwrap().to_owned();
+    let rest = client.ask("mesh.edge.transfers", &[("Mesh-After", &next)], b"");
+    assert_eq!([addresses(&first), addresses(&rest)].concat(), addresses(&all));
+    assert_eq!(addresses(&client.ask("mesh.edge.transfers", &[("Mesh-Address", "a")], b"")), ["a/1", "a/2"]);
+    assert_eq!(addresses(&client.ask("mesh.edge.transfers", &[("Mesh-Address", "b/1")], b"")), ["b/1"]);
+
+    let mut paid = |subject: &str, headers: &[(&str, &str)]| {
+        let answer = client.ask(subject, headers, b"");
+        expect(&answer, "200");
+        assert_eq!(answer.header("Mesh-Container"), Some("c1"));
+        let told = answer.json();
+        (told["sent"]["objects"].as_u64().unwrap(), told["owed"]["objects"].as_u64().unwrap())
+    };
+    assert_eq!(paid("mesh.edge.sync", &[("Mesh-Address", "a/1")]), (1, 2));
+    assert_eq!(paid("mesh.edge.c1.sync", &[("Mesh-Address", "b")]), (1, 1));
+    assert_eq!(paid("mesh.edge.sync", &[("Mesh-Deadline-Ms", "20000")]), (1, 0));
+    assert_eq!(process.request("GET", "/v1/transfers", &[], b"").json()["items"].as_array().unwrap().len(), 0);
+
+    let mut refused = |operation: &str, headers: &[(&str, &str)], body: &[u8], code: u16, kind: &str, word: &str| {
+        for subject in ["mesh.edge.", "mesh.edge.c1."] {
+            expect_error(&client.ask(&format!("{subject}{operation}"), headers, body), code, kind, word);
+        }
+    };
+    for operation in ["sync", "transfers"] {
+        refused(operation, &[("Mesh-Address", "")], b"", 400, "invalid", "empty");
+        refused(operation, &[("Mesh-Address", "/k")], b"", 400, "invalid", "");
+        refused(operation, &[("Mesh-Address", "C")], b"", 400, "invalid", "");
+        refused(operation, &[("Mesh-Address", "a/../b")], b"", 400, "invalid", "");
+        refused(operation, &[("Mesh-Address", "none")], b"", 404, "not_found", "collection");
+        refused(operation, &[("Mesh-Deadline-Ms", "soon")], b"", 400, "invalid", "deadline");
+        refused(operation, &[("Mesh-Token", "wrong")], b"", 401, "unauthorised", "");
+        refused(operation, &[("Mesh-Ticket", "00")], b"", 403, "forbidden", "ticket");
+    }
+    refused("sync", &[], b"all of it", 400, "invalid", "Mesh-Address");
+    refused("transfers", &[("Mesh-Limit", "0")], b"", 400, "invalid", "");
+    refused("transfers", &[("Mesh-Limit", "many")], b"", 400, "invalid", "number");
+    refused("transfers", &[("Mesh-After", "yesterday")], b"", 400, "invalid", "");
+    refused("transfers", &[("Mesh-Cancel", "true")], b"", 400, "invalid", "Mesh-Transfer");
+    refused("transfers", &[("Mesh-Transfer", "1"), ("Mesh-Cancel", "please")], b"", 400, "invalid", "Mesh-Cancel");
+    // As over HTTP, where one transfer cannot be asked for either.
+    process.request("GET", "/v1/transfers/1", &[], b"").expect_problem(501, "unimplemented");
+    refused("transfers", &[("Mesh-Transfer", "1")], b"", 501, "unimplemented", "");
+    refused("transfers", &[("Mesh-Transfer", "1"), ("Mesh-Cancel", "true")], b"", 501, "unimplemented", "");
+}
+
+#[test]
+fn what_is_owed_needs_its_permission_on_subjects() {
+    let (_server, process, mut client) = start(&["--set", "auth.required=true"]);
+    let root = std::fs::read_to_string(process.data().join("root.token")).unwrap().trim().to_owned();
+    let mut token = |scope: &str| {
+        let wanted = format!(r#"{{"subject":"ada","scopes":["{scope}"]}}"#);
+        let bearer = format!("Bearer {root}");
+        let made = process.request("POST", "/v1/admin/tokens", &[("Authorization", &bearer)], wanted.as_bytes());
+        made.expect(201).json()["token"].as_str().unwrap().to_owned()
+    };
+    let (reader, writer, narrow) = (token("read"), token("write"), token("write:a"));
+    for (token, sync, transfers) in [
+        (Some(&reader), Some("write"), None),
+        (Some(&writer), None, Some("read")),
+        (Some(&narrow), Some("write"), Some("read")),
+        (None, Some("Mesh-Token"), Some("Mesh-Token")),
+    ] {
+        let headers: Vec<(&str, &str)> = token.iter().map(|token| ("Mesh-Token", token.as_str())).collect();
+        for (operation, refusal) in [("sync", sync), ("transfers", transfers)] {
+            let answer = client.ask(&format!("mesh.edge.{operation}"), &headers, b"");
+            match (refusal, token) {
+                (None, _) => expect(&answer, "200"),
+                (Some(word), Some(_)) => expect_error(&answer, 403, "forbidden", word),
+                (Some(word), None) => expect_error(&answer, 401, "unauthorised", word),
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::request::Operation;
+use super::telling::TELLER;
 use crate::bus::{Headers, Message, Subject};
 use crate::error::Error;
 use crate::gateway::headers::MESH_VERSION;
 use crate::gateway::problem;
-use crate::model::Version;
+use crate::model::{Name, Version};
 
 /// What an answer's headers may take of a message, beside its body.
 const HEADERS_MAX: usize = 32 << 10;
@@ -35,6 +36,12 @@ impl Answer {
     /// Says what the answer is about, to those who did not ask.
     pub(super) fn about(&mut self, address: &str) {
         self.headers.push(("Mesh-Address".to_owned(), address.to_owned()));
+    }
+
+    /// Says which container it is of, where another one would have said something else.
+    pub(super) fn by(mut self, container: &Name) -> Self {
+        self.headers.push((TELLER.to_owned(), container.to_string()));
+        self
     }
 
     /// Says of the object what a response says that gave it.

@@ -275,7 +275,8 @@ impl Desk {
                 .ticket(&address.unwrap_or_default().trim().parse()?, Grant::Pull(version))
                 .map(|answer| answer.describing(&response));
         }
-        Ok(answer::of(operation, response, room).await)
+        let answer = answer::of(operation, response, room).await;
+        Ok(if operation.is_of_one() { answer.by(&self.names.container) } else { answer })
     }
 
     /// What is too large for a message goes over HTTP, or comes in ranges.

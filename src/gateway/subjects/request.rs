@@ -24,6 +24,8 @@ pub(super) enum Operation {
     List,
     Locate,
     Batch,
+    Sync,
+    Transfers,
 }
 
 /// What both doors call by one name. All else that a message carries, such as what a client's library adds, is not
@@ -31,7 +33,7 @@ pub(super) enum Operation {
 const TAKEN: [HeaderName; 5] = [CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, IF_RANGE, AUTHORIZATION];
 
 impl Operation {
-    pub(super) const ALL: [Operation; 7] = [
+    pub(super) const ALL: [Operation; 9] = [
         Operation::Push,
         Operation::Pull,
         Operation::Head,
@@ -39,6 +41,8 @@ impl Operation {
         Operation::List,
         Operation::Locate,
         Operation::Batch,
+        Operation::Sync,
+        Operation::Transfers,
     ];
 
     /// The operation that a subject ends in.
@@ -56,17 +60,24 @@ impl Operation {
             Operation::List => "list",
             Operation::Locate => "locate",
             Operation::Batch => "batch",
+            Operation::Sync => "sync",
+            Operation::Transfers => "transfers",
         }
     }
 
     const fn method(self) -> Method {
         match self {
             Operation::Push => Method::PUT,
-            Operation::Pull | Operation::List | Operation::Locate => Method::GET,
+            Operation::Pull | Operation::List | Operation::Locate | Operation::Transfers => Method::GET,
             Operation::Head => Method::HEAD,
             Operation::Delete => Method::DELETE,
-            Operation::Batch => Method::POST,
+            Operation::Batch | Operation::Sync => Method::POST,
         }
+    }
+
+    /// Whether it is about one container alone, whichever answers for the site: its answer says who that is.
+    pub(super) const fn is_of_one(self) -> bool {
+        matches!(self, Operation::Sync | Operation::Transfers)
     }
 }
 
@@ -80,6 +91,8 @@ impl From<Option<Operation>> for labels::Operation {
             Some(Operation::List) => labels::Operation::List,
             Some(Operation::Locate) => labels::Operation::Locate,
             Some(Operation::Batch) => labels::Operation::Batch,
+            Some(Operation::Sync) => labels::Operation::Sync,
+            Some(Operation::Transfers) => labels::Operation::Transfers,
             None => labels::Operation::Other,
         }
     }
@@ -87,14 +100,8 @@ impl From<Option<Operation>> for labels::Operation {
 
 /// Why a subject that ends in none of the operations is refused.
 pub(super) fn unknown(subject: &Subject) -> Error {
-    let word = subject.as_str().rsplit('.').next().unwrap_or_default();
-    let error = match LATER.contains(&word) {
-        true => Error::unimplemented("this operation is not built on the bus yet"),
-        false => {
-            Error::invalid("there is no such operation; there are push, pull, head, delete, list, locate and batch")
-        }
-    };
-    error.with("subject", subject)
+    let there_are = Operation::ALL.map(Operation::name).join(", ");
+    Error::invalid(format!("there is no such operation; there are {there_are}")).with("subject", subject)
 }
 
 /// The method, for what is told of the request.
@@ -108,13 +115,10 @@ pub(super) fn method_name(head: &RequestHead) -> &'static str {
     }
 }
 
-/// What is named for subjects and comes later.
-const LATER: [&str; 2] = ["sync", "transfers"];
-
 /// The request that a message stands for.
 pub(super) fn head(operation: Operation, message: &Message) -> Result<RequestHead> {
     let mut head = RequestHead::default();
-    head.method = operation.method();
+    head.method = if is_cancelled(operation, message)? { Method::DELETE } else { operation.method() };
     head.uri = uri(operation, message)?;
     head.headers = headers(operation, message)?;
     Ok(head)
@@ -127,23 +131,41 @@ fn uri(operation: Operation, message: &Message) -> Result<Uri> {
             let collection: Name = address(message)?.trim_end_matches('/').parse()?;
             format!("/v1/objects/{collection}")
         }
+        Operation::Sync => "/v1/sync".to_owned(),
+        Operation::Transfers => match message.header("Mesh-Transfer") {
+            Some(id) => format!("/v1/transfers/{}", path::escape(id.trim())),
+            None => "/v1/transfers".to_owned(),
+        },
         _ => {
             let address: Address = address(message)?.parse()?;
             let what = if operation == Operation::Locate { "locate" } else { "objects" };
             format!("/v1/{what}/{}/{}", path::escape(address.collection()), path::escape(address.key()))
         }
     };
+    let mut separator = '?';
+    let mut ask = |name: &str, value: &str| {
+        target.push_str(&format!("{separator}{name}={}", path::escape(value)));
+        separator = '&';
+    };
+    if operation.is_of_one()
+        && let Some(which) = message.header("Mesh-Address").map(str::trim)
+    {
+        let (collection, key) = which.split_once('/').unwrap_or((which, ""));
+        ask("collection", collection);
+        if !key.is_empty() {
+            ask("key", key);
+        }
+    }
     let asked: &[(&str, &str)] = match operation {
         Operation::List => &[("Mesh-Prefix", "prefix"), ("Mesh-After", "after"), ("Mesh-Limit", "limit")],
         // The version that is wanted; in an answer the same header names the one there is.
         Operation::Pull | Operation::Head => &[("Mesh-Version", "version")],
-        Operation::Push | Operation::Delete | Operation::Locate | Operation::Batch => &[],
+        Operation::Transfers => &[("Mesh-After", "after"), ("Mesh-Limit", "limit")],
+        Operation::Push | Operation::Delete | Operation::Locate | Operation::Batch | Operation::Sync => &[],
     };
-    let mut separator = '?';
     for (header, name) in asked {
         if let Some(value) = message.header(header) {
-            target.push_str(&format!("{separator}{name}={}", path::escape(value)));
-            separator = '&';
+            ask(name, value);
         }
     }
     target.parse().map_err(|_| Error::invalid("the address is longer than a request takes"))
@@ -153,6 +175,19 @@ pub(super) fn address(message: &Message) -> Result<&str> {
     let why =
         "the message has no Mesh-Address header; it names the object as collection/key, or the collection to list";
     message.header("Mesh-Address").map(str::trim).ok_or_else(|| Error::invalid(why))
+}
+
+/// Whether a transfer is to be cancelled instead of shown.
+fn is_cancelled(operation: Operation, message: &Message) -> Result<bool> {
+    let Some(text) = message.header("Mesh-Cancel").filter(|_| operation == Operation::Transfers) else {
+        return Ok(false);
+    };
+    match text.trim() {
+        "true" if message.header("Mesh-Transfer").is_some() => Ok(true),
+        "true" => Err(Error::invalid("which transfer is to be cancelled is named by Mesh-Transfer")),
+        "false" => Ok(false),
+        other => Err(Error::invalid("Mesh-Cancel is true or false").with("mesh-cancel", other.escape_default())),
+    }
 }
 
 /// How long a body may be to come in the answer itself, where the request says so.
@@ -203,14 +238,22 @@ fn headers(operation: Operation, message: &Message) -> Result<HeaderMap> {
                 let text = if text.contains('=') { text.to_owned() } else { format!("bytes={text}") };
                 out.append(RANGE, HeaderValue::from_str(&text).map_err(|_| bad("a range is text"))?);
             }
-            "mesh-address" | "mesh-prefix" | "mesh-after" | "mesh-limit" | "mesh-size" | "mesh-inline-max" => {}
-            "mesh-version" if operation != Operation::Push => {}
+            // What is read from the message itself, and by its first header alone.
+            "mesh-address" | "mesh-prefix" | "mesh-after" | "mesh-limit" | "mesh-size" | "mesh-inline-max"
+            | "mesh-transfer" | "mesh-cancel" | "mesh-version"
+                if known != "mesh-version" || operation != Operation::Push =>
+            {
+                let same = message.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+                if same.count() > 1 {
+                    return Err(bad("this header may be sent once"));
+                }
+            }
             _ => out.append(known, value),
         }
     }
     // A message comes from no page, and reaches us by no name of ours.
     out.insert(HOST, HeaderValue::from_static("localhost"));
-    if matches!(operation, Operation::Push | Operation::Batch) {
+    if matches!(operation, Operation::Push | Operation::Batch | Operation::Sync) {
         out.insert(CONTENT_LENGTH, HeaderValue::from(message.body.len()));
     }
     Ok(out)
@@ -247,6 +290,29 @@ mod tests {
         let listed = [("Mesh-Address", "c"), ("Mesh-Prefix", "a&b"), ("Mesh-Limit", "5")];
         let head = read("mesh.edge.list", &listed).unwrap();
         assert_eq!(head.uri, "/v1/objects/c?prefix=a%26b&limit=5");
+    }
+
+    #[test]
+    fn what_is_owed_is_asked_for_as_over_http() {
+        let of = |subject: &str, headers: &[(&str, &str)]| {
+            let head = read(subject, headers).unwrap();
+            (head.method.to_string(), head.uri.to_string())
+        };
+        let expected = |method: &str, uri: &str| (method.to_owned(), uri.to_owned());
+        assert_eq!(of("mesh.edge.sync", &[]), expected("POST", "/v1/sync"));
+        assert_eq!(of("mesh.edge.sync", &[("Mesh-Address", "c")]), expected("POST", "/v1/sync?collection=c"));
+        let one = [("Mesh-Address", "c/a b/d")];
+        assert_eq!(of("mesh.edge.c1.sync", &one), expected("POST", "/v1/sync?collection=c&key=a%20b/d"));
+        let page = [("Mesh-Address", "c/"), ("Mesh-After", "1-2"), ("Mesh-Limit", "5")];
+        let asked = "/v1/transfers?collection=c&after=1-2&limit=5";
+        assert_eq!(of("mesh.edge.transfers", &page), expected("GET", asked));
+        let one = [("Mesh-Transfer", "1-2"), ("Mesh-Cancel", "false")];
+        assert_eq!(of("mesh.edge.transfers", &one), expected("GET", "/v1/transfers/1-2"));
+        let cancelled = [("Mesh-Transfer", "1-2"), ("Mesh-Cancel", "true")];
+        assert_eq!(of("mesh.edge.transfers", &cancelled), expected("DELETE", "/v1/transfers/1-2"));
+        for bad in [&[("Mesh-Cancel", "true")][..], &[("Mesh-Transfer", "1-2"), ("Mesh-Cancel", "perhaps")]] {
+            assert!(read("mesh.edge.transfers", bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

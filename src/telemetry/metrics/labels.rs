@@ -128,6 +128,10 @@ labels! {
         Locate = "locate",
         /// Many of these at once.
         Batch = "batch",
+        /// Pay what is owed to the cloud.
+        Sync = "sync",
+        /// What is owed to it.
+        Transfers = "transfers",
         /// None of the known ones.
         Other = "other",
     }

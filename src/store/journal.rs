@@ -286,8 +286,8 @@ fn changes_of(mut bytes: &[u8]) -> Option<Vec<Change<'_>>> {
 #[derive(Default)]
 pub(super) struct Left {
     pub(super) rows: Recent,
-    /// The number behind the last record.
-    pub(super) next: u64,
+    /// What would follow the last record, where there is one.
+    pub(super) end: Option<Mark>,
     /// What is missing of what was acknowledged.
     pub(super) damage: Option<&'static str>,
 }
@@ -310,7 +310,7 @@ pub(super) fn read(files: &[Arc<dyn File>; 2], mark: Option<Mark>) -> io::Result
     let mut left = Left::default();
     let synced = found.values().map(|(_, synced, _)| *synced).max().unwrap_or_default();
     let mut expected = mark.map(|mark| mark.record).or(found.keys().next().copied()).unwrap_or_default();
-    for (number, (_, _, changes)) in found {
+    for (number, (mark, _, changes)) in found {
         if number != expected {
             if expected >= synced {
                 // Nobody was told of what a crash kept behind what it lost.
@@ -323,8 +323,8 @@ pub(super) fn read(files: &[Arc<dyn File>; 2], mark: Option<Mark>) -> io::Result
             _ => left.damage = Some("a record of the journal is damaged"),
         }
         expected = number + 1;
+        left.end = Some(mark.behind());
     }
-    left.next = expected;
     Ok(left)
 }
 
@@ -412,7 +412,7 @@ mod tests {
         assert_eq!((second.generation, second.record), (1, 20));
         (20..30).for_each(|number| assert!(append(&mut journal, number, true).unwrap()));
         let left = read(&files(&fs), Some(START)).unwrap();
-        assert_eq!((left.next, left.damage), (30, None));
+        assert_eq!((left.end.unwrap().record, left.damage), (30, None));
         assert_eq!(check(left, 30), 30);
         // Without a mark it is told by what is there; with a later one the rest is not looked at.
         assert_eq!(check(read(&files(&fs), None).unwrap(), 30), 30);
@@ -422,9 +422,9 @@ mod tests {
         assert_eq!(rows.get(Table::Inline, &20u64.to_be_bytes()), Some(Some(row(20))));
         // Another life's records are nobody's.
         let other = Mark { journal: 78, ..START };
-        assert_eq!(read(&files(&fs), Some(other)).unwrap().next, START.record);
+        assert_eq!(read(&files(&fs), Some(other)).unwrap().end, None);
         journal.clear().unwrap();
-        assert_eq!(read(&files(&fs), None).unwrap().next, 0);
+        assert_eq!(read(&files(&fs), None).unwrap().end, None);
     }
 
     #[test]
@@ -482,7 +482,7 @@ mod tests {
             fs.ignore_syncs(SyncKind::Data);
             let told = live(&fs, &rng);
             let left = read(&files(&fs.crash()), Some(START)).unwrap();
-            left.damage.is_some() || left.next < told
+            left.damage.is_some() || left.end.map_or(START.record, |end| end.record) < told
         };
         assert!((0..50).any(lost));
     }

@@ -67,20 +67,13 @@ impl Rows {
         damaged: impl FnOnce(&'static str) -> Result<Batch>,
     ) -> Result<()> {
         let failed = |error| io_error(error, "cannot open the journal").with("path", root.display());
-        let open = |name: &str| {
-            let path = root.join(name);
-            if fs.exists(&path)? { fs.open(&path) } else { fs.create(&path) }
-        };
-        let files = [open(FILES[0]).map_err(failed)?, open(FILES[1]).map_err(failed)?];
-        fs.sync_dir(root).map_err(failed)?;
-        let mark = self.get(Table::Meta, JOURNAL_KEY)?;
-        // Whoever salvaged this store may have lost where the journal begins.
-        let mark: Option<Mark> = mark.and_then(|row| records::decode(Table::Meta, JOURNAL_KEY, row).ok());
+        let files = files(fs, root).map_err(failed)?;
+        let mark = self.mark()?;
         let left = journal::read(&files, mark).map_err(failed)?;
         if let Some(why) = left.damage {
             left.rows.take(damaged(why)?.ops().iter().filter_map(Op::change));
         }
-        let record = left.next.max(mark.map_or(0, |mark| mark.record));
+        let record = left.end.or(mark).map_or(0, |mark| mark.record);
         let next = Mark { journal: rng.u64(), generation: 0, record };
         let mut journal = Journal::new(files, next, GROWN * self.turn_bytes.min(TURN_MAX)).map_err(failed)?;
         self.set_layers(|layers| layers.older = Some(Arc::new(left.rows)));
@@ -91,6 +84,24 @@ impl Rows {
         }
         *lock(&self.journal) = Some(journal);
         Ok(())
+    }
+
+    /// Brings what the journal of this folder has into a database that is made anew. Returns what is missing of it.
+    pub(super) fn absorb_journal(&self, fs: &dyn Fs, root: &Path) -> Result<Option<&'static str>> {
+        let failed = |error| io_error(error, "cannot read the journal").with("path", root.display());
+        let left = journal::read(&files(fs, root).map_err(failed)?, self.mark()?).map_err(failed)?;
+        if let Some(end) = left.end {
+            let end = records::encode(JOURNAL_KEY, &end);
+            let end: Change<'_> = (Table::Meta, JOURNAL_KEY, Some(&end));
+            self.base.commit(left.rows.hold().rows().chain(std::iter::once(end)), false)?;
+        }
+        Ok(left.damage)
+    }
+
+    /// From where on the journal has what the database lacks. Whoever made it anew may not know.
+    fn mark(&self) -> Result<Option<Mark>> {
+        let mark = self.base.get(Table::Meta, JOURNAL_KEY)?;
+        Ok(mark.and_then(|row| records::decode(Table::Meta, JOURNAL_KEY, row).ok()))
     }
 
     fn layers(&self) -> Layers {
@@ -252,6 +263,17 @@ impl Rows {
         }
         Ok(count)
     }
+}
+
+/// The journal's files, made where they are missing.
+fn files(fs: &dyn Fs, root: &Path) -> io::Result<[Arc<dyn File>; 2]> {
+    let open = |name: &str| {
+        let path = root.join(name);
+        if fs.exists(&path)? { fs.open(&path) } else { fs.create(&path) }
+    };
+    let files = [open(FILES[0])?, open(FILES[1])?];
+    fs.sync_dir(root)?;
+    Ok(files)
 }
 
 fn cannot_append(error: io::Error) -> Error {

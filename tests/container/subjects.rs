@@ -268,7 +268,7 @@ fn what_is_owed_to_the_cloud_is_shown_and_paid_on_subjects() {
 fn what_is_owed_needs_its_permission_on_subjects() {
     let (_server, process, mut client) = start(&["--set", "auth.required=true"]);
     let root = std::fs::read_to_string(process.data().join("root.token")).unwrap().trim().to_owned();
-    let mut token = |scope: &str| {
+    let token = |scope: &str| {
         let wanted = format!(r#"{{"subject":"ada","scopes":["{scope}"]}}"#);
         let bearer = format!("Bearer {root}");
         let made = process.request("POST", "/v1/admin/tokens", &[("Authorization", &bearer)], wanted.as_bytes());

@@ -20,6 +20,7 @@ use self::pages::Header;
 use self::walk::{Stop, Tables, Walker};
 use super::batch::{Batch, Table};
 use super::fs::{File, Fs};
+use super::rows::Rows;
 use super::typed::{Store, StoreOptions};
 use super::{db, io_error, records};
 use crate::error::{Error, Kind, Result};
@@ -253,7 +254,9 @@ impl Folder<'_> {
             SalvageRecord { at_ms: now_ms, damaged: damaged.clone(), why: why.to_owned(), ..Default::default() };
         let made = Walker::new(file).map_err(Stop::Disk).and_then(|walker| {
             let (tables, certain) = newest(&walker, header.as_ref())?;
-            rebuild::rebuild(&walker, tables, certain, fresh, options, rng, record).map_err(Stop::Seen)
+            let folder = (&**self.fs, self.root);
+            let fresh = Rows::open(fresh, options.cache_bytes).map(Store::over).map_err(Stop::Seen)?;
+            rebuild::rebuild(&walker, tables, certain, &fresh, folder, rng, record).map_err(Stop::Seen)
         });
         let record = made.map_err(|stop| self.stopped(stop))?;
         self.sync()?;

@@ -1,7 +1,7 @@
 //! Makes a new store from the rows of a damaged one, and derives again what follows from others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::path::Path;
 
 use super::record::{MISSING_MAX, SalvageRecord, named};
 use super::walk::{Stop, Tables, Walker};
@@ -9,31 +9,30 @@ use crate::error::Result;
 use crate::limits::{RETENTION_S_DEFAULT, TOMBSTONE_MS, VERSION_RESERVE_MS};
 use crate::model::{Address, ContainerId, Head, Holding, Level, Manifest, Rng, SyncRule, Usage};
 use crate::store::batch::{Batch, CEILING_KEY, CONTAINER_KEY, FORMAT_KEY, Op, Table};
-use crate::store::fs::File;
+use crate::store::fs::Fs;
 use crate::store::records::{self, CollectionRecord, Ending, Owed};
-use crate::store::rows::{Rows, Urgency};
-use crate::store::typed::{FORMAT, Store, StoreOptions};
+use crate::store::rows::Urgency;
+use crate::store::typed::{FORMAT, Store};
 use crate::store::walk::address_of;
 
 /// Bytes of rows that are copied in one commit.
 const COPY_BYTES: usize = 8 << 20;
 
-/// Copies what can be read. What the record says so far is completed and remembered in the new store.
+/// Copies what can be read into an empty store. What the record says so far is completed and remembered in the new store.
 pub(super) fn rebuild(
     walker: &Walker<'_>,
     tables: Tables,
     certain: bool,
-    fresh: Arc<dyn File>,
-    options: StoreOptions,
+    store: &Store,
+    (fs, root): (&dyn Fs, &Path),
     rng: &dyn Rng,
     mut record: SalvageRecord,
 ) -> Result<SalvageRecord> {
-    let store = Store::over(Rows::open(fresh, options.cache_bytes)?);
     record.lost_pages = tables.losses.pages;
     let (mut missing, mut ruleless) = (BTreeSet::new(), BTreeSet::new());
     for table in Table::ALL {
         let root = tables.roots.get(&table).copied();
-        let mut copy = Copy { store: &store, table, ops: Vec::new(), bytes: 0, rows: 0 };
+        let mut copy = Copy { store, table, ops: Vec::new(), bytes: 0, rows: 0 };
         let losses = walker.rows(table, root.flatten(), &mut |key, row| copy.row(key, row));
         let losses = losses.map_err(|stop| match stop {
             Stop::Disk(error) => crate::store::io_error(error, "cannot read the damaged store"),
@@ -52,13 +51,15 @@ pub(super) fn rebuild(
             ruleless.extend(losses.keys.iter().filter_map(|key| String::from_utf8(key.clone()).ok()));
         }
     }
+    // What was committed last: where it lies over what was lost, it is not lost.
+    let missed = store.rows.absorb_journal(fs, root)?;
     let before = store.salvage_record().ok().flatten().is_some_and(|before| before.incomplete);
-    record.incomplete = before || !certain || record.lost_pages > 0 || record.lost_rows > 0;
+    record.incomplete = before || missed.is_some() || !certain || record.lost_pages > 0 || record.lost_rows > 0;
     missing
         .retain(|address| address.parse().is_ok_and(|address: Address| !matches!(store.head(&address), Ok(Some(_)))));
     missing.extend(store.headless(MISSING_MAX)?);
     record.missing = missing.into_iter().take(MISSING_MAX).collect();
-    derive(&store, &record, &ruleless, rng)?;
+    derive(store, &record, &ruleless, rng)?;
     Ok(record)
 }
 

@@ -236,3 +236,57 @@ fn the_damaged_store_is_kept_and_a_salvage_that_was_cut_short_is_ended() {
     fs.create(&Path::new(ROOT).join(FRESH_FILE)).unwrap().write_all_at(&bytes, 0).unwrap();
     assert_eq!(judge("moved", &fs, &world), world.len());
 }
+
+/// Commits objects that only the journal has, and ends without a close.
+fn pushed_before_a_kill(fs: &Arc<dyn Fs>, world: &mut World) -> Vec<Address> {
+    let store = open(fs);
+    let addresses: Vec<Address> = (0..20).map(|n| format!("c/late-{n}").parse().unwrap()).collect();
+    for (time, address) in (5_000..).zip(&addresses) {
+        let mut batch = Batch::new();
+        let bytes = Bytes::from(vec![time as u8; 700]);
+        batch.put_head(address, &head(time, false));
+        batch.put_inline(version(time), bytes.clone());
+        // What the books say of objects that are lost is of no use.
+        batch.put_holding("c", crate::model::Holding::default());
+        store.commit(&batch).unwrap();
+        world.insert(address.clone(), Some(bytes));
+    }
+    std::mem::forget(store);
+    addresses
+}
+
+#[test]
+fn what_only_the_journal_has_survives_damage_of_the_database_and_is_counted() {
+    let (bytes, mut world) = filled(300);
+    let fs = folder(Some(&bytes));
+    let late = pushed_before_a_kill(&fs, &mut world);
+    let file = fs.open(&Path::new(ROOT).join(STORE_FILE)).unwrap();
+    for page in 20..40 {
+        file.write_all_at(&[0xee; 300], page * 4096 + 1000).unwrap();
+    }
+    let whole = judge("journal over damage", &fs, &world);
+    assert!(whole >= late.len() && whole < world.len(), "{whole} of {}", world.len());
+    let store = open(&fs);
+    assert!(store.salvage_record().unwrap().is_some_and(|record| record.incomplete));
+    assert!(late.iter().all(|address| store.head(address).unwrap().is_some()));
+    let found = store.list("c", "", None, 1000, 0).unwrap().found.len() as u64;
+    assert_eq!(store.holdings().unwrap()["c"].usage.objects, found);
+}
+
+#[test]
+fn a_damaged_journal_is_told_of_and_what_is_not_found_may_be_lost() {
+    let (bytes, mut world) = filled(30);
+    let fs = folder(Some(&bytes));
+    let late = pushed_before_a_kill(&fs, &mut world);
+    let file = fs.open(&Path::new(ROOT).join("journal.0")).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 5 * 512 + 60).unwrap();
+    file.write_all_at(&[!byte[0]], 5 * 512 + 60).unwrap();
+    let store = open(&fs);
+    let record = store.salvage_record().unwrap().unwrap();
+    assert!(record.incomplete && record.why.contains("journal"), "{record:?}");
+    let there = late.iter().filter(|address| store.head(address).unwrap().is_some()).count();
+    assert_eq!(there, late.len() - 1, "the other records are read");
+    store.close();
+    assert!(open(&fs).salvage_record().unwrap().is_some_and(|record| record.incomplete), "it is not forgotten");
+}

@@ -38,10 +38,6 @@ const SEND_MAX: Duration = Duration::from_secs(2);
 const CLIENT_QUEUE_MAX: usize = 16_384;
 /// Messages that wait to be sent; whoever brings more waits with them.
 const SENDING_MAX: usize = 64;
-
-/// Where nobody listens, and whoever asks hears so at once.
-const NOBODY: &str = "mesh.nobody.there";
-
 /// A bus over one server, or a cluster of them; clones are the same connection.
 #[derive(Clone)]
 pub struct NatsBus {
@@ -139,16 +135,6 @@ impl NatsBus {
         Err(error.with("subject", &subject))
     }
 
-    /// Waits until the server has taken all that was sent before. A flush only says that it was sent.
-    async fn round_trip(&self) -> Result<()> {
-        let request = async_nats::Request::new().timeout(Some(SEND_MAX));
-        match self.client.send_request(NOBODY, request).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
-            Err(error) => Err(self.away().because(error)),
-        }
-    }
-
     /// Whether others than this host's users may reach the server, by what it says of itself.
     pub fn is_open_to_others(&self) -> bool {
         let info = self.client.server_info();
@@ -208,7 +194,10 @@ impl Bus for NatsBus {
             let cannot = |error| Error::unavailable("the bus takes no subscription").because(error);
             let subscriber = subscribed.map_err(cannot)?;
             // Whoever goes on from here may count on hearing what is published next.
-            self.round_trip().await?;
+            timeout(SEND_MAX, self.client.flush())
+                .await
+                .map_err(|_| self.away())?
+                .map_err(|error| Error::unavailable("the bus takes no subscription").because(error))?;
             let (feed, subscription) = feed(());
             tokio::spawn(pump(subscriber, feed));
             Ok(subscription)

@@ -18,7 +18,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
 use super::feed::{Feed, Subscription, feed};
-use super::{Bus, Described, Log, Message, Pattern};
+use super::{Bus, Described, Log, Message, Pattern, Subject};
 use crate::error::{Error, Result};
 use wire::{to_ours, to_theirs};
 
@@ -38,6 +38,9 @@ const SEND_MAX: Duration = Duration::from_secs(2);
 const CLIENT_QUEUE_MAX: usize = 16_384;
 /// Messages that wait to be sent; whoever brings more waits with them.
 const SENDING_MAX: usize = 64;
+/// How long the server may take to say that it has taken a subscription.
+const CATCH_UP_MAX: Duration = Duration::from_secs(1);
+
 /// A bus over one server, or a cluster of them; clones are the same connection.
 #[derive(Clone)]
 pub struct NatsBus {
@@ -135,6 +138,16 @@ impl NatsBus {
         Err(error.with("subject", &subject))
     }
 
+    /// Waits until the server has taken what was sent: a flush tells only that it was sent.
+    async fn caught_up(&self) {
+        let Ok(nowhere) = self.client.new_inbox().parse() else { return };
+        // It says that nobody listens there, and takes in order what one connection sends. One that keeps us from
+        // asking takes it as well, a moment later.
+        if let Err(error) = self.ask(Message::to(nowhere, ""), CATCH_UP_MAX).await {
+            tracing::debug!(%error, "it is not known whether the server hears what was subscribed to");
+        }
+    }
+
     /// Whether others than this host's users may reach the server, by what it says of itself.
     pub fn is_open_to_others(&self) -> bool {
         let info = self.client.server_info();
@@ -198,8 +211,9 @@ impl Bus for NatsBus {
                 .await
                 .map_err(|_| self.away())?
                 .map_err(|error| Error::unavailable("the bus takes no subscription").because(error))?;
+            self.caught_up().await;
             let (feed, subscription) = feed(());
-            tokio::spawn(pump(subscriber, feed));
+            tokio::spawn(pump(self.client.clone(), subscriber, feed));
             Ok(subscription)
         })
     }
@@ -242,25 +256,35 @@ impl Bus for NatsBus {
 }
 
 /// Empties the client's queue into the subscriber's, which counts what it cannot take.
-async fn pump(mut subscriber: async_nats::Subscriber, feed: Feed) {
+async fn pump(client: Client, mut subscriber: async_nats::Subscriber, feed: Feed) {
     loop {
         let message = tokio::select! {
             message = subscriber.next() => message,
             () = feed.closed() => return,
         };
-        match message.map(to_ours) {
-            None => return,
-            Some(Ok(message)) => {
+        let Some(message) = message else { return };
+        let reply = message.reply.clone();
+        match to_ours(message) {
+            Ok(message) => {
                 if !feed.give(message) {
                     return;
                 }
             }
-            Some(Err(error)) => {
-                tracing::warn!(%error, "a message cannot be read");
-                feed.lost(1);
-            }
+            Err(error) => refuse(&client, reply, &error).await,
         }
     }
+}
+
+/// Tells whoever sent what is no message, as one published to a pattern, why nobody answers it.
+async fn refuse(client: &Client, reply: Option<async_nats::Subject>, error: &Error) {
+    tracing::debug!(%error, "a message cannot be read");
+    let Some(reply) = reply.filter(|reply| reply.as_str().parse::<Subject>().is_ok()) else { return };
+    let told = error.to_string();
+    let headers = [("Nats-Service-Error-Code", "400"), ("Nats-Service-Error", &told)];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let told = client.publish_with_headers(reply, to_theirs(&headers.to_vec()), bytes::Bytes::new());
+    // Where it cannot be told, whoever asked waits until its own deadline, as for any answer that is lost.
+    let _ = timeout(SEND_MAX, told).await;
 }
 
 fn version(text: &str) -> Option<(u64, u64, u64)> {

@@ -37,7 +37,7 @@ pub(super) async fn answer(site: Site, mut questions: Subscription) {
 
 impl Site {
     async fn answer_one(&self, message: Message) -> Result<()> {
-        let question: Question = wire::read(&self.ring(), message.subject.as_str(), &message.body)?;
+        let question: Question = self.believe(message.subject.as_str(), &message.body)?;
         let Some(to) = message.reply else { return Ok(()) };
         let room = self.0.parts.bus.payload_max().saturating_sub(SLACK_BYTES);
         let reply = match question {
@@ -136,6 +136,6 @@ impl Site {
             Error::unavailable("a container of the site does not answer").with("container", name).because(error)
         })?;
         // It is signed for the subject that was given for the answer.
-        wire::read(&self.ring(), answer.subject.as_str(), &answer.body)
+        self.believe(answer.subject.as_str(), &answer.body)
     }
 }

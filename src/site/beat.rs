@@ -1,7 +1,6 @@
 //! Beats: saying that this container lives, and hearing it of the others.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::hear::News;
 use super::members::{BEAT, Heard};
@@ -9,9 +8,6 @@ use super::wire::{self, Beat};
 use super::{Site, locked, shared};
 use crate::bus::{Message, Subscription};
 use crate::error::Result;
-
-/// How long it is kept quiet about another container that does not belong here, once that was said.
-const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 
 impl Site {
     fn beat_subject(&self) -> String {
@@ -60,21 +56,16 @@ pub(super) async fn beat(site: Site) {
 
 /// Hears it of the others.
 pub(super) async fn listen(site: Site, mut heard: Subscription) {
-    let mut complained_ms = None;
     while let Some(message) = site.next(&mut heard, "beats").await {
-        if let Err(what) = site.hear_beat(message).await {
-            let now_ms = site.now_ms();
-            if complained_ms.is_none_or(|at| now_ms - at > COMPLAINT_EVERY.as_millis() as u64) {
-                complained_ms = Some(now_ms);
-                tracing::error!(error = %what, "somebody on the bus is no container of this site as it should be");
-            }
+        if let Err(error) = site.hear_beat(message).await {
+            tracing::debug!(%error, "a beat counts for nothing");
         }
     }
 }
 
 impl Site {
     async fn hear_beat(&self, message: Message) -> Result<()> {
-        let beat: Beat = wire::read(&self.ring(), message.subject.as_str(), &message.body)?;
+        let beat: Beat = self.believe(message.subject.as_str(), &message.body)?;
         self.keeper().observe(beat.clock);
         let theirs = beat.shared;
         let (from, vector, name) = (beat.container, beat.vector.clone(), beat.name.clone());
@@ -90,6 +81,10 @@ impl Site {
             }
             Heard::Left => tracing::info!(container = %name.escape_default(), "a container left the site"),
             Heard::SameName => {
+                // Who only asks who is there is not there yet.
+                if message.reply.is_none() {
+                    locked(&self.0.members).note_double();
+                }
                 let why = "another container of the site has this one's name; start one of them with another --name";
                 tracing::error!(container = %name.escape_default(), "{why}");
             }

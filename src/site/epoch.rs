@@ -48,21 +48,45 @@ impl Epoch {
     }
 }
 
+/// What the log has for the list of the members.
+#[derive(Debug, PartialEq)]
+enum Record {
+    /// Nothing yet.
+    None,
+    /// What a member wrote.
+    Of(Epoch),
+    /// What no container of the site wrote.
+    Strange,
+}
+
+impl Record {
+    fn believed(self) -> Option<Epoch> {
+        match self {
+            Record::Of(epoch) => Some(epoch),
+            Record::None | Record::Strange => None,
+        }
+    }
+}
+
 impl Site {
+    /// Whether no other container can be asked at the moment.
+    fn hears_nobody(&self) -> bool {
+        locked(&self.0.members).alive(self.now_ms()).next().is_none()
+    }
+
     fn epoch_subject(&self) -> Result<Subject> {
         format!("mesh.log.{}.epoch", self.0.parts.site).parse()
     }
 
     /// The record as it is now, and its place.
-    async fn read_epoch(&self, log: &dyn Log) -> Result<(u64, Option<Epoch>)> {
+    async fn read_epoch(&self, log: &dyn Log) -> Result<(u64, Record)> {
         let subject = self.epoch_subject()?;
-        let Some(logged) = log.last(&subject).await? else { return Ok((0, None)) };
-        match wire::read::<Epoch>(&self.ring(), subject.as_str(), &logged.message.body) {
-            Ok(epoch) => Ok((logged.place, Some(epoch))),
-            // The next change puts another one in its place.
+        let Some(logged) = log.last(&subject).await? else { return Ok((0, Record::None)) };
+        match self.believe::<Epoch>(subject.as_str(), &logged.message.body) {
+            Ok(epoch) => Ok((logged.place, Record::Of(epoch))),
             Err(error) => {
-                tracing::warn!(%error, "the list of the site's members is not believed");
-                Ok((logged.place, None))
+                tracing::debug!(%error, "the list of the site's members is not believed");
+                Ok((logged.place, Record::Strange))
             }
         }
     }
@@ -73,6 +97,13 @@ impl Site {
         for _ in 0..ATTEMPTS_MAX {
             let (place, found) = self.read_epoch(&*log).await?;
             let known = locked(&self.0.epoch).clone();
+            if found == Record::Strange && known.is_none() && !self.hears_nobody() {
+                // Whoever begins a new list here would decide beside those who go by the old one.
+                let why =
+                    "a stranger wrote over the list of the site's members; those who know it put it back, try again";
+                return Err(Error::unavailable(why));
+            }
+            let found = found.believed();
             // A record that is older than what was known comes from a log that was put back.
             let newest = found.clone().into_iter().chain(known).max_by_key(|epoch| epoch.number);
             let mut members = newest.as_ref().map(|epoch| epoch.members.clone()).unwrap_or_default();
@@ -108,10 +139,15 @@ impl Site {
     pub(super) async fn refresh_epoch(&self) -> Result<Epoch> {
         let log = self.log().await?;
         let (_, found) = self.read_epoch(&*log).await?;
-        let mut known = locked(&self.0.epoch);
-        let newest = found.into_iter().chain(known.take()).max_by_key(|epoch| epoch.number);
-        known.clone_from(&newest);
-        drop(known);
+        if found == Record::Strange && locked(&self.0.epoch).is_some() {
+            self.change_epoch(|_| ()).await?;
+        }
+        let newest = {
+            let mut known = locked(&self.0.epoch);
+            let newest = found.believed().into_iter().chain(known.take()).max_by_key(|epoch| epoch.number);
+            known.clone_from(&newest);
+            newest
+        };
         newest.ok_or_else(|| Error::unavailable("the site has no list of its members yet; try again"))
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::hear::News;
-use super::wire::{self, Batch};
+use super::wire::Batch;
 use super::{Site, locked};
 use crate::bus::Logged;
 use crate::error::Result;
@@ -99,10 +99,10 @@ impl Site {
         if subject != self.log_subject() {
             return None;
         }
-        match wire::read::<Batch>(&self.ring(), subject, body) {
+        match self.believe::<Batch>(subject, body) {
             Ok(batch) => Some(batch).filter(|batch| batch.from != self.0.me),
             Err(error) => {
-                tracing::warn!(%error, place = logged.place, "an entry of the site's log is not believed");
+                tracing::debug!(%error, place = logged.place, "an entry of the site's log is not believed");
                 None
             }
         }

@@ -77,24 +77,26 @@ pub(super) enum Heard {
 pub(super) struct Members {
     me: (ContainerId, Incarnation, Name),
     known: BTreeMap<ContainerId, Member>,
-    /// Whether another container with this one's name was heard.
+    /// Whether another container with this one's name was heard before this one heard itself.
     doubled: bool,
+    /// Whether this container has heard itself: who takes its name from then on comes second.
+    settled: bool,
 }
 
 impl Members {
     pub(super) fn new(me: ContainerId, incarnation: Incarnation, name: Name) -> Self {
-        Members { me: (me, incarnation, name), known: BTreeMap::new(), doubled: false }
+        Members { me: (me, incarnation, name), known: BTreeMap::new(), doubled: false, settled: false }
     }
 
     /// Takes in a beat.
     pub(super) fn hear(&mut self, beat: Beat, now_ms: u64) -> Heard {
         let (me, incarnation, name) = &self.me;
         if beat.container == *me {
+            self.settled |= beat.incarnation == *incarnation;
             return if beat.incarnation == *incarnation { Heard::Stale } else { Heard::Twin };
         }
         let Ok(its_name) = beat.name() else { return Heard::Stale };
         if its_name == *name {
-            self.doubled |= !beat.leaving;
             return if beat.leaving { Heard::Stale } else { Heard::SameName };
         }
         let known = self.known.get(&beat.container);
@@ -138,7 +140,12 @@ impl Members {
         }
     }
 
-    /// Whether another container with this one's name was heard.
+    /// Another container with this one's name is there.
+    pub(super) fn note_double(&mut self) {
+        self.doubled |= !self.settled;
+    }
+
+    /// Whether another container with this one's name was there first.
     pub(super) fn is_doubled(&self) -> bool {
         self.doubled
     }
@@ -212,10 +219,21 @@ mod tests {
     #[test]
     fn doubles_are_told_from_others() {
         let mut members = members();
-        assert_eq!(members.hear(beat(1, "a", 1), 0), Heard::Stale, "its own beat");
         assert_eq!(members.hear(beat(2, "a", 1), 0), Heard::SameName);
+        members.note_double();
+        assert!(members.is_doubled());
+        assert_eq!(members.hear(beat(1, "a", 1), 0), Heard::Stale, "its own beat");
         assert_eq!(members.hear(Beat { incarnation: Incarnation(5), ..beat(1, "a", 1) }, 0), Heard::Twin);
         assert_eq!(members.hear(beat(3, "No Name", 1), 0), Heard::Stale);
         assert_eq!(members.all().count(), 0);
+    }
+
+    #[test]
+    fn who_heard_itself_first_keeps_its_name() {
+        let mut members = members();
+        members.hear(beat(1, "a", 1), 0);
+        assert_eq!(members.hear(beat(2, "a", 1), 0), Heard::SameName);
+        members.note_double();
+        assert!(!members.is_doubled());
     }
 }

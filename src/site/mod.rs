@@ -30,6 +30,7 @@ mod route;
 mod shared;
 mod source;
 mod standing;
+mod strangers;
 mod tell;
 mod window;
 mod wire;
@@ -60,6 +61,7 @@ pub use piece::{Part, Pieces};
 use route::Ways;
 pub use shared::{Shared, SharedBook};
 pub use standing::{PeerStanding, SiteQueue, Standing};
+use strangers::Strangers;
 pub use wire::Load;
 
 /// How long those who are there may take to show, for who joins.
@@ -67,6 +69,9 @@ const HELLO_MAX: Duration = Duration::from_secs(1);
 
 /// How long the others' beats may take once the first of them has answered.
 const BEATS_MAX: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether a container's own beat is back.
+const ECHO_POLL: Duration = Duration::from_millis(1);
 
 /// How long decisions that are under way may hold up a stop.
 const DECISIONS_MAX: Duration = Duration::from_secs(3);
@@ -145,6 +150,7 @@ struct Inner {
     lost: AtomicU64,
     /// Told when the others have changed.
     others: Notify,
+    strangers: Strangers,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -181,6 +187,7 @@ impl Site {
             has_gap: AtomicBool::new(false),
             lost: AtomicU64::new(0),
             others: Notify::new(),
+            strangers: Strangers::default(),
             tasks: Mutex::default(),
         }));
         let beats = site.subscribe(&format!("mesh.{}.peer.beat", site.0.parts.site)).await?;
@@ -195,6 +202,7 @@ impl Site {
         site.hello().await?;
         let hellos = site.subscribe(&site.hello_subject()).await?;
         site.spawn(beat::listen(site.clone(), hellos));
+        site.hear_itself().await?;
         if locked(&site.0.members).is_doubled() {
             locked(&site.0.tasks).drain(..).for_each(|task| task.abort());
             let why = "another container of the site has this name; choose another one with --name";
@@ -274,6 +282,21 @@ impl Site {
             // Nobody is there, or nobody says so.
             Err(error) if matches!(error.kind(), Kind::Deadline | Kind::Unavailable) => {}
             Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Says a beat and waits until it is back. Of two who start together each listens to beats and answers hellos by
+    /// now, so the one whose beat came second has heard the other one's when its own is back.
+    async fn hear_itself(&self) -> Result<()> {
+        self.say_beat().await?;
+        let back = async {
+            while self.0.echoed_ms.load(Ordering::Acquire) == 0 {
+                tokio::time::sleep(ECHO_POLL).await;
+            }
+        };
+        if tokio::time::timeout(HELLO_MAX, back).await.is_err() {
+            tracing::warn!("the bus is slow; another container of this name would be noticed later");
         }
         Ok(())
     }

@@ -130,7 +130,7 @@ impl Said for Refused {
 
 impl Site {
     async fn give_one(&self, message: Message) -> Result<()> {
-        let ask: Ask = wire::read(&self.ring(), message.subject.as_str(), &message.body)?;
+        let ask: Ask = self.believe(message.subject.as_str(), &message.body)?;
         let Some(to) = message.reply else { return Ok(()) };
         let form = ask.form;
         let answer = match self.look_up(ask).await {
@@ -232,7 +232,7 @@ async fn ask(site: &Site, way: &Way, wanted: &Wanted, range: &Range<u64>) -> Res
     })?;
     let subject = answer.subject.as_str();
     let Some(signature) = answer.header(SIGNATURE) else {
-        let Refused { kind, why } = wire::read(&ring, subject, &answer.body)?;
+        let Refused { kind, why } = site.believe(subject, &answer.body)?;
         return Err(Error::new(Kind::from_name(&kind).unwrap_or(Kind::Unavailable), why));
     };
     let signature: Signature = from_hex(signature).ok_or_else(|| Error::corrupt("a piece is signed strangely"))?;

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use super::locked;
 use super::members::Member;
 use super::window::Window;
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{ContainerId, Name};
 
 /// How long it may take to connect to a door.
@@ -19,6 +21,10 @@ const CONNECT_MAX: Duration = Duration::from_millis(300);
 
 /// For so long a door that could not be connected to is left alone.
 const SHUT_MS: u64 = 5_000;
+
+/// Threads that may wait for one container's bytes. What was asked of one that stands still is waited for after
+/// whoever asked has gone; the disk's readers need threads as well.
+const READERS_MAX: usize = 256;
 
 /// Containers that something is known of.
 const CONTAINERS_MAX: usize = 256;
@@ -50,6 +56,8 @@ pub(super) struct Way {
     pub client: Option<Client>,
     /// What is under way from it over the bus.
     pub window: Window,
+    /// Held by threads that wait for its bytes.
+    readers: Semaphore,
     /// Held by who finds out whether the door can be connected to.
     trying: tokio::sync::Mutex<()>,
     door: Mutex<Door>,
@@ -92,6 +100,7 @@ impl Ways {
             url: member.url.clone(),
             client,
             window: Window::default(),
+            readers: Semaphore::new(READERS_MAX),
             trying: tokio::sync::Mutex::default(),
             door: Mutex::default(),
         });
@@ -104,6 +113,15 @@ impl Ways {
 }
 
 impl Way {
+    /// A place among those who wait for its bytes.
+    pub(super) fn reader(&self) -> Result<SemaphorePermit<'_>> {
+        let full = |_| {
+            let error = Error::busy("too many reads wait for the container that keeps the object; try again");
+            error.with("container", &self.name).retry_after(Duration::from_secs(1))
+        };
+        self.readers.try_acquire().map_err(full)
+    }
+
     /// The door, if it is to be asked. Who comes first waits until that is known.
     pub(super) async fn door(self: &Arc<Self>, now_ms: impl Fn() -> u64) -> Option<&Client> {
         let client = self.client.as_ref()?;
@@ -192,6 +210,7 @@ mod tests {
             url: String::new(),
             client: Some(Client::new("http://127.0.0.1:1", None).unwrap()),
             window: Window::default(),
+            readers: Semaphore::new(READERS_MAX),
             trying: tokio::sync::Mutex::default(),
             door: Mutex::default(),
         })

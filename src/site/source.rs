@@ -141,6 +141,7 @@ impl Source for Frame {
 
 impl Frame {
     fn fetch(&self, range: Range<u64>) -> Result<Bytes> {
+        let _place = self.way.reader().map_err(|error| error.with("address", &self.wanted.address))?;
         // Whoever reads sealed bytes is on a thread that may wait.
         self.runtime.block_on(self.part(range)).map_err(|error| unreachable(error, &self.wanted.address))
     }

@@ -28,6 +28,8 @@ metrics! {
         bus_request_duration: Histogram<Operation> = "meshstore_bus_request_duration_seconds", "seconds", SECONDS;
         /// Messages that came faster than they could be taken, and are lost.
         bus_lost: Counter<()> = "meshstore_bus_lost_messages", "";
+        /// Messages between containers that none of this site has signed: they change nothing.
+        bus_unbelieved: Counter<()> = "meshstore_bus_unbelieved_messages", "";
         /// Pieces of other containers' objects that were read over the bus, because their doors were not reached, or
         /// late.
         peer_pieces: Counter<()> = "meshstore_peer_pieces", "";

@@ -15,7 +15,7 @@ use super::digest;
 use crate::actors::Push;
 use crate::error::{Error, Result};
 use crate::limits::{CONTENT_TYPE_BYTES_MAX, META_BYTES_MAX};
-use crate::model::{Address, Condition, NfrOverride, Session};
+use crate::model::{Address, Condition, Mode, NfrOverride, Session};
 
 macro_rules! names {
     ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
@@ -85,6 +85,11 @@ pub(super) fn check_change(headers: &HeaderMap) -> Result<()> {
 /// What the caller has seen so far.
 pub(super) fn session(headers: &HeaderMap) -> Result<Option<Session>> {
     single(headers, &MESH_SESSION)?.map(str::parse).transpose()
+}
+
+/// Whether what another container keeps is copied here, where the caller says so.
+pub(super) fn mode(headers: &HeaderMap) -> Result<Option<Mode>> {
+    single(headers, &MESH_MODE)?.map(str::parse).transpose()
 }
 
 /// What must hold for a change: `If-Match` names versions or `*`, `If-None-Match` takes `*` alone.

@@ -1,6 +1,6 @@
 //! The plain text protocol of NATS over a socket: enough to ask and to listen, with no library.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -46,10 +46,15 @@ impl NatsClient {
         self.stream.get_mut().write_all(bytes).unwrap();
     }
 
-    fn line(&mut self) -> String {
+    /// The next line that the server says.
+    pub fn line(&mut self) -> String {
+        self.try_line().unwrap()
+    }
+
+    fn try_line(&mut self) -> io::Result<String> {
         let mut line = String::new();
-        self.stream.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+        self.stream.read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
     }
 
     /// Hears what is published from now on.
@@ -69,17 +74,38 @@ impl NatsClient {
         self.send(&[line.as_bytes(), head.as_bytes(), body, b"\r\n"].concat());
     }
 
+    /// Sends bytes as they are.
+    #[allow(dead_code)]
+    pub fn raw(&mut self, bytes: &[u8]) {
+        // Who is cut off meanwhile has sent enough.
+        let _ = self.stream.get_mut().write_all(bytes);
+    }
+
+    /// What the server says until it ends the connection.
+    #[allow(dead_code)]
+    pub fn last_words(mut self) -> String {
+        let mut said = Vec::new();
+        match self.stream.read_to_end(&mut said) {
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => panic!("it was never ended: {error}"),
+            _ => String::from_utf8_lossy(&said).into_owned(),
+        }
+    }
+
     /// The next message.
     pub fn next(&mut self) -> Heard {
+        self.try_next().unwrap()
+    }
+
+    fn try_next(&mut self) -> io::Result<Heard> {
         loop {
-            let line = self.line();
+            let line = self.try_line()?;
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
                 ["PING"] => self.send(b"PONG\r\n"),
                 ["PONG"] | ["+OK"] => {}
                 ["MSG", subject, .., bytes] => {
                     let body = self.bytes(bytes.parse().unwrap());
-                    return Heard { subject: subject.to_owned(), headers: Vec::new(), body };
+                    return Ok(Heard { subject: subject.to_owned(), headers: Vec::new(), body });
                 }
                 ["HMSG", subject, .., head, all] => {
                     let (head, all): (usize, usize) = (head.parse().unwrap(), all.parse().unwrap());
@@ -92,7 +118,7 @@ impl NatsClient {
                     if let Some(status) = text.lines().next().and_then(|line| line.split(' ').nth(1)) {
                         headers.push(("Status".to_owned(), status.to_owned()));
                     }
-                    return Heard { subject: subject.to_owned(), headers, body };
+                    return Ok(Heard { subject: subject.to_owned(), headers, body });
                 }
                 _ => panic!("{line:?}"),
             }
@@ -108,15 +134,27 @@ impl NatsClient {
 
     /// Asks, and waits for the answer.
     pub fn ask(&mut self, subject: &str, headers: &[(&str, &str)], body: &[u8]) -> Heard {
+        self.try_ask(subject, headers, body).unwrap()
+    }
+
+    /// The same for as long as this, on a connection of its own: a message may be lost on its way.
+    #[allow(dead_code)]
+    pub fn ask_once(url: &str, patience: Duration, subject: &str, headers: &[(&str, &str)]) -> Option<Heard> {
+        let mut client = NatsClient::connect(url);
+        client.stream.get_mut().set_read_timeout(Some(patience)).unwrap();
+        client.try_ask(subject, headers, b"").ok()
+    }
+
+    fn try_ask(&mut self, subject: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Heard> {
         self.next += 1;
         let inbox = format!("_INBOX.test.{}.{}", std::process::id(), self.next);
         let text = format!("SUB {inbox} {}\r\nUNSUB {} 1\r\n", self.next, self.next);
         self.send(text.as_bytes());
         self.publish(subject, &inbox, headers, body);
         loop {
-            let heard = self.next();
+            let heard = self.try_next()?;
             if heard.subject == inbox {
-                return heard;
+                return Ok(heard);
             }
         }
     }

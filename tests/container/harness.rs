@@ -74,6 +74,12 @@ impl Process {
         Self::launch(args, &[], wrapper)
     }
 
+    /// Starts a container that may refuse to run.
+    pub fn attempt(args: &[&str]) -> Result<Self, Refused> {
+        let mut process = Self::prepare(args, &[], &[]);
+        process.try_restart().map(|()| process)
+    }
+
     /// Starts a container that must refuse to run.
     pub fn refused(args: &[&str], env: &[(&str, &str)]) -> Refused {
         let mut process = Self::prepare(args, env, &[]);

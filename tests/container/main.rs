@@ -24,6 +24,7 @@ mod keys;
 mod kill;
 mod limits;
 mod locate;
+mod misuse;
 #[path = "../common/nats_client.rs"]
 mod nats_client;
 #[path = "../common/nats_server.rs"]
@@ -35,7 +36,9 @@ mod routes;
 mod safety;
 mod salvage;
 mod scrub;
+mod silence;
 mod site;
+mod strangers;
 mod streaming;
 mod subjects;
 mod telemetry;

@@ -21,9 +21,14 @@ impl Site {
     }
 
     pub fn container(&self, name: &str, args: &[&str]) -> Process {
+        self.attempt(name, args).unwrap_or_else(|refused| panic!("the container did not start: {refused:?}"))
+    }
+
+    /// The same, where the container may refuse.
+    pub fn attempt(&self, name: &str, args: &[&str]) -> Result<Process, Refused> {
         let keys = self.keys.path().join("keys.toml");
         let own = ["--site", "edge", "--name", name, "--bus", self.server.url(), "--keys", keys.to_str().unwrap()];
-        Process::start(&[&own, args].concat())
+        Process::attempt(&[&own, args].concat())
     }
 
     pub fn client(&self) -> NatsClient {

@@ -24,7 +24,9 @@ pub(in crate::gateway) fn from_memory(
     head: &RequestHead,
     address: &Address,
 ) -> Result<Option<HttpResponse>> {
+    // What cannot be read is refused wherever the object is.
     headers::deadline(&head.headers)?;
+    headers::mode(&head.headers)?;
     // What names a version, a session or a condition needs more than a look into memory.
     let plain = [&headers::MESH_SESSION, &IF_MATCH].iter().all(|name| !head.headers.contains_key(*name));
     if head.uri.query().is_some() || !plain {
@@ -65,7 +67,7 @@ pub(in crate::gateway) async fn from_anywhere(
         }
         Ok(known)
     })?;
-    let mode = headers::single(&head.headers, &headers::MESH_MODE)?.map(str::parse).transpose()?;
+    let mode = headers::mode(&head.headers)?;
     let pull = Pull { address: address.clone(), range: None, version, session: session.clone(), mode, deadline };
     if sealed::is_wanted(head, &pull) {
         return within(deadline, sealed::answer(door, head, pull)).await;

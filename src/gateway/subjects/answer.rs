@@ -13,10 +13,14 @@ use crate::bus::{Headers, Message, Subject};
 use crate::error::Error;
 use crate::gateway::headers::MESH_VERSION;
 use crate::gateway::problem;
+use crate::limits::{KEY_BYTES_MAX, NAME_BYTES_MAX};
 use crate::model::{Name, Version};
 
 /// What an answer's headers may take of a message, beside its body.
 const HEADERS_MAX: usize = 32 << 10;
+
+/// The longest that an address can be.
+const ADDRESS_BYTES_MAX: usize = NAME_BYTES_MAX + 1 + KEY_BYTES_MAX;
 
 /// What stands before the number of an answer, as over HTTP.
 const STATUS: &str = "Mesh-Status";
@@ -85,7 +89,9 @@ impl Answer {
 
 /// The answer to a request that failed before it was one.
 pub(super) fn of_error(error: &Error, address: Option<&str>) -> Answer {
-    let response = problem::of(error, address.filter(|text| !text.contains(char::is_control)));
+    // What is no address is not repeated as one: it may be longer than an answer.
+    let is_one = |text: &&str| text.len() <= ADDRESS_BYTES_MAX && !text.contains(char::is_control);
+    let response = problem::of(error, address.filter(is_one));
     let (status, headers) = (response.status(), headers(&response));
     let text = body::to_bytes_limited(response.into_body(), HEADERS_MAX);
     // A problem is whole at once, so there is nothing to wait for.

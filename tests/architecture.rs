@@ -56,7 +56,7 @@ const FENCES: [(&str, &[&str]); 36] = [
         &["src/nfr/", "src/control/tokens.rs", "src/client/pull.rs", "src/store/sim_disk.rs", "src/tiers/cloud/"],
     ),
     ("crc32fast::", &["src/nfr/frame.rs", "src/store/records.rs"]),
-    ("twox_hash::", &["src/store/salvage/pages.rs"]),
+    ("twox_hash::", &["src/store/salvage/pages.rs", "src/store/journal.rs"]),
     ("postcard::", &["src/store/records.rs", "src/site/wire.rs"]),
     ("dashmap::", &["src/tiers/memory.rs"]),
     ("crossbeam_queue::", &["src/tiers/memory.rs"]),

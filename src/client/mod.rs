@@ -13,6 +13,7 @@ mod object;
 mod options;
 mod pull;
 mod push;
+mod receiver;
 mod tls;
 mod transfers;
 mod transport;
@@ -25,6 +26,7 @@ pub use object::{Deleted, Item, ListPage, Object};
 pub use options::{DeleteOptions, ReadOptions};
 pub use pull::{FrameBytes, Pulled};
 pub use push::{PushOptions, Pushed, Upload};
+pub use receiver::Receiver;
 pub use transfers::{Payment, Transfer, Transfers};
 pub use transport::Client;
 

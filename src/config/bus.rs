@@ -18,6 +18,44 @@ pub enum BusMode {
     Url(BusUrl),
 }
 
+/// To which addresses a container brings objects, where a request names one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receivers {
+    /// To none.
+    None,
+    /// To those on its own host.
+    Loopback,
+    /// To any: whoever may read an object may have it sent anywhere the container reaches.
+    Any,
+}
+
+impl Receivers {
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Receivers::None => "none",
+            Receivers::Loopback => "loopback",
+            Receivers::Any => "any",
+        }
+    }
+
+    /// On a bus that others reach nobody may have this host's own doors asked.
+    pub(super) fn usual(mode: &BusMode, url: &Option<BusUrl>) -> Self {
+        if is_beyond_loopback(mode, url) { Receivers::None } else { Receivers::Loopback }
+    }
+}
+
+impl FromStr for Receivers {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let all = [Receivers::None, Receivers::Loopback, Receivers::Any];
+        all.into_iter()
+            .find(|receivers| receivers.name() == text)
+            .ok_or_else(|| Error::invalid("receivers are none, loopback or any").with("value", text.escape_default()))
+    }
+}
+
 /// The URL of a NATS server. It may hold what opens the server, and so is shown without that.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BusUrl(String);
@@ -70,10 +108,14 @@ impl fmt::Debug for BusUrl {
 impl BusConfig {
     /// Whether others than this host's users may reach the bus.
     pub fn is_beyond_loopback(&self) -> bool {
-        match (&self.mode, &self.url) {
-            (BusMode::Url(url), _) | (BusMode::Auto, Some(url)) => !url.is_loopback(),
-            _ => false,
-        }
+        is_beyond_loopback(&self.mode, &self.url)
+    }
+}
+
+fn is_beyond_loopback(mode: &BusMode, url: &Option<BusUrl>) -> bool {
+    match (mode, url) {
+        (BusMode::Url(url), _) | (BusMode::Auto, Some(url)) => !url.is_loopback(),
+        _ => false,
     }
 }
 

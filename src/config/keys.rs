@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::Host;
 use super::budget;
-use super::bus::{BusMode, BusUrl};
+use super::bus::{BusMode, BusUrl, Receivers};
 use super::declare::{Key, Reader, settings};
 use super::shape::{
-    ADDR, BUS, BUS_URL, CLOUD, COLLECTOR, DOOR_URL, EVICTION, FORMAT, LEVEL, MILLIS, NAME, OPTIONAL_PATH, PATH, REST,
-    SHARE, SIZE, SIZE_OR_AUTO, TRUTH, count,
+    ADDR, BUS, BUS_URL, CLOUD, COLLECTOR, DOOR_URL, EVICTION, FORMAT, LEVEL, MILLIS, NAME, OPTIONAL_PATH, PATH,
+    RECEIVERS, REST, SHARE, SIZE, SIZE_OR_AUTO, TRUTH, count,
 };
 use crate::limits::{PINNED_PERCENT_DEFAULT, PINNED_PERCENT_MAX};
 use crate::model::{CloudUrl, EvictionKind, Name};
@@ -89,6 +89,10 @@ settings! { host;
         mode: BusMode = BUS, "auto";
         /// URL of the server that `auto` takes, or `off`; without it the variable NATS_URL counts.
         url: Option<BusUrl> = BUS_URL, "off";
+        /// To which addresses an object is brought where a pull names one with `Mesh-Receive`: `none`, those on this
+        /// host (`loopback`) or `any`. With `any` whoever may read an object may have it sent to whatever the
+        /// container reaches.
+        receivers: Receivers = RECEIVERS, "loopback, or none where the bus is beyond loopback" => Receivers::usual(&mode, &url);
     }
 
     /// Who may use the container.

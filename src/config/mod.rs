@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use budget::in_flight_bytes;
-pub use bus::{BusMode, BusUrl};
+pub use bus::{BusMode, BusUrl, Receivers};
 pub use declare::Key;
 pub use fault::{Fault, Origin};
 pub use keys::{

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::bus::{BusMode, BusUrl};
+use super::bus::{BusMode, BusUrl, Receivers};
 use crate::error::{Error, Result};
 use crate::model::{CloudUrl, EvictionKind, Name};
 use crate::telemetry::{LevelFilter, LogFormat, Sample};
@@ -178,6 +178,9 @@ fn digits(text: &str) -> Option<u64> {
 
 pub(super) const EVICTION: Shape<EvictionKind> =
     Shape { takes: "w-tinylfu, lfu or lru", read: str::parse, show: |kind| kind.name().to_owned() };
+
+pub(super) const RECEIVERS: Shape<Receivers> =
+    Shape { takes: "none, loopback or any", read: str::parse, show: |receivers| receivers.name().to_owned() };
 
 pub(super) const FORMAT: Shape<LogFormat> =
     Shape { takes: "auto, human or json", read: str::parse, show: |format| format.name().to_owned() };

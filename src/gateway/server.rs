@@ -27,6 +27,7 @@ use super::route;
 use super::subjects::{BusThread, Names, Subjects};
 use super::tls::Tls;
 use crate::bus::Bus;
+use crate::config::Receivers;
 use crate::error::{Error, Result};
 use crate::limits::{BATCHES_MAX, LISTEN_QUEUE_MAX, REQUEST_DEADLINE_DEFAULT};
 use crate::model::Name;
@@ -66,6 +67,8 @@ pub struct GatewayOptions {
     pub request_deadline: Duration,
     /// The largest object a push may bring.
     pub object_bytes_max: u64,
+    /// To which addresses objects are brought.
+    pub receivers: Receivers,
 }
 
 impl GatewayOptions {
@@ -85,6 +88,7 @@ impl GatewayOptions {
             idle_timeout: Duration::from_secs(30),
             request_deadline: REQUEST_DEADLINE_DEFAULT,
             object_bytes_max: 64 << 30,
+            receivers: Receivers::Loopback,
         }
     }
 }

@@ -81,6 +81,7 @@ async fn open_door(config: &Config, origins: &Origins, container: &Container) ->
         events_keep_alive: millis(config.http.events_keep_alive_ms),
         request_deadline: millis(config.limits.request_deadline_ms),
         object_bytes_max: config.limits.object_bytes_max,
+        receivers: config.bus.receivers,
         ..GatewayOptions::at(config.http.addr)
     };
     let overseer = Arc::new(Overseer::new(config, origins, container));

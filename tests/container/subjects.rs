@@ -455,3 +455,97 @@ fn what_is_too_large_for_a_message_goes_by_ticket() {
     let inline = client.ask("mesh.edge.pull", &[token, half, ("Mesh-Inline-Max", "600000")], b"");
     assert_eq!(inline.body, &body[..500_000]);
 }
+
+/// Takes one request at a socket and answers it; gives its head and its body.
+fn taken(listener: TcpListener, status: &'static str) -> std::thread::JoinHandle<(String, Vec<u8>)> {
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut bytes = Vec::new();
+        let head = loop {
+            let mut part = [0; 65536];
+            let count = std::io::Read::read(&mut socket, &mut part).unwrap();
+            assert!(count > 0, "no whole head");
+            bytes.extend_from_slice(&part[..count]);
+            if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+                break String::from_utf8(bytes.drain(..end + 4).collect()).unwrap().to_ascii_lowercase();
+            }
+        };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let mut rest = vec![0; length.parse::<usize>().unwrap() - bytes.len()];
+        std::io::Read::read_exact(&mut socket, &mut rest).unwrap();
+        bytes.extend(rest);
+        write!(socket, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        (head, bytes)
+    })
+}
+
+fn socket() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/in?x=1", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+#[test]
+fn what_is_too_large_for_a_message_is_brought_to_whoever_offers_a_url() {
+    let (_server, process, mut client) = start(&[]);
+    let (at, body) = (("Mesh-Address", "meteo/scan.bin"), body_of("scan", 1, 3_000_000));
+    let sent = [("Content-Type", "image/x-scan"), ("Mesh-Meta-Station", "7")];
+    process.connect().request("PUT", &object("meteo/scan.bin"), &sent, &body).unwrap().expect(201);
+
+    let (listener, url) = socket();
+    let receiver = taken(listener, "204 No Content");
+    let answer = client.ask("mesh.edge.pull", &[at, ("Mesh-Receive", &url)], b"");
+    expect(&answer, "200");
+    assert_eq!(
+        (answer.header("Mesh-Received"), answer.header("Mesh-Ticket"), answer.body.len()),
+        (Some("3000000"), None, 0)
+    );
+    let (head, brought) = receiver.join().unwrap();
+    assert!(brought == body, "other bytes");
+    assert!(head.starts_with("put /in?x=1 http/1.1\r\n") && head.contains("content-type: image/x-scan\r\n"), "{head}");
+    assert!(head.contains("mesh-meta-station: 7\r\n"), "{head}");
+    assert!(head.contains(&format!("mesh-version: {}\r\n", answer.header("Mesh-Version").unwrap())), "{head}");
+
+    // A range of it.
+    let (listener, url) = socket();
+    let receiver = taken(listener, "200 OK");
+    let range = [at, ("Mesh-Receive", &url), ("Mesh-Range", "1000000-2999998")];
+    expect(&client.ask("mesh.edge.pull", &range, b""), "200");
+    let (head, brought) = receiver.join().unwrap();
+    assert!(
+        brought == body[1_000_000..2_999_999] && head.contains("content-range: bytes 1000000-2999998/3000000"),
+        "{head}"
+    );
+
+    // Who refuses it, or is not there, gets the ticket; what fits a message needs neither.
+    let (listener, url) = socket();
+    let receiver = taken(listener, "403 Forbidden");
+    let refused = client.ask("mesh.edge.pull", &[at, ("Mesh-Receive", &url)], b"");
+    drop(receiver.join().unwrap());
+    let nobody = client.ask("mesh.edge.pull", &[at, ("Mesh-Receive", "http://127.0.0.1:1/in")], b"");
+    for answer in [refused, nobody] {
+        expect(&answer, "200");
+        assert!(answer.header("Mesh-Receive-Error").is_some() && answer.header("Mesh-Ticket").is_some(), "{answer:?}");
+        assert_eq!(answer.json()["size"], 3_000_000);
+    }
+    let small = client.ask("mesh.edge.pull", &[at, ("Mesh-Receive", &url), ("Mesh-Range", "0-9")], b"");
+    assert_eq!(small.body, body[..10]);
+}
+
+#[test]
+fn an_object_is_brought_only_where_that_is_allowed() {
+    let (_server, process, mut client) = start(&[]);
+    let at = ("Mesh-Address", "meteo/scan.bin");
+    process.put("meteo/scan.bin", &body_of("scan", 1, 400_000)).expect(201);
+    let mut refused = |client: &mut NatsClient, url: &str, code, kind, word| {
+        let answer = client.ask("mesh.edge.pull", &[at, ("Mesh-Receive", url)], b"");
+        expect_error(&answer, code, kind, word);
+    };
+    refused(&mut client, "http://192.0.2.1/in", 403, "forbidden", "bus.receivers");
+    for bad in ["", "nonsense", "ftp://127.0.0.1/in", "http://u:secret@127.0.0.1/in"] {
+        refused(&mut client, bad, 400, "invalid", "URL");
+    }
+    let (_server, process, mut client) = start(&["--set", "bus.receivers=none"]);
+    process.put("meteo/scan.bin", &body_of("scan", 1, 400_000)).expect(201);
+    refused(&mut client, "http://127.0.0.1:1/in", 403, "forbidden", "bus.receivers");
+}

@@ -71,6 +71,20 @@ impl Answer {
         self
     }
 
+    /// Says that the object was brought, instead of where it is.
+    pub(super) fn brought(mut self, bytes: u64) -> Self {
+        self.headers.retain(|(name, _)| name != "Content-Type" && name != "Mesh-Ticket");
+        self.headers.push(("Mesh-Received".to_owned(), bytes.to_string()));
+        self.body = Bytes::new();
+        self
+    }
+
+    /// Says why the object was not brought, beside where it is.
+    pub(super) fn not_brought(mut self, error: &Error) -> Self {
+        self.headers.extend(plain(error.to_string().as_bytes()).map(|why| ("Mesh-Receive-Error".to_owned(), why)));
+        self
+    }
+
     /// How long its body is.
     pub(super) fn bytes(&self) -> u64 {
         self.body.len() as u64
@@ -170,7 +184,8 @@ fn detail(problem: &[u8]) -> String {
     plain(detail.as_bytes()).unwrap_or_default()
 }
 
-fn headers(response: &HttpResponse) -> Headers {
+/// What is told of a response's headers.
+pub(super) fn headers(response: &HttpResponse) -> Headers {
     let kept = |name: &HeaderName| name.as_str().starts_with("mesh-") || KEPT.contains(&name);
     let all = response.headers().iter().filter(|(name, _)| kept(name));
     all.filter_map(|(name, value)| Some((titled(name.as_str()), plain(value.as_bytes())?))).collect()

@@ -6,6 +6,7 @@
 //! `answer.rs` (errors as NATS services tell them).
 
 mod answer;
+mod receive;
 mod request;
 mod service;
 pub(super) mod telling;
@@ -249,6 +250,10 @@ impl Desk {
         let room = answer::room(self.bus.payload_max());
         let inline = request::inline_max(&message)?.unwrap_or(INLINE_PULL_BYTES).min(room);
         route::admit(&self.door, head)?;
+        let receiver = match operation {
+            Operation::Pull => receive::receiver(&message, self.door.options.receivers)?,
+            _ => None,
+        };
         if operation == Operation::Push
             && let Some(size) = request::announced(&message)?
         {
@@ -268,12 +273,16 @@ impl Desk {
             _ => route::answer_allowed(&self.door, head, payload).await,
         };
         if operation == Operation::Pull
-            && !ranged
+            && (!ranged || receiver.is_some())
             && let Some(version) = answer::larger_than(inline, &response)
         {
-            return self
-                .ticket(&address.unwrap_or_default().trim().parse()?, Grant::Pull(version))
-                .map(|answer| answer.describing(&response));
+            let ticket = self.ticket(&address.unwrap_or_default().trim().parse()?, Grant::Pull(version))?;
+            let ticket = ticket.describing(&response);
+            let Some(receiver) = receiver else { return Ok(ticket) };
+            return Ok(match receive::bring(&receiver, response, self.door.options.idle_timeout).await {
+                Ok(bytes) => ticket.brought(bytes),
+                Err(error) => ticket.not_brought(&error),
+            });
         }
         let answer = answer::of(operation, response, room).await;
         Ok(if operation.is_of_one() { answer.by(&self.names.container) } else { answer })

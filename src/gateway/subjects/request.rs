@@ -240,7 +240,7 @@ fn headers(operation: Operation, message: &Message) -> Result<HeaderMap> {
             }
             // What is read from the message itself, and by its first header alone.
             "mesh-address" | "mesh-prefix" | "mesh-after" | "mesh-limit" | "mesh-size" | "mesh-inline-max"
-            | "mesh-transfer" | "mesh-cancel" | "mesh-version"
+            | "mesh-transfer" | "mesh-cancel" | "mesh-receive" | "mesh-version"
                 if known != "mesh-version" || operation != Operation::Push =>
             {
                 let same = message.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));

@@ -22,6 +22,12 @@ pub const INLINE_FRAME_BYTES_MAX: usize = 16 << 10;
 /// Chunks of one body that may be in flight between two stages of a push or a pull.
 pub const BODY_WINDOW_CHUNKS: usize = 4;
 
+/// Buffers of a whole chunk that are kept for the next ones: what one body needs at a time, and no more than that.
+pub const CHUNK_BUFFERS_KEPT: usize = 8;
+
+/// The same of a quarter of a chunk, in which frames are read for others.
+pub const PIECE_BUFFERS_KEPT: usize = 16;
+
 /// Pieces of an upload, as the door receives them, that may wait for the push. They are held before
 /// the push has a permit for its bytes, so there are few.
 pub const BODY_WINDOW_PIECES: usize = 1;

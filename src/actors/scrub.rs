@@ -199,7 +199,7 @@ impl Scrubber {
             let (opened, frame) = (Arc::clone(&opened), Arc::clone(&frame));
             let extent = opened.extent(index);
             let bytes = extent.end - extent.start;
-            stages.cpu.wait(move || opened.open(index, &frame.read(extent)?)).await?;
+            stages.cpu.wait(move || opened.open_buffer(index, frame.load(extent)?)).await?;
             self.note(|round| round.bytes += bytes);
             counted += bytes;
             pace.keep(bytes).await;

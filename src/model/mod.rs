@@ -1,6 +1,7 @@
 //! The vocabulary: what things are called and what they are made of. No input or output here.
 
 mod address;
+mod buffer;
 mod chunks;
 mod cloud;
 mod condition;
@@ -22,6 +23,7 @@ mod usage;
 mod version;
 
 pub use address::{Address, Name};
+pub use buffer::Buffer;
 pub use chunks::Chunks;
 pub use cloud::{CloudUrl, Receipt};
 pub use condition::Condition;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use crate::error::{Error, Result};
-use crate::model::Compression;
+use crate::model::{Buffer, Compression};
 
 /// How much of an object is tried before `auto` decides.
 const PROBE_BYTES: usize = 64 << 10;
@@ -62,8 +62,8 @@ pub fn compress(codec: Codec, plain: &[u8], out: &mut Vec<u8>) -> bool {
 }
 
 /// The plain bytes, which must be exactly `len` long: a lying chunk cannot make us allocate more.
-pub fn decompress(codec: Codec, packed: &[u8], len: usize) -> Result<Vec<u8>> {
-    let mut plain = vec![0; len];
+pub fn decompress(codec: Codec, packed: &[u8], len: usize) -> Result<Buffer> {
+    let mut plain = Buffer::of(len);
     let written = match codec {
         Codec::None => None,
         Codec::Zstd => UNZSTD.with_borrow_mut(|context| {

@@ -113,6 +113,13 @@ impl Cipher {
         self.0.open_separate_gather(nonce, Aad::from(aad), text, tag, &mut plain).ok()?;
         Some(plain)
     }
+
+    /// The same where the bytes are: says how many at the beginning are plain now.
+    pub fn open_in_place(&self, nonce: [u8; 12], aad: &[u8], sealed: &mut [u8]) -> Option<usize> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let plain = self.0.open_in_place(nonce, Aad::from(aad), sealed).ok()?;
+        Some(plain.len())
+    }
 }
 
 /// SHA-256 of bytes that come in order.

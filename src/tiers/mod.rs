@@ -31,7 +31,7 @@ pub use memory::{MemoryTier, MemoryUsage, Note, Reservation, Resident, Ticket};
 pub use peer::{Accepted, Arriving, Asked, Deciding, Decision, Elsewhere, Everywhere, Handover, Peers, Sending};
 pub use rules::{Rulebook, Rules};
 pub use sequencer::{Sequencer, Stamp};
-pub use tier::{Source, Tier, TierCopy};
+pub use tier::{Run, Source, Tier, TierCopy};
 
 /// Locks; what a panicking holder left is still whole, because every critical section here changes
 /// one thing at a time.

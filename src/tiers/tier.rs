@@ -4,9 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 
 use crate::error::Result;
-use crate::model::{Address, Chunks, Level, Manifest, Version};
+use crate::model::{Address, Buffer, Chunks, Level, Manifest, Version};
 
 /// Bytes at rest that can be read in parts.
 pub trait Source: Send + Sync {
@@ -20,6 +21,30 @@ pub trait Source: Send + Sync {
 
     /// The bytes of a range that lies within the length.
     fn read(&self, range: Range<u64>) -> Result<Bytes>;
+
+    /// The same in a buffer of its own, to be changed there.
+    fn load(&self, range: Range<u64>) -> Result<Buffer> {
+        Ok(Buffer::from(&*self.read(range)?))
+    }
+
+    /// How they begin and how they end, which who opens them needs first.
+    fn ends(&self, head: Range<u64>, tail: Range<u64>) -> Result<(Bytes, Bytes)> {
+        Ok((self.read(head)?, self.read(tail)?))
+    }
+
+    /// A long range in one go, where that is less work than to read it part by part.
+    fn run(self: Arc<Self>, _: Range<u64>) -> Option<Box<dyn Run>> {
+        None
+    }
+}
+
+/// A range that is read once, in its order.
+pub trait Run: Send {
+    /// The next so many bytes. After an error nothing more comes.
+    fn next(&mut self, bytes: usize) -> BoxFuture<'_, Result<Buffer>>;
+
+    /// Nobody takes more for now: what is held for it elsewhere is let go.
+    fn pause(&mut self);
 }
 
 /// A copy of one version of an object, in the form its tier keeps: plain in memory, sealed elsewhere.

@@ -37,7 +37,7 @@ pub use staging::{StagedFrame, Staging};
 use super::{Source, Tier, TierCopy, locked};
 use crate::error::{Error, Result};
 use crate::limits::CHUNK_BYTES;
-use crate::model::{Address, Clock, FrameId, Head, Level, Seal, Version};
+use crate::model::{Address, Buffer, Clock, FrameId, Head, Level, Seal, Version};
 use crate::store::{Batch, File, Fs, Store};
 
 /// Discarded frames that one round of [`DiskTier::collect`] unlinks.
@@ -122,15 +122,22 @@ impl Source for FrameReader {
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
         match self {
             FrameReader::Inline(bytes) => Source::read(bytes, range),
+            FrameReader::File(..) => Ok(self.load(range)?.freeze()),
+        }
+    }
+
+    fn load(&self, range: Range<u64>) -> Result<Buffer> {
+        match self {
+            FrameReader::Inline(bytes) => Source::load(bytes, range),
             FrameReader::File(file, len) => {
                 let outside = range.start > range.end || range.end > *len;
                 if outside {
                     return Err(Error::corrupt("the frame is shorter than its footer says"));
                 }
-                let mut buffer = vec![0; (range.end - range.start) as usize];
+                let mut buffer = Buffer::of((range.end - range.start) as usize);
                 file.read_exact_at(&mut buffer, range.start)
                     .map_err(|error| layout::io_error(error, "cannot read the frame"))?;
-                Ok(buffer.into())
+                Ok(buffer)
             }
         }
     }

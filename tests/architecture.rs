@@ -36,7 +36,7 @@ const LAYERS: [(&str, u8); 23] = [
 const SIDEWAYS: [(&str, &str); 1] = [("tiers", "store")];
 
 /// Third-party names and the only places that may know them.
-const FENCES: [(&str, &[&str]); 36] = [
+const FENCES: [(&str, &[&str]); 37] = [
     ("actix::", &["src/actors/runtime.rs"]),
     ("actix_web::", &["src/gateway/"]),
     ("actix_tls::", &["src/gateway/places.rs"]),
@@ -60,6 +60,7 @@ const FENCES: [(&str, &[&str]); 36] = [
     ("postcard::", &["src/store/records.rs", "src/site/wire.rs"]),
     ("dashmap::", &["src/tiers/memory.rs"]),
     ("crossbeam_queue::", &["src/tiers/memory.rs"]),
+    ("httparse::", &["src/client/direct.rs"]),
     ("reqwest::", &["src/client/"]),
     ("rustls::", &["src/gateway/tls.rs", "src/client/tls.rs"]),
     ("percent_encoding::", &["src/client/"]),

@@ -8,6 +8,8 @@ mod answer;
 mod batch;
 mod collections;
 mod collector;
+mod direct;
+mod frame;
 mod located;
 mod object;
 mod options;
@@ -21,10 +23,11 @@ mod transport;
 pub use batch::BatchPush;
 pub use collections::{Amount, Collection};
 pub use collector::HttpCollector;
+pub use frame::FrameBytes;
 pub use located::{Copy, Located, VersionCopies};
 pub use object::{Deleted, Item, ListPage, Object};
 pub use options::{DeleteOptions, ReadOptions};
-pub use pull::{FrameBytes, Pulled};
+pub use pull::Pulled;
 pub use push::{PushOptions, Pushed, Upload};
 pub use receiver::Receiver;
 pub use transfers::{Payment, Transfer, Transfers};
@@ -62,7 +65,7 @@ impl Client {
 
     /// Asks for a range of a version's sealed bytes; `options` name the version.
     pub async fn frame(&self, address: &Address, options: &ReadOptions, range: Range<u64>) -> Result<FrameBytes> {
-        pull::frame(self, address, options, range).await
+        frame::frame(self, address, options, range).await
     }
 
     /// What is known of an object, without its bytes.

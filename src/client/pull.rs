@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
-use reqwest::header::{ACCEPT, CONTENT_RANGE, HeaderMap, RANGE};
+use reqwest::header::{CONTENT_RANGE, HeaderMap, RANGE};
 use reqwest::{Method, Response, StatusCode};
 
 use super::answer::strange;
@@ -14,7 +14,7 @@ use super::object::{self, Object};
 use super::transport::root_cause;
 use super::{Client, ReadOptions, about, options, transport};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Address, ByteRange, Digest, DigestKind};
+use crate::model::{Address, Digest, DigestKind};
 
 /// An object on its way here.
 pub struct Pulled {
@@ -51,52 +51,6 @@ pub(super) async fn pull(client: &Client, address: &Address, wanted: &ReadOption
     Ok(Pulled { object, range: covered, answer: Some(answer), left, check, silence, client, address, wanted })
 }
 
-/// What sealed bytes are called.
-const FRAME_TYPE: &str = "application/vnd.meshstore.frame";
-
-/// Sealed bytes on their way here: the head of the answer has come.
-pub struct FrameBytes {
-    answer: Response,
-    left: usize,
-    client: Client,
-}
-
-/// A range of a version's sealed bytes.
-pub(super) async fn frame(
-    client: &Client,
-    address: &Address,
-    wanted: &ReadOptions,
-    range: Range<u64>,
-) -> Result<FrameBytes> {
-    let request = client.request(Method::GET, &transport::version_path(address, wanted.version))?;
-    let request = options::with_ticket(request, wanted.ticket.as_deref())?;
-    let range_text = ByteRange::Between(range.start, range.end.saturating_sub(1)).to_string();
-    let request = request.header(ACCEPT, FRAME_TYPE).header(RANGE, range_text);
-    let answer = client.send(request).await.map_err(|error| about(error, address))?;
-    let (covered, _) = covered(&answer).map_err(|error| about(error, address))?;
-    if covered != range {
-        return Err(about(Error::corrupt("the frame is shorter than it should be"), address));
-    }
-    Ok(FrameBytes { answer, left: (range.end - range.start) as usize, client: client.clone() })
-}
-
-impl FrameBytes {
-    /// All of them, in one buffer.
-    pub async fn bytes(mut self) -> Result<Bytes> {
-        let mut bytes = BytesMut::with_capacity(self.left);
-        let broke = |error| Error::unavailable("the frame ended before all of it arrived").because(root_cause(&error));
-        loop {
-            let piece = tokio::time::timeout(self.client.silence, self.answer.chunk()).await;
-            match piece.map_err(|_| self.client.silent())?.map_err(broke)? {
-                Some(piece) if bytes.len() + piece.len() <= self.left => bytes.extend_from_slice(&piece),
-                Some(_) => return Err(strange("the body is longer than announced")),
-                None if bytes.len() == self.left => return Ok(bytes.freeze()),
-                None => return Err(Error::unavailable("the frame ended before all of it arrived")),
-            }
-        }
-    }
-}
-
 /// Which bytes an answer holds, and the size of the whole object.
 fn covered(answer: &Response) -> Result<(Range<u64>, u64)> {
     if answer.status() == StatusCode::PARTIAL_CONTENT {
@@ -106,7 +60,8 @@ fn covered(answer: &Response) -> Result<(Range<u64>, u64)> {
     Ok((0..size, size))
 }
 
-fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, u64)> {
+/// Which part of how much `Content-Range` names.
+pub(super) fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, u64)> {
     let (span, size) = headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = span.split_once('-')?;
     let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);

@@ -6,6 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response};
 
+use super::direct::Idle;
 use super::{answer, tls};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{CLIENT_CONNECT_TIMEOUT, CLIENT_SILENCE_TIMEOUT};
@@ -21,6 +22,7 @@ pub struct Client {
     base: String,
     token: Option<HeaderValue>,
     pub(super) silence: Duration,
+    pub(super) idle: Idle,
 }
 
 impl Client {
@@ -51,7 +53,7 @@ impl Client {
             .user_agent(concat!("meshstore/", env!("CARGO_PKG_VERSION")));
         let http = tls::prepare(builder, base.starts_with("https:"), ca)?.build();
         let http = http.map_err(|error| tls::not_set_up(error, ca))?;
-        Ok(Client { http, base, token, silence: CLIENT_SILENCE_TIMEOUT })
+        Ok(Client { http, base, token, silence: CLIENT_SILENCE_TIMEOUT, idle: Idle::default() })
     }
 
     /// The URL it speaks to.

@@ -169,7 +169,7 @@ impl Frame {
         };
         let begun = begun?;
         self.way.began(self.since(since));
-        begun.bytes().await
+        begun.bytes((range.end - range.start) as usize).await
     }
 
     /// The door is late: what comes first is taken, its answer or that over the bus.
@@ -182,11 +182,11 @@ impl Frame {
         let door = async {
             let begun = begins.await?;
             self.way.began(self.since(since));
-            begun.bytes().await
+            begun.bytes((range.end - range.start) as usize).await
         };
         let Ok(_place) = self.site.0.hedges.try_acquire() else { return door.await };
         self.site.0.parts.telemetry.metrics.peer_hedges.one(());
-        match select(pin!(door), pin!(self.over_bus(range))).await {
+        match select(pin!(door), pin!(self.over_bus(range.clone()))).await {
             Either::Left((Ok(bytes), _)) => Ok(bytes),
             Either::Left((Err(_), bus)) => bus.await,
             Either::Right((Ok(bytes), _)) => {

@@ -52,6 +52,7 @@ mod release;
 mod request;
 mod runtime;
 mod scrub;
+mod supply;
 mod sync;
 mod telling;
 mod upkeep;

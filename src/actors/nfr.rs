@@ -3,19 +3,21 @@
 //! Owns: the keyring in use, the source of randomness, the pool of workers. Asked by: container, memory, scrub, keys.
 //! Bound: `ACTOR_QUEUE_MAX`; callers wait. A life that ends costs nothing: it holds no state of its own.
 
+use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
+use futures_util::future::try_join;
 use tokio::sync::mpsc;
 
 use super::cpu::{CpuPool, blocking};
 use super::runtime::{Answer, Ask, Serves};
 use super::window::Window;
 use crate::error::{Error, Result};
-use crate::limits::BODY_WINDOW_CHUNKS;
-use crate::model::{Address, Digest, NfrSpec, Rng, Seal, Version, WrappedKey};
+use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES};
+use crate::model::{Address, Digest, Manifest, NfrSpec, Rng, Seal, Version, WrappedKey};
 use crate::nfr::{self, FrameBuilder, Keyring, SealedChunk, Sealer};
-use crate::tiers::{Binding, DiskTier, StagedFrame};
+use crate::tiers::{Binding, DiskTier, Run, Source, StagedFrame};
 
 /// What seals and opens.
 pub struct Stages {
@@ -226,26 +228,57 @@ pub async fn seal_chunks(
 pub async fn opener(
     stages: Arc<Stages>,
     address: Address,
-    manifest: Arc<crate::model::Manifest>,
-    frame: Arc<dyn crate::tiers::Source>,
+    manifest: Arc<Manifest>,
+    frame: Arc<dyn Source>,
 ) -> Result<Arc<nfr::Opener>> {
     blocking(move || {
-        let seal = manifest
-            .seal
-            .as_ref()
-            .ok_or_else(|| Error::corrupt("a record names no frame").with("address", &address))?;
-        let binding = nfr::binding(&address, manifest.version, manifest.size, seal);
-        let key = seal.key.as_ref().map(|key| stages.keyring().unwrap(key, &binding)).transpose()?;
-        if frame.len() != seal.bytes {
-            return Err(Error::corrupt("the frame has not the length it should have").with("frame", seal.frame));
-        }
-        let footer = frame.read(nfr::footer_extent(seal.bytes, manifest.size, crate::limits::CHUNK_BYTES)?)?;
-        let header = frame.read(0..nfr::HEADER_BYTES as u64)?;
-        let opener = nfr::Opener::new(seal, &header, &footer, key.as_ref())?;
-        if opener.size() != manifest.size {
-            return Err(Error::corrupt("the frame holds an object of another size").with("frame", seal.frame));
-        }
-        Ok(Arc::new(opener))
+        let tail = footer(&manifest, &*frame)?;
+        let (head, tail) = frame.ends(0..nfr::HEADER_BYTES as u64, tail)?;
+        opened(&stages, &address, &manifest, &head, &tail)
     })
     .await
+}
+
+/// The same of a frame that is read whole and in one go, where that is possible: all up to the footer is on its way while
+/// the footer comes, and the first chunk is next.
+pub async fn opener_of_all(
+    stages: Arc<Stages>,
+    address: Address,
+    manifest: Arc<Manifest>,
+    frame: Arc<dyn Source>,
+) -> Result<(Arc<nfr::Opener>, Option<Box<dyn Run>>)> {
+    let tail = footer(&manifest, &*frame)?;
+    let Some(mut run) = Arc::clone(&frame).run(0..tail.start) else {
+        return Ok((opener(stages, address, manifest, frame).await?, None));
+    };
+    let (head, tail) = try_join(run.next(nfr::HEADER_BYTES), blocking(move || frame.read(tail))).await?;
+    let opener = blocking(move || opened(&stages, &address, &manifest, &head, &tail)).await?;
+    Ok((opener, Some(run)))
+}
+
+/// Where the footer of a frame is, which must have the length that its manifest says.
+fn footer(manifest: &Manifest, frame: &dyn Source) -> Result<Range<u64>> {
+    let seal = manifest.seal.as_ref().ok_or_else(|| Error::corrupt("a record names no frame"))?;
+    if frame.len() != seal.bytes {
+        return Err(Error::corrupt("the frame has not the length it should have").with("frame", seal.frame));
+    }
+    nfr::footer_extent(seal.bytes, manifest.size, CHUNK_BYTES)
+}
+
+fn opened(
+    stages: &Stages,
+    address: &Address,
+    manifest: &Manifest,
+    head: &[u8],
+    tail: &[u8],
+) -> Result<Arc<nfr::Opener>> {
+    let seal =
+        manifest.seal.as_ref().ok_or_else(|| Error::corrupt("a record names no frame").with("address", address))?;
+    let binding = nfr::binding(address, manifest.version, manifest.size, seal);
+    let key = seal.key.as_ref().map(|key| stages.keyring().unwrap(key, &binding)).transpose()?;
+    let opener = nfr::Opener::new(seal, head, tail, key.as_ref())?;
+    if opener.size() != manifest.size {
+        return Err(Error::corrupt("the frame holds an object of another size").with("frame", seal.frame));
+    }
+    Ok(Arc::new(opener))
 }

@@ -15,14 +15,13 @@ use super::container::Crew;
 use super::cpu::blocking;
 use super::eviction::Consider;
 use super::handle::Permits;
-use super::nfr::{HandOutStages, Stages, opener};
+use super::nfr::{HandOutStages, Stages, opener, opener_of_all};
 use super::push::{reserve, within};
 use super::request::{Pull, Pulled};
-use super::window::Window;
+use super::supply::{Stock, Supply};
 use crate::error::{Error, Kind, Result};
-use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, PROMOTION_WAIT_MAX};
+use crate::limits::{CHUNK_BYTES, PROMOTION_WAIT_MAX};
 use crate::model::{Address, ByteRange, Chunks, ContainerId, Entry, Head, Level, Manifest, Mode, Seal, Version};
-use crate::nfr::Opener;
 use crate::store::lost;
 use crate::telemetry::trace;
 use crate::tiers::{FrameReader, Keeper, Located, MemoryTier, Reservation, Resident, Source, Ticket};
@@ -324,21 +323,18 @@ impl Reading {
 
     /// The permits are taken by a body that is streamed.
     async fn start(self, range: Range<u64>, permits: &mut Option<Permits>) -> Result<Pulled> {
-        let opened = opener(
-            Arc::clone(&self.stages),
-            self.address.clone(),
-            Arc::clone(&self.manifest),
-            Arc::clone(&self.frame.bytes),
-        );
-        let opener = opened.await?;
+        let (stages, manifest, frame) =
+            (Arc::clone(&self.stages), Arc::clone(&self.manifest), Arc::clone(&self.frame.bytes));
+        let (opener, run) = if range == (0..manifest.size) {
+            opener_of_all(stages, self.address.clone(), manifest, frame).await?
+        } else {
+            (opener(stages, self.address.clone(), manifest, frame).await?, None)
+        };
         let chunks = opener.chunks_of(&range);
         let promotion = self.promotion(&range).await?;
-        let mut window = Window::new(BODY_WINDOW_CHUNKS);
-        let mut todo = chunks.clone();
-        for index in todo.by_ref().take(BODY_WINDOW_CHUNKS) {
-            window.push(self.open_later(&opener, index)).await?;
-        }
-        let first = window.next().await?;
+        let (frame, local, cpu) = (Arc::clone(&self.frame.bytes), self.frame.local, self.stages.cpu.clone());
+        let mut supply = Supply::start(Stock { frame, local, opener, cpu }, chunks.clone(), run);
+        let first = supply.next().await?;
         let (manifest, level) = (Arc::clone(&self.manifest), self.level);
         let Some(first) = first else {
             self.promote(promotion, Vec::new());
@@ -353,42 +349,17 @@ impl Reading {
         let permits = permits.take();
         let (send, rest) = mpsc::channel(1);
         let body = PullBody::streamed([cut.apply(0, &first)], rest);
-        let streaming = Streaming { opener, window, todo, first, cut, send, promotion, permits };
+        let streaming = Streaming { supply, first, cut, send, promotion, permits };
         tokio::spawn(trace::within(trace::here(), self.stream(streaming)));
         Ok(Pulled { manifest, level, range, body })
     }
 
-    fn open_later(&self, opener: &Arc<Opener>, index: u32) -> tokio::sync::oneshot::Receiver<Result<Bytes>> {
-        let (opener, bytes, cpu) = (Arc::clone(opener), Arc::clone(&self.frame.bytes), self.stages.cpu.clone());
-        if self.frame.local {
-            return cpu.run(move || opener.open(index, &bytes.read(opener.extent(index))?));
-        }
-        // The network is waited for on a thread that may wait, not on a worker.
-        let (done, outcome) = tokio::sync::oneshot::channel();
-        tokio::spawn(async move {
-            let extent = opener.extent(index);
-            let opened = match blocking(move || bytes.read(extent)).await {
-                Ok(sealed) => cpu.wait(move || opener.open(index, &sealed)).await,
-                Err(error) => Err(error),
-            };
-            // Whoever wanted it may have gone.
-            let _ = done.send(opened);
-        });
-        outcome
-    }
-
     async fn stream(self, streaming: Streaming) {
-        let Streaming { opener, mut window, mut todo, first, cut, send, promotion, permits } = streaming;
+        let Streaming { mut supply, first, cut, send, promotion, permits } = streaming;
         let mut kept = promotion.is_some().then(|| vec![first]);
         let mut nth = 1;
         loop {
-            if let Some(index) = todo.next()
-                && let Err(error) = window.push(self.open_later(&opener, index)).await.map(|_| ())
-            {
-                let _ = send.send(Err(self.report(error).await)).await;
-                return;
-            }
-            let piece = match window.next().await {
+            let piece = match supply.next().await {
                 Ok(Some(piece)) => piece,
                 Ok(None) => break,
                 Err(error) => {
@@ -426,6 +397,9 @@ impl Reading {
 
     fn promote(&self, room: Option<Reservation>, pieces: Vec<Bytes>) {
         if let Some(mut room) = room {
+            // Only a whole chunk needs the room that its buffer takes.
+            let fitting = |piece: Bytes| if piece.len() < CHUNK_BYTES { Bytes::copy_from_slice(&piece) } else { piece };
+            let pieces = pieces.into_iter().map(fitting).collect();
             let (memory, chunks) = (self.crew.keeper.memory(), Chunks::from_pieces(pieces));
             memory.promote(self.ticket, &self.address, Arc::clone(&self.manifest), chunks, &mut room);
         }
@@ -450,9 +424,7 @@ impl Reading {
 
 /// The rest of a body after its first chunk.
 struct Streaming {
-    opener: Arc<Opener>,
-    window: Window<Bytes>,
-    todo: Range<u32>,
+    supply: Supply,
     first: Bytes,
     cut: Cut,
     send: mpsc::Sender<Result<Bytes>>,

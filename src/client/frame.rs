@@ -121,14 +121,6 @@ impl FrameBytes {
         Ok(())
     }
 
-    /// All of them, in one buffer.
-    pub async fn bytes(mut self, len: usize) -> Result<Bytes> {
-        let mut all = crate::model::Buffer::of(len);
-        self.fill(&mut all).await?;
-        self.end();
-        Ok(all.freeze())
-    }
-
     /// No more is wanted.
     pub fn end(self) {
         if let Body::Direct(answer) = self.0 {

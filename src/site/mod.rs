@@ -27,6 +27,7 @@ mod members;
 mod piece;
 mod placing;
 mod route;
+mod run;
 mod shared;
 mod source;
 mod standing;
@@ -182,7 +183,7 @@ impl Site {
             joined_ms,
             echoed_ms: AtomicU64::new(0),
             ways,
-            hedges: Semaphore::new(source::HEDGES_MAX),
+            hedges: Semaphore::new(run::HEDGES_MAX),
             heard,
             has_gap: AtomicBool::new(false),
             lost: AtomicU64::new(0),

@@ -12,11 +12,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, Stream, StreamExt};
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use super::Site;
 use super::route::Way;
@@ -24,7 +25,7 @@ use super::window::PIECES_MAX;
 use super::wire::{self, Said};
 use crate::bus::{Message, Subscription};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Address, Version, from_hex, push_hex};
+use crate::model::{Address, Buffer, Version, from_hex, push_hex};
 use crate::nfr::{Signature, fingerprint};
 
 /// Bytes of a piece at most. Larger ones are hardly quicker, and each holds up for longer what comes behind it.
@@ -32,6 +33,9 @@ const PIECE_BYTES: u64 = 256 << 10;
 
 /// What a message carries beside the bytes.
 const SLACK_BYTES: usize = 1024;
+
+/// How many of them one read has asked for at a time: what is held for it is bounded, whatever the window allows.
+const AHEAD: usize = 8;
 
 /// How long a piece may take. It is asked for twice.
 const PIECE_MAX: Duration = Duration::from_secs(5);
@@ -181,20 +185,58 @@ impl Site {
     ) -> impl Stream<Item = Result<Bytes>> + Send + use<> {
         let (site, way, wanted) = (self.clone(), Arc::clone(way), wanted.clone());
         let pieces = stream::iter(cut(range, self.piece_bytes()));
-        pieces.map(move |piece| piece_of(site.clone(), Arc::clone(&way), wanted.clone(), piece)).buffered(PIECES_MAX)
+        // Each is a task: whoever takes them slowly gives its places in the window back all the same.
+        let ask = move |piece| Task::start(piece_of(site.clone(), Arc::clone(&way), wanted.clone(), piece)).done();
+        pieces.map(ask).buffered(AHEAD)
+    }
+}
+
+/// Pieces of a range that are put together again, whatever their length.
+pub(super) struct Gathering {
+    stream: BoxStream<'static, Result<Bytes>>,
+    /// What is left of the last one.
+    rest: Bytes,
+}
+
+impl Gathering {
+    pub(super) fn of(site: &Site, way: &Arc<Way>, wanted: &Wanted, range: Range<u64>) -> Self {
+        Gathering { stream: site.pieces(way, wanted, range).boxed(), rest: Bytes::new() }
     }
 
-    /// The same in one buffer.
-    pub(super) async fn gathered(&self, way: &Arc<Way>, wanted: &Wanted, range: Range<u64>) -> Result<Bytes> {
-        if range.end - range.start <= self.piece_bytes() {
-            return piece_of(self.clone(), Arc::clone(way), wanted.clone(), range).await;
+    /// The next so many bytes.
+    pub(super) async fn gather(&mut self, bytes: usize) -> Result<Buffer> {
+        let mut part = Buffer::of(bytes);
+        let mut missing = &mut *part;
+        while !missing.is_empty() {
+            if self.rest.is_empty() {
+                let ended = || Error::internal("the pieces ended before the range");
+                self.rest = self.stream.next().await.ok_or_else(ended)??;
+            }
+            let some = self.rest.split_to(missing.len().min(self.rest.len()));
+            let (now, later) = missing.split_at_mut(some.len());
+            now.copy_from_slice(&some);
+            missing = later;
         }
-        let mut whole = BytesMut::with_capacity((range.end - range.start) as usize);
-        let mut pieces = std::pin::pin!(self.pieces(way, wanted, range));
-        while let Some(piece) = pieces.next().await {
-            whole.extend_from_slice(&piece?);
-        }
-        Ok(whole.freeze())
+        Ok(part)
+    }
+}
+
+/// Work that goes on while nobody looks, and ends with who waits for it.
+struct Task<T>(JoinHandle<Result<T>>);
+
+impl<T: Send + 'static> Task<T> {
+    fn start(work: impl Future<Output = Result<T>> + Send + 'static) -> Self {
+        Task(tokio::spawn(work))
+    }
+
+    async fn done(mut self) -> Result<T> {
+        (&mut self.0).await.map_err(|error| Error::internal("a piece was given up").because(error))?
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

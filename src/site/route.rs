@@ -13,7 +13,7 @@ use super::locked;
 use super::members::Member;
 use super::window::Window;
 use crate::client::Client;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::{ContainerId, Name};
 
 /// How long it may take to connect to a door.
@@ -193,6 +193,11 @@ impl Way {
             *door = Door { state: State::Shut { until_ms: now_ms + SHUT_MS }, ..Door::default() };
         }
     }
+}
+
+/// Whether another way may do better: nothing was said of what was asked for.
+pub(super) fn is_of_the_way(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Unavailable | Kind::Deadline)
 }
 
 /// An eighth of the way from what was usual to what was met.

@@ -3,30 +3,26 @@
 //! Pushes that are handed over and deletes go through the door alone: unlike a read they could be done twice.
 
 use std::ops::Range;
-use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{Either, select};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, try_join};
 use futures_util::stream::StreamExt;
 
-use super::ask::unreachable;
 use super::piece::{Form, Wanted};
-use super::route::Way;
+use super::route::{Way, is_of_the_way};
+use super::run::{Kept, Parts};
 use super::{Site, locked};
-use crate::client::{Client, FrameBytes, ReadOptions};
-use crate::error::{Error, Kind, Result};
+use crate::client::{Client, ReadOptions};
+use crate::error::{Error, Result};
 use crate::limits::TICKET_MS;
-use crate::model::{Address, ByteRange, ContainerId, Manifest, Version};
+use crate::model::{Address, Buffer, ByteRange, ContainerId, Manifest, Version};
 use crate::nfr::Grant;
-use crate::tiers::{Arriving, Source};
+use crate::tiers::{Arriving, Run, Source};
 
 /// A frame up to this size is fetched whole with the first read: header, footer and chunks would each take a journey.
 const WHOLE_BYTES: u64 = 64 << 10;
-
-/// Reads at work that are asked for both ways: where everybody is slow, asking twice makes it worse.
-pub(super) const HEDGES_MAX: usize = 8;
 
 impl Site {
     /// A client of the container that keeps something.
@@ -76,7 +72,8 @@ impl Site {
         let wanted = Wanted { address: address.clone(), version: manifest.version, form };
         let (options, runtime) = (self.options(address, manifest.version)?, tokio::runtime::Handle::current());
         let whole = OnceLock::new();
-        Ok(Arc::new(Frame { site: self.clone(), way, wanted, options, len: seal.bytes, runtime, whole }))
+        let kept = Arc::new(Kept { site: self.clone(), way, wanted, options });
+        Ok(Arc::new(Frame { kept, len: seal.bytes, runtime, whole }))
     }
 
     /// A range of a version's plain bytes.
@@ -107,14 +104,19 @@ impl Site {
 
 /// A frame that another container holds.
 struct Frame {
-    site: Site,
-    way: Arc<Way>,
-    wanted: Wanted,
-    options: ReadOptions,
+    kept: Arc<Kept>,
     len: u64,
     runtime: tokio::runtime::Handle,
     /// All of a small one.
     whole: OnceLock<Bytes>,
+}
+
+impl Frame {
+    /// Whoever reads sealed bytes so is on a thread that may wait, one of few for each container.
+    fn wait<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let _place = self.kept.way.reader().map_err(|error| error.with("address", &self.kept.wanted.address))?;
+        self.runtime.block_on(work)
+    }
 }
 
 impl Source for Frame {
@@ -127,82 +129,32 @@ impl Source for Frame {
             return Ok(Bytes::new());
         }
         if self.len > WHOLE_BYTES {
-            return self.fetch(range);
+            return Ok(self.load(range)?.freeze());
         }
         match self.whole.get() {
             Some(whole) => whole.read(range),
             None => {
-                let whole = self.fetch(0..self.len)?;
+                let whole = self.load(0..self.len)?.freeze();
                 self.whole.get_or_init(|| whole).read(range)
             }
         }
     }
-}
 
-impl Frame {
-    fn fetch(&self, range: Range<u64>) -> Result<Bytes> {
-        let _place = self.way.reader().map_err(|error| error.with("address", &self.wanted.address))?;
-        // Whoever reads sealed bytes is on a thread that may wait.
-        self.runtime.block_on(self.part(range)).map_err(|error| unreachable(error, &self.wanted.address))
+    fn load(&self, range: Range<u64>) -> Result<Buffer> {
+        self.wait(self.kept.part(range))
     }
 
-    async fn part(&self, range: Range<u64>) -> Result<Bytes> {
-        let Some(client) = self.way.door(|| self.site.now_ms()).await else { return self.over_bus(range).await };
-        match self.through_door(client, range.clone()).await {
-            Err(error) if is_of_the_way(&error) => {
-                self.way.doubt();
-                self.over_bus(range).await.map_err(|other| if is_of_the_way(&other) { error } else { other })
-            }
-            outcome => outcome,
+    fn ends(&self, head: Range<u64>, tail: Range<u64>) -> Result<(Bytes, Bytes)> {
+        if self.len <= WHOLE_BYTES {
+            return Ok((self.read(head)?, self.read(tail)?));
         }
+        // Two journeys at once.
+        let both = async { try_join(self.kept.part(head), self.kept.part(tail)).await };
+        self.wait(both).map(|(head, tail)| (head.freeze(), tail.freeze()))
     }
 
-    async fn over_bus(&self, range: Range<u64>) -> Result<Bytes> {
-        self.site.gathered(&self.way, &self.wanted, range).await
-    }
-
-    async fn through_door(&self, client: &Client, range: Range<u64>) -> Result<Bytes> {
-        let since = self.ticks();
-        let mut begins = pin!(client.frame(&self.wanted.address, &self.options, range.clone()));
-        let Ok(begun) = tokio::time::timeout(self.way.patience(), &mut begins).await else {
-            return self.hedged(begins, range, since).await;
-        };
-        let begun = begun?;
-        self.way.began(self.since(since));
-        begun.bytes((range.end - range.start) as usize).await
-    }
-
-    /// The door is late: what comes first is taken, its answer or that over the bus.
-    async fn hedged(
-        &self,
-        begins: Pin<&mut impl Future<Output = Result<FrameBytes>>>,
-        range: Range<u64>,
-        since: u64,
-    ) -> Result<Bytes> {
-        let door = async {
-            let begun = begins.await?;
-            self.way.began(self.since(since));
-            begun.bytes((range.end - range.start) as usize).await
-        };
-        let Ok(_place) = self.site.0.hedges.try_acquire() else { return door.await };
-        self.site.0.parts.telemetry.metrics.peer_hedges.one(());
-        match select(pin!(door), pin!(self.over_bus(range.clone()))).await {
-            Either::Left((Ok(bytes), _)) => Ok(bytes),
-            Either::Left((Err(_), bus)) => bus.await,
-            Either::Right((Ok(bytes), _)) => {
-                self.way.outrun(self.since(since), self.site.now_ms());
-                Ok(bytes)
-            }
-            Either::Right((Err(_), door)) => door.await,
-        }
-    }
-
-    fn ticks(&self) -> u64 {
-        self.site.0.parts.telemetry.ticks_ns()
-    }
-
-    fn since(&self, ticks: u64) -> Duration {
-        Duration::from_nanos(self.ticks().saturating_sub(ticks))
+    fn run(self: Arc<Self>, range: Range<u64>) -> Option<Box<dyn Run>> {
+        (self.len > WHOLE_BYTES).then(|| Box::new(Parts::of(Arc::clone(&self.kept), range)) as Box<dyn Run>)
     }
 }
 
@@ -219,13 +171,41 @@ impl Source for Noted {
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        let read = self.frame.read(range);
-        self.site.note(self.keeper, &read);
-        read
+        self.noted(self.frame.read(range))
+    }
+
+    fn load(&self, range: Range<u64>) -> Result<Buffer> {
+        self.noted(self.frame.load(range))
+    }
+
+    fn ends(&self, head: Range<u64>, tail: Range<u64>) -> Result<(Bytes, Bytes)> {
+        self.noted(self.frame.ends(head, tail))
+    }
+
+    fn run(self: Arc<Self>, range: Range<u64>) -> Option<Box<dyn Run>> {
+        let run = Arc::clone(&self.frame).run(range)?;
+        Some(Box::new(NotedRun { of: self, run }))
     }
 }
 
-/// Whether another way may do better: nothing was said of what was asked for.
-fn is_of_the_way(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Unavailable | Kind::Deadline)
+impl Noted {
+    fn noted<T>(&self, outcome: Result<T>) -> Result<T> {
+        self.site.note(self.keeper, &outcome);
+        outcome
+    }
+}
+
+struct NotedRun {
+    of: Arc<Noted>,
+    run: Box<dyn Run>,
+}
+
+impl Run for NotedRun {
+    fn next(&mut self, bytes: usize) -> BoxFuture<'_, Result<Buffer>> {
+        async move { self.of.noted(self.run.next(bytes).await) }.boxed()
+    }
+
+    fn pause(&mut self) {
+        self.run.pause();
+    }
 }

@@ -2,7 +2,7 @@
 //! same bytes come over the bus.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -215,6 +215,44 @@ fn a_door_that_is_opened_is_used_again() {
         assert!(pulled.body == body && level(&pulled) == "peer");
         pieces(&b) == before
     });
+}
+
+/// A door that ends every connection once so much has gone through it to who reads.
+fn breathe(door: TcpListener, behind: std::net::SocketAddr, bytes: u64) {
+    thread::spawn(move || {
+        for client in door.incoming().flatten() {
+            thread::spawn(move || {
+                let server = TcpStream::connect(behind).unwrap();
+                let (mut up, mut asked) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                thread::spawn(move || drop(std::io::copy(&mut asked, &mut up)));
+                drop(std::io::copy(&mut (&server).take(bytes), &mut &client));
+                drop((server.shutdown(Shutdown::Both), client.shutdown(Shutdown::Both)));
+            });
+        }
+    });
+}
+
+#[test]
+fn a_door_that_breaks_off_half_way_is_gone_on_from_where_it_broke() {
+    let site = Site::new();
+    // The port of the door is known before what is behind it.
+    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http.public_url=http://{}", door.local_addr().unwrap());
+    let (a, b) = (site.container("a", &["--set", &url]), site.container("b", &[]));
+    breathe(door, a.addr(), 2_500_000);
+    without_copies(&a, &b);
+    for (key, bytes) in [("text", 9_000_000), ("long", 30_000_000)] {
+        let address = format!("c/{key}");
+        let body = body_of(&address, 1, bytes);
+        push(&a, &address, &[], &body);
+        until("the news", || b.head(&address).status == 200);
+        for _ in 0..3 {
+            let before = pieces(&b);
+            let pulled = b.get(&address).expect(200);
+            assert!(pulled.body == body && level(&pulled) == "peer", "{address}");
+            assert!(pieces(&b) > before, "{address} came whole through a door that breaks off");
+        }
+    }
 }
 
 fn pass_on(client: TcpStream, behind: std::net::SocketAddr) {

@@ -1,0 +1,191 @@
+//! Sealed bytes of another container in one go: one answer of its door that is cut into parts as it arrives. Where the
+//! door fails or is late the bus stands in for a part, and the door is asked again for what comes after it.
+
+use std::ops::Range;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Either, select};
+
+use super::Site;
+use super::ask::unreachable;
+use super::piece::{Gathering, Wanted};
+use super::route::{Way, is_of_the_way};
+use crate::client::{Client, FrameBytes, ReadOptions};
+use crate::error::{Error, Result};
+use crate::model::Buffer;
+use crate::tiers::Run;
+
+/// Reads at work that are asked for both ways: where everybody is slow, asking twice makes it worse.
+pub(super) const HEDGES_MAX: usize = 8;
+
+/// The sealed bytes of a version, and the ways to them.
+pub(super) struct Kept {
+    pub site: Site,
+    pub way: Arc<Way>,
+    pub wanted: Wanted,
+    pub options: ReadOptions,
+}
+
+/// A range of them, part by part.
+pub(super) struct Parts {
+    kept: Arc<Kept>,
+    left: Range<u64>,
+    from: From,
+}
+
+/// Where the rest comes from.
+enum From {
+    Nowhere,
+    Door(FrameBytes),
+    Bus(Gathering),
+}
+
+impl Kept {
+    /// One part alone.
+    pub(super) async fn part(self: &Arc<Self>, range: Range<u64>) -> Result<Buffer> {
+        let bytes = length(&range);
+        Parts::of(Arc::clone(self), range).part(bytes).await
+    }
+
+    fn ticks(&self) -> u64 {
+        self.site.0.parts.telemetry.ticks_ns()
+    }
+
+    fn since(&self, ticks: u64) -> Duration {
+        Duration::from_nanos(self.ticks().saturating_sub(ticks))
+    }
+
+    fn pieces(&self, range: Range<u64>) -> Gathering {
+        Gathering::of(&self.site, &self.way, &self.wanted, range)
+    }
+
+    async fn over_bus(&self, part: Range<u64>) -> Result<Buffer> {
+        let bytes = length(&part);
+        self.pieces(part).gather(bytes).await
+    }
+
+    /// The door is late: what comes first is taken, its answer, which may go on, or this part over the bus.
+    async fn hedged(
+        &self,
+        begins: Pin<&mut impl Future<Output = Result<FrameBytes>>>,
+        part: Range<u64>,
+        since: u64,
+    ) -> Result<(Buffer, Option<FrameBytes>)> {
+        let bytes = length(&part);
+        let door = async { filled(begins.await?, bytes).await.map(|(part, answer)| (part, Some(answer))) };
+        let bus = async { self.over_bus(part).await.map(|part| (part, None)) };
+        let Ok(_place) = self.site.0.hedges.try_acquire() else { return door.await };
+        self.site.0.parts.telemetry.metrics.peer_hedges.one(());
+        match select(pin!(door), pin!(bus)).await {
+            Either::Left((Ok(arrived), _)) => Ok(arrived),
+            Either::Left((Err(_), bus)) => bus.await,
+            Either::Right((Ok(arrived), _)) => {
+                self.way.outrun(self.since(since), self.site.now_ms());
+                Ok(arrived)
+            }
+            Either::Right((Err(_), door)) => door.await,
+        }
+    }
+}
+
+impl Parts {
+    pub(super) fn of(kept: Arc<Kept>, left: Range<u64>) -> Self {
+        Parts { kept, left, from: From::Nowhere }
+    }
+
+    async fn part(&mut self, bytes: usize) -> Result<Buffer> {
+        let end = self.left.start.saturating_add(bytes as u64);
+        if end > self.left.end {
+            return Err(Error::internal("more is read than was asked for").with("address", &self.kept.wanted.address));
+        }
+        let arrived = self.arrive(bytes).await.map_err(|error| unreachable(error, &self.kept.wanted.address))?;
+        self.left.start = end;
+        Ok(arrived)
+    }
+
+    fn next_part(&self, bytes: usize) -> Range<u64> {
+        self.left.start..self.left.start + bytes as u64
+    }
+
+    async fn arrive(&mut self, bytes: usize) -> Result<Buffer> {
+        let kept = Arc::clone(&self.kept);
+        let Some(client) = kept.way.door(|| kept.site.now_ms()).await else { return self.over_bus(bytes).await };
+        match self.through_door(client, bytes).await {
+            Err(error) if is_of_the_way(&error) => {
+                kept.way.doubt();
+                kept.over_bus(self.next_part(bytes))
+                    .await
+                    .map_err(|other| if is_of_the_way(&other) { error } else { other })
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// This part and all that follows.
+    async fn over_bus(&mut self, bytes: usize) -> Result<Buffer> {
+        let mut pieces = match std::mem::replace(&mut self.from, From::Nowhere) {
+            From::Bus(pieces) => pieces,
+            _ => self.kept.pieces(self.left.clone()),
+        };
+        let part = pieces.gather(bytes).await?;
+        self.from = From::Bus(pieces);
+        Ok(part)
+    }
+
+    async fn through_door(&mut self, client: &Client, bytes: usize) -> Result<Buffer> {
+        let kept = Arc::clone(&self.kept);
+        let since = kept.ticks();
+        let begins = match std::mem::replace(&mut self.from, From::Nowhere) {
+            From::Door(mut answer) => async { answer.wait().await.map(|()| answer) }.left_future(),
+            _ => {
+                let left = self.left.clone();
+                let asked = async {
+                    let answer = client.frame(&kept.wanted.address, &kept.options, left).await?;
+                    kept.way.began(kept.since(since));
+                    Ok(answer)
+                };
+                asked.right_future()
+            }
+        };
+        let mut begins = pin!(begins);
+        let (part, answer) = match tokio::time::timeout(kept.way.patience(), &mut begins).await {
+            Ok(begun) => filled(begun?, bytes).await?,
+            Err(_) => match kept.hedged(begins, self.next_part(bytes), since).await? {
+                (part, Some(answer)) => (part, answer),
+                (part, None) => return Ok(part),
+            },
+        };
+        if self.left.start + (bytes as u64) < self.left.end {
+            self.from = From::Door(answer);
+        } else {
+            answer.end();
+        }
+        Ok(part)
+    }
+}
+
+impl Run for Parts {
+    fn next(&mut self, bytes: usize) -> BoxFuture<'_, Result<Buffer>> {
+        self.part(bytes).boxed()
+    }
+
+    fn pause(&mut self) {
+        // Pieces that are under way hold nothing over there, and end by themselves.
+        if matches!(self.from, From::Door(_)) {
+            self.from = From::Nowhere;
+        }
+    }
+}
+
+fn length(range: &Range<u64>) -> usize {
+    range.end.saturating_sub(range.start) as usize
+}
+
+async fn filled(mut answer: FrameBytes, bytes: usize) -> Result<(Buffer, FrameBytes)> {
+    let mut part = Buffer::of(bytes);
+    answer.fill(&mut part).await?;
+    Ok((part, answer))
+}

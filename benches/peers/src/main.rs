@@ -46,6 +46,9 @@ struct Args {
     /// Answer on the bare subject of this nats-server with as many: another peer.
     #[arg(long, value_name = "ADDR", hide = true)]
     bare_nats: Option<std::net::SocketAddr>,
+    /// Have an object of as many for who asks over this nats-server: the source of another one.
+    #[arg(long, value_name = "ADDR", hide = true)]
+    flow: Option<std::net::SocketAddr>,
 }
 
 #[global_allocator]
@@ -64,6 +67,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<ExitCode> {
+    if let (Some(addr), Some(bytes)) = (args.flow, args.bare) {
+        peers::flow::give(addr, bytes)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if let (Some(addr), Some(bytes)) = (args.bare_nats, args.bare) {
         peers::nats::answer(addr, bytes)?;
         return Ok(ExitCode::SUCCESS);

@@ -9,7 +9,7 @@ use super::payload;
 use super::raw_disk::timed;
 use super::turns::{drive, once, times, verify};
 use crate::bench::{Bench, Folder};
-use crate::load::{self, Pace, Sample, http, nats as wire};
+use crate::load::{Pace, Sample, http};
 use crate::peers::{mesh, nats, tcp};
 use crate::process::Server;
 use crate::report::{Line, Unit, Verdict, megabytes};
@@ -21,20 +21,12 @@ const ADDRESS: &str = "bench/object";
 const SEALED: f64 = 0.7;
 const OPENED: f64 = 0.4;
 
-/// Over the bus, to the bare subscriber that is asked for pieces.
-const OVER_BUS: f64 = 0.9;
-
-/// How many pieces of an object the bare subscriber is asked for, and how many at a time.
-const PIECES: usize = 20;
-const PIECE_BYTES_MAX: usize = 500_000;
-const UNDER_WAY: usize = 8;
-
 /// What the reader may need beyond what it held before: a window of chunks, however long the body is.
 const HELD: u64 = 16 << 20;
 
 /// Two containers of one site on a server of their own.
-struct Pair {
-    nats: Server,
+pub struct Pair {
+    pub nats: Server,
     keeper: Server,
     reader: Server,
     /// The most memory of the reader before it read anything.
@@ -44,7 +36,7 @@ struct Pair {
 
 impl Pair {
     /// The first one says that its door is at `url`, where that is given.
-    fn start(bench: &Bench, url: Option<&str>, object: &Bytes) -> Result<Self> {
+    pub fn start(bench: &Bench, url: Option<&str>, object: &Bytes) -> Result<Self> {
         let (nats, keys) = (nats::serve(bench)?, bench.folder("keys")?);
         let site = mesh::Site { bus: format!("nats://{}", nats.addr), keys: keys.path().join("keys.toml") };
         let settings: Vec<(&str, &str)> = url.map(|url| ("http.public_url", url)).into_iter().collect();
@@ -59,7 +51,7 @@ impl Pair {
 }
 
 /// Reads so often, one after the other.
-fn often(bench: &Bench) -> Pace {
+pub fn often(bench: &Bench) -> Pace {
     times(bench.effort.pick(5, 2))
 }
 
@@ -69,7 +61,7 @@ fn pulls(size: usize) -> http::Same {
 }
 
 /// A read at the other container counts the processor time of both.
-fn read(pair: &Pair, pace: Pace, size: usize) -> Result<Sample> {
+pub fn read(pair: &Pair, pace: Pace, size: usize) -> Result<Sample> {
     let before = pair.keeper.cpu()?;
     let sample = drive(&pair.reader, &mut pulls(size), pace)?;
     Ok(Sample { server_cpu: sample.server_cpu + pair.keeper.cpu()?.saturating_sub(before), ..sample })
@@ -101,37 +93,7 @@ pub fn direct(bench: &Bench, size: usize) -> Result<Vec<Line>> {
     ])
 }
 
-/// Over the bus alone: nobody is where the keeper's door is said to be.
-pub fn over_bus(bench: &Bench, size: usize) -> Result<Vec<Line>> {
-    let pair = Pair::start(bench, Some("http://127.0.0.1:1"), &payload::random(size))?;
-    let pace = often(bench);
-    let piece = (size / PIECES).min(PIECE_BYTES_MAX);
-    let bare = nats::bare(bench, &pair.nats, piece)?;
-    let series = take_turns(
-        bench.effort.rounds,
-        vec![
-            Contender::new("opened, at the other container", || read(&pair, pace, size)),
-            Contender::new("bare subscriber, in pieces", || in_pieces(&pair.nats, &bare, size, piece, pace)),
-        ],
-    )?;
-    let [opened, pieces] = series.as_slice() else { return Ok(Vec::new()) };
-    let unit = Unit::Megabytes(size);
-    let verdict = Verdict::at_least(ratio(opened, pieces), OVER_BUS);
-    let held = held_beyond(&pair)?;
-    Ok(vec![Line::series(opened, unit).with(verdict), Line::series(pieces, unit), held])
-}
-
-/// As many bytes, asked for in pieces, so many at a time.
-fn in_pieces(server: &Server, bare: &Server, size: usize, piece: usize, pace: Pace) -> Result<Sample> {
-    let (before, count) = (bare.cpu()?, (size / piece) as u64);
-    let message = wire::Message { subject: nats::SUBJECT.to_owned(), headers: String::new(), body: Bytes::new() };
-    let pace = Pace { connections: UNDER_WAY, requests_min: pace.requests_min * count, ..pace };
-    let sample = load::drive(server.addr, &mut wire::same(message, wire::Wanted::Bytes(piece)), pace)?;
-    let server_cpu = bare.cpu()?.saturating_sub(before);
-    Ok(Sample { done: sample.done / count, server_cpu, latencies: Vec::new(), ..sample })
-}
-
-fn held_beyond(pair: &Pair) -> Result<Line> {
+pub fn held_beyond(pair: &Pair) -> Result<Line> {
     let more = pair.reader.peak_bytes()?.saturating_sub(pair.held);
     let target = format!("≤ {}", megabytes(HELD as f64));
     let verdict = Verdict { value: megabytes(more as f64), target, met: more <= HELD };

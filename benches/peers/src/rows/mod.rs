@@ -9,6 +9,7 @@ mod http_pull;
 mod http_push;
 mod memory_hit;
 mod nats_pull;
+mod over_bus;
 pub mod payload;
 mod raw_disk;
 mod round_trip;
@@ -71,12 +72,12 @@ pub const ROWS: [Row; 26] = [
     Row {
         name: "peer-bus-10m",
         work: "read 10 MB from another container, over NATS alone",
-        run: |bench| between::over_bus(bench, 10 * MB),
+        run: |bench| over_bus::run(bench, 10 * MB),
     },
     Row {
         name: "peer-bus-100m",
         work: "read 100 MB from another container, over NATS alone",
-        run: |bench| between::over_bus(bench, 100 * MB),
+        run: |bench| over_bus::run(bench, 100 * MB),
     },
     Row { name: "catalog", work: "what another container keeps, 1,000,000 entries", run: catalog::run },
     Row { name: "start", work: "start with 1,000,000 objects of 1 KB on disk", run: start::run },

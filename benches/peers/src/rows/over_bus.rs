@@ -1,0 +1,103 @@
+//! What one container reads from another one where only NATS joins them, beside those who move as many bytes over the
+//! same server: a program with flow control and nothing else, JetStream's Object Store, and a subscriber whose answers
+//! are thrown away.
+
+use anyhow::Result;
+use bytes::Bytes;
+
+use super::between::{Pair, held_beyond, often, read};
+use super::payload;
+use super::raw_disk::timed;
+use crate::bench::Bench;
+use crate::load::{self, Pace, Sample, nats as wire};
+use crate::peers::flow::{self, Control};
+use crate::peers::nats;
+use crate::peers::object_store::Bucket;
+use crate::process::Server;
+use crate::report::{Line, Unit, Verdict};
+use crate::rounds::{Contender, Series, ratio, take_turns};
+
+/// To the best that flow control alone comes to.
+const FLOW: f64 = 0.9;
+
+/// To putting an object into the Object Store, and to getting it from there.
+const STORE: f64 = 3.0;
+
+/// Ways to control the flow; the best of them counts.
+const CONTROLS: [(&str, Control); 5] = [
+    ("asked for 128 KB, 32 at a time", Control::Requests { piece: 128_000, under_way: 32 }),
+    ("asked for 500 KB, 8 at a time", Control::Requests { piece: 500_000, under_way: 8 }),
+    ("asked for 900 KB, 4 at a time", Control::Requests { piece: 900_000, under_way: 4 }),
+    ("sent in 128 KB, 4 MB allowed", Control::Allowance { piece: 128_000, bytes: 4_000_000 }),
+    ("sent in 900 KB, 8 MB allowed", Control::Allowance { piece: 900_000, bytes: 8_000_000 }),
+];
+
+/// How many pieces of an object the bare subscriber is asked for, and how many at a time.
+const PIECES: usize = 20;
+const PIECE_BYTES_MAX: usize = 500_000;
+const UNDER_WAY: usize = 8;
+
+/// Nobody is where the keeper's door is said to be.
+pub fn run(bench: &Bench, size: usize) -> Result<Vec<Line>> {
+    let object = payload::random(size);
+    let pair = Pair::start(bench, Some("http://127.0.0.1:1"), &object)?;
+    let pace = often(bench);
+    let piece = (size / PIECES).min(PIECE_BYTES_MAX);
+    let (bare, source) = (nats::bare(bench, &pair.nats, piece)?, flow::source(bench, &pair.nats, size)?);
+    let receiver = std::cell::RefCell::new(flow::Receiver::of(&pair.nats, size)?);
+    let bucket = std::cell::RefCell::new(Bucket::of(&pair.nats, object)?);
+    for (_, control) in CONTROLS {
+        receiver.borrow_mut().verify(control)?;
+    }
+    let flows = CONTROLS.map(|(name, control)| {
+        let (source, receiver) = (&source, &receiver);
+        Contender::new(name, move || {
+            let before = source.cpu()?;
+            let sample = timed(pace.requests_min, || receiver.borrow_mut().once(control))?;
+            Ok(beside(sample, source.cpu()?.saturating_sub(before)))
+        })
+    });
+    let mut contenders = vec![Contender::new("opened, at the other container", || read(&pair, pace, size))];
+    contenders.extend(flows);
+    contenders.extend([
+        Contender::new("Object Store, put", || store(&pair.nats, pace, || bucket.borrow().put())),
+        Contender::new("Object Store, get", || store(&pair.nats, pace, || bucket.borrow_mut().get())),
+        Contender::new("bare subscriber, thrown away", || in_pieces(&pair.nats, &bare, size, piece, pace)),
+    ]);
+    let series = take_turns(bench.effort.rounds, contenders)?;
+    let Some((opened, others)) = series.split_first() else { return Ok(Vec::new()) };
+    let best = others.iter().take(CONTROLS.len()).map(Series::rate).fold(0.0, f64::max);
+    let unit = Unit::Megabytes(size);
+    let judged = |(nth, other): (usize, &Series)| {
+        let line = Line::series(other, unit);
+        let is_best = nth < CONTROLS.len() && other.rate() >= best;
+        let target = if is_best { Some(FLOW) } else { other.name.starts_with("Object Store").then_some(STORE) };
+        match target {
+            Some(target) => line.with(Verdict::at_least(ratio(opened, other), target)),
+            None => line,
+        }
+    };
+    let lines = others.iter().enumerate().map(judged);
+    Ok([Line::series(opened, unit)].into_iter().chain(lines).chain([held_beyond(&pair)?]).collect())
+}
+
+/// A sample of work in this process, as that of a generator beside a server.
+fn beside(sample: Sample, server_cpu: std::time::Duration) -> Sample {
+    Sample { server_cpu, driver_cpu: sample.server_cpu, ..sample }
+}
+
+fn store(nats: &Server, pace: Pace, work: impl FnMut() -> Result<()>) -> Result<Sample> {
+    let before = nats.cpu()?;
+    let sample = timed(pace.requests_min, work)?;
+    Ok(beside(sample, nats.cpu()?.saturating_sub(before)))
+}
+
+/// As many bytes, asked for in pieces, so many at a time.
+fn in_pieces(server: &Server, bare: &Server, size: usize, piece: usize, pace: Pace) -> Result<Sample> {
+    let (before, count) = (bare.cpu()?, (size / piece) as u64);
+    let message = wire::Message { subject: nats::SUBJECT.to_owned(), headers: String::new(), body: Bytes::new() };
+    let pace = Pace { connections: UNDER_WAY, requests_min: pace.requests_min * count, ..pace };
+    let sample = load::drive(server.addr, &mut wire::same(message, wire::Wanted::Bytes(piece)), pace)?;
+    let server_cpu = bare.cpu()?.saturating_sub(before);
+    Ok(Sample { done: sample.done / count, server_cpu, latencies: Vec::new(), ..sample })
+}

@@ -6,8 +6,9 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::limits::KEYS_FILE_BYTES_MAX;
 use crate::model::{KeyId, Rng};
 use crate::nfr::Keyring;
@@ -15,6 +16,10 @@ use crate::private;
 use crate::store::{LockGuard, RealFs, io_error};
 
 const WHAT: &str = "the keyring";
+
+/// How often, and how far apart, it is tried to have the file alone at a start.
+const LOCK_TRIES: usize = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where a keyring rests.
 pub struct KeyFile {
@@ -69,6 +74,11 @@ impl KeyFile {
         if sealed {
             let why = "the keyring is missing, but objects sealed with it are here; put the file back, or `meshstore key import` an exported copy";
             return Err(self.named(Error::invalid(why)));
+        }
+        // Containers that share it may start at the same time: one makes it, and the others take that one.
+        let _lock = self.lock_soon()?;
+        if let Some(ring) = self.read()? {
+            return Ok(ring);
         }
         let ring = Keyring::generate(rng);
         self.write(&ring)?;
@@ -147,6 +157,17 @@ impl KeyFile {
         })
     }
 
+    /// Waits a little for who has it.
+    fn lock_soon(&self) -> Result<LockGuard> {
+        for _ in 1..LOCK_TRIES {
+            match self.lock() {
+                Err(error) if error.kind() == Kind::Unavailable => std::thread::sleep(LOCK_PAUSE),
+                outcome => return outcome,
+            }
+        }
+        self.lock()
+    }
+
     fn named(&self, error: Error) -> Error {
         error.with("path", self.path.display())
     }
@@ -157,7 +178,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::error::Kind;
     use crate::model::SeededRng;
 
     #[test]
@@ -167,6 +187,21 @@ mod tests {
         let made = file.load_or_make(&rng, false).unwrap();
         assert_eq!(std::fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(*file.load_or_make(&rng, true).unwrap().render(), *made.render());
+    }
+
+    #[test]
+    fn who_makes_it_at_the_same_time_has_the_same_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let path = folder.path().join("keys.toml");
+            let make = |seed| {
+                let file = KeyFile::at(&path);
+                scope.spawn(move || file.load_or_make(&SeededRng::new(seed), false).unwrap().render())
+            };
+            let makers: Vec<_> = (0..8).map(make).collect();
+            makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+        });
+        assert!(made.iter().all(|ring| **ring == *made[0]));
     }
 
     #[test]

@@ -107,6 +107,15 @@ fn what_strangers_say_changes_nothing_and_is_counted() {
     }
 }
 
+/// Ends what goes on beside a test, also when the test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn a_list_of_members_that_a_stranger_writes_over_is_put_back_and_nobody_decides_twice() {
     let site = Site::new();
@@ -114,13 +123,14 @@ fn a_list_of_members_that_a_stranger_writes_over_is_put_back_and_nobody_decides_
     until("both are members", || of_sites(&a, "members") == 2 && of_sites(&b, "members") == 2);
     let over = AtomicBool::new(false);
     let c = std::thread::scope(|scope| {
-        let stranger = scope.spawn(|| {
+        scope.spawn(|| {
             let mut client: NatsClient = site.client();
             while !over.load(Ordering::SeqCst) {
                 client.publish("mesh.log.edge.epoch", "", &[], b"nobody decides here but me");
                 std::thread::sleep(Duration::from_millis(10));
             }
         });
+        let _ends = Ends(&over);
         let c = site.container("c", &[]);
         for round in 0..8 {
             let address = object(&format!("c/first-{round}"));
@@ -135,8 +145,6 @@ fn a_list_of_members_that_a_stranger_writes_over_is_put_back_and_nobody_decides_
             assert!(statuses.iter().filter(|status| **status == 201).count() <= 1, "{statuses:?}");
             assert!(statuses.iter().all(|status| matches!(status, 201 | 412 | 503 | 504)), "{statuses:?}");
         }
-        over.store(true, Ordering::SeqCst);
-        stranger.join().unwrap();
         c
     });
     until("all are members", || [&a, &b, &c].iter().all(|process| of_sites(process, "members") == 3));

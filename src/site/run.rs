@@ -15,7 +15,7 @@ use super::piece::{Gathering, Wanted};
 use super::route::{Way, is_of_the_way};
 use crate::client::{Client, FrameBytes, ReadOptions};
 use crate::error::{Error, Result};
-use crate::model::Buffer;
+use crate::model::{Buffer, ContainerId};
 use crate::tiers::Run;
 
 /// Reads at work that are asked for both ways: where everybody is slow, asking twice makes it worse.
@@ -25,6 +25,7 @@ pub(super) const HEDGES_MAX: usize = 8;
 pub(super) struct Kept {
     pub site: Site,
     pub way: Arc<Way>,
+    pub keeper: ContainerId,
     pub wanted: Wanted,
     pub options: ReadOptions,
 }
@@ -39,7 +40,7 @@ pub(super) struct Parts {
 /// Where the rest comes from.
 enum From {
     Nowhere,
-    Door(FrameBytes),
+    Door(Box<FrameBytes>),
     Bus(Gathering),
 }
 
@@ -70,10 +71,10 @@ impl Kept {
     /// The door is late: what comes first is taken, its answer, which may go on, or this part over the bus.
     async fn hedged(
         &self,
-        begins: Pin<&mut impl Future<Output = Result<FrameBytes>>>,
+        begins: Pin<&mut impl Future<Output = Result<Box<FrameBytes>>>>,
         part: Range<u64>,
         since: u64,
-    ) -> Result<(Buffer, Option<FrameBytes>)> {
+    ) -> Result<(Buffer, Option<Box<FrameBytes>>)> {
         let bytes = length(&part);
         let door = async { filled(begins.await?, bytes).await.map(|(part, answer)| (part, Some(answer))) };
         let bus = async { self.over_bus(part).await.map(|part| (part, None)) };
@@ -101,7 +102,9 @@ impl Parts {
         if end > self.left.end {
             return Err(Error::internal("more is read than was asked for").with("address", &self.kept.wanted.address));
         }
-        let arrived = self.arrive(bytes).await.map_err(|error| unreachable(error, &self.kept.wanted.address))?;
+        let kept = Arc::clone(&self.kept);
+        let arrived = kept.site.while_heard(kept.keeper, self.arrive(bytes)).await;
+        let arrived = arrived.map_err(|error| unreachable(error, &self.kept.wanted.address))?;
         self.left.start = end;
         Ok(arrived)
     }
@@ -145,7 +148,7 @@ impl Parts {
                 let asked = async {
                     let answer = client.frame(&kept.wanted.address, &kept.options, left).await?;
                     kept.way.began(kept.since(since));
-                    Ok(answer)
+                    Ok(Box::new(answer))
                 };
                 asked.right_future()
             }
@@ -184,7 +187,7 @@ fn length(range: &Range<u64>) -> usize {
     range.end.saturating_sub(range.start) as usize
 }
 
-async fn filled(mut answer: FrameBytes, bytes: usize) -> Result<(Buffer, FrameBytes)> {
+async fn filled(mut answer: Box<FrameBytes>, bytes: usize) -> Result<(Buffer, Box<FrameBytes>)> {
     let mut part = Buffer::of(bytes);
     answer.fill(&mut part).await?;
     Ok((part, answer))

@@ -3,13 +3,16 @@
 //! Pushes that are handed over and deletes go through the door alone: unlike a read they could be done twice.
 
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, try_join};
+use futures_util::future::{BoxFuture, Either, select, try_join};
 use futures_util::stream::StreamExt;
 
+use super::members::Member;
 use super::piece::{Form, Wanted};
 use super::route::{Way, is_of_the_way};
 use super::run::{Kept, Parts};
@@ -24,7 +27,30 @@ use crate::tiers::{Arriving, Run, Source};
 /// A frame up to this size is fetched whole with the first read: header, footer and chunks would each take a journey.
 const WHOLE_BYTES: u64 = 64 << 10;
 
+/// How long a read may take without a look whether the container that it asks is heard: who has lost the bus alone
+/// still answers at its door.
+const UNHEARD_MAX: Duration = Duration::from_secs(5);
+
+/// How often that is looked at from then on.
+const HEARD_POLL: Duration = Duration::from_millis(250);
+
 impl Site {
+    /// Reads from another container, until that is slow and the container silent as well.
+    pub(super) async fn while_heard<T>(&self, keeper: ContainerId, read: impl Future<Output = Result<T>>) -> Result<T> {
+        let silent = async {
+            tokio::time::sleep(UNHEARD_MAX).await;
+            // Who leaves in order gives what it was asked for before.
+            let is_heard = |member: &Member| member.left || member.is_alive(self.now_ms());
+            while locked(&self.0.members).get(keeper).is_some_and(is_heard) {
+                tokio::time::sleep(HEARD_POLL).await;
+            }
+        };
+        match select(pin!(read), pin!(silent)).await {
+            Either::Left((read, _)) => read,
+            Either::Right(_) => Err(Error::unavailable("it has stopped to answer, and is not heard any more")),
+        }
+    }
+
     /// A client of the container that keeps something.
     pub(super) fn client_of(&self, address: &Address, keeper: ContainerId) -> Result<Client> {
         let way = self.way_to(address, keeper)?;
@@ -72,7 +98,7 @@ impl Site {
         let wanted = Wanted { address: address.clone(), version: manifest.version, form };
         let (options, runtime) = (self.options(address, manifest.version)?, tokio::runtime::Handle::current());
         let whole = OnceLock::new();
-        let kept = Arc::new(Kept { site: self.clone(), way, wanted, options });
+        let kept = Arc::new(Kept { site: self.clone(), way, keeper, wanted, options });
         Ok(Arc::new(Frame { kept, len: seal.bytes, runtime, whole }))
     }
 
@@ -89,7 +115,7 @@ impl Site {
         if let Some(client) = way.door(|| self.now_ms()).await {
             let between = ByteRange::Between(range.start, range.end.saturating_sub(1));
             let options = ReadOptions { range: Some(between), ..self.options(address, version)? };
-            match client.pull_with(address, &options).await {
+            match self.while_heard(keeper, client.pull_with(address, &options)).await {
                 Ok(pulled) => return Ok(pulled.into_stream().boxed()),
                 Err(error) if !is_of_the_way(&error) => return Err(error),
                 Err(error) => {

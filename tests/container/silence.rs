@@ -126,6 +126,12 @@ fn a_container_that_stands_still_is_not_waited_for() {
     assert!(a.get("c/read-before").expect(200).body == body);
     a.put("c/of-a", b"a").expect(201);
     b.signal("STOP");
+    // Who would wait for long hears soon that nothing comes.
+    let (addr, began) = (a.addr(), Instant::now());
+    let patient = std::thread::spawn(move || {
+        let answer = Connection::open(addr).unwrap().request("GET", &object("c/of-b"), &[], b"").unwrap();
+        (answer, began.elapsed())
+    });
     let hurried = [("Mesh-Deadline-Ms", "1500")];
     let absent = soon(|| a.get("c/none").expect(404));
     assert_eq!(absent.header("mesh-unasked"), Some("b"));
@@ -145,6 +151,9 @@ fn a_container_that_stands_still_is_not_waited_for() {
     assert_eq!(soon(|| a.get("c/of-a")).body, b"a");
     soon(|| a.put("c/new", b"x").expect(201));
     assert_eq!(status(&soon(|| client.ask("mesh.edge.a.pull", &[("Mesh-Address", "c/new")], b""))), Some("200"));
+    let (answer, took) = patient.join().unwrap();
+    answer.expect_problem(503, "unavailable");
+    assert!(took < Duration::from_secs(12), "it took {took:?}");
     // Nothing that was begun for those who have gone by now stays at work.
     until("the end of what was asked of it", || held(&a).is_empty());
     b.signal("CONT");
@@ -175,8 +184,8 @@ fn many_who_read_from_a_container_that_stands_still_leave_room_for_others() {
         readers.collect::<Vec<_>>().into_iter().flat_map(|reader| reader.join().unwrap()).collect()
     });
     assert!(statuses.iter().all(|status| matches!(status, 429 | 503 | 504)), "{statuses:?}");
-    let threads = std::fs::read_dir(format!("/proc/{}/task", a.pid())).unwrap().count();
-    assert!(threads < 350, "{threads} threads wait for what nobody waits for");
+    let waiting = || std::fs::read_dir(format!("/proc/{}/task", a.pid())).unwrap().count();
+    assert!(waiting() < 350, "{} threads wait for what nobody waits for", waiting());
     for _ in 0..5 {
         assert!(soon(|| a.request("GET", "/v1/objects/c?limit=10", &[], b"").expect(200)).text().contains("of-b"));
         soon(|| a.put("c/new", &body));

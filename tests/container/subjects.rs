@@ -537,7 +537,7 @@ fn an_object_is_brought_only_where_that_is_allowed() {
     let (_server, process, mut client) = start(&[]);
     let at = ("Mesh-Address", "meteo/scan.bin");
     process.put("meteo/scan.bin", &body_of("scan", 1, 400_000)).expect(201);
-    let mut refused = |client: &mut NatsClient, url: &str, code, kind, word| {
+    let refused = |client: &mut NatsClient, url: &str, code, kind, word| {
         let answer = client.ask("mesh.edge.pull", &[at, ("Mesh-Receive", url)], b"");
         expect_error(&answer, code, kind, word);
     };

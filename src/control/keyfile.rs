@@ -6,9 +6,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::limits::KEYS_FILE_BYTES_MAX;
 use crate::model::{KeyId, Rng};
 use crate::nfr::Keyring;
@@ -16,10 +15,6 @@ use crate::private;
 use crate::store::{LockGuard, RealFs, io_error};
 
 const WHAT: &str = "the keyring";
-
-/// How often, and how far apart, it is tried to have the file alone at a start.
-const LOCK_TRIES: usize = 100;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where a keyring rests.
 pub struct KeyFile {
@@ -76,7 +71,11 @@ impl KeyFile {
             return Err(self.named(Error::invalid(why)));
         }
         // Containers that share it may start at the same time: one makes it, and the others take that one.
-        let _lock = self.lock_soon()?;
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| self.named(io_error(error, "the folder of the keyring cannot be made")))?;
+        }
+        let _lock = self.lock_by(RealFs::lock_in_turn)?;
         if let Some(ring) = self.read()? {
             return Ok(ring);
         }
@@ -145,9 +144,13 @@ impl KeyFile {
     }
 
     fn lock(&self) -> Result<LockGuard> {
+        self.lock_by(RealFs::lock)
+    }
+
+    fn lock_by(&self, lock: impl FnOnce(&Path) -> std::io::Result<LockGuard>) -> Result<LockGuard> {
         let mut path = self.path.clone().into_os_string();
         path.push(".lock");
-        RealFs::lock(Path::new(&path)).map_err(|error| {
+        lock(Path::new(&path)).map_err(|error| {
             self.named(match error.kind() {
                 std::io::ErrorKind::WouldBlock => {
                     Error::unavailable("the keyring is being changed by somebody else; try again")
@@ -155,17 +158,6 @@ impl KeyFile {
                 _ => io_error(error, "the folder of the keyring cannot be written"),
             })
         })
-    }
-
-    /// Waits a little for who has it.
-    fn lock_soon(&self) -> Result<LockGuard> {
-        for _ in 1..LOCK_TRIES {
-            match self.lock() {
-                Err(error) if error.kind() == Kind::Unavailable => std::thread::sleep(LOCK_PAUSE),
-                outcome => return outcome,
-            }
-        }
-        self.lock()
     }
 
     fn named(&self, error: Error) -> Error {
@@ -178,6 +170,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::error::Kind;
     use crate::model::SeededRng;
 
     #[test]

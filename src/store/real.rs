@@ -25,12 +25,23 @@ impl RealFs {
     /// Takes the lock that this file stands for, making the file where it is missing; fails with
     /// [`io::ErrorKind::WouldBlock`] while another process holds it.
     pub fn lock(path: &Path) -> io::Result<LockGuard> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = Self::lock_file(path)?;
         match file.try_lock() {
             Ok(()) => Ok(LockGuard { _file: file }),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    /// The same, but waits for whoever holds it.
+    pub fn lock_in_turn(path: &Path) -> io::Result<LockGuard> {
+        let file = Self::lock_file(path)?;
+        file.lock()?;
+        Ok(LockGuard { _file: file })
+    }
+
+    fn lock_file(path: &Path) -> io::Result<fs::File> {
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
     }
 }
 

@@ -205,6 +205,14 @@ mod tests {
         Bench { fs, store }
     }
 
+    /// The same with a journal before the database.
+    fn journaled(kept: u64) -> Bench {
+        let bench = bench(kept);
+        let sound = |why| panic!("{why}");
+        bench.store.rows.begin_journal(&bench.fs, Path::new("/"), &SeededRng::new(2), sound).unwrap();
+        bench
+    }
+
     fn version(time: u64) -> Version {
         Version { time, container: ContainerId(1) }
     }
@@ -254,17 +262,19 @@ mod tests {
 
     #[test]
     fn on_a_full_disk_every_delete_is_committed_and_without_a_reserve_it_is_not() {
-        let bench = bench(KEPT_BYTES);
-        let pushed = bench.fill();
-        assert!(bench.is_kept(), "pushes do not touch it");
-        assert_eq!(bench.deleted(pushed), pushed);
-        assert!(!bench.is_kept());
-        let gone = (0..pushed).all(|time| bench.store.inline(version(time)).unwrap().is_none());
-        assert!(gone);
+        for bench in [bench(KEPT_BYTES), journaled(KEPT_BYTES)] {
+            let pushed = bench.fill();
+            assert!(bench.is_kept(), "pushes do not touch it");
+            assert_eq!(bench.deleted(pushed), pushed);
+            assert!(!bench.is_kept());
+            let gone = (0..pushed).all(|time| bench.store.inline(version(time)).unwrap().is_none());
+            assert!(gone);
+        }
         // What shows that this test would see it if nothing were kept.
-        let without = self::bench(0);
-        let pushed = without.fill();
-        assert!(without.deleted(pushed) < pushed);
+        for without in [bench(0), journaled(0)] {
+            let pushed = without.fill();
+            assert!(without.deleted(pushed) < pushed);
+        }
     }
 
     #[test]

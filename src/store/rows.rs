@@ -21,11 +21,15 @@ use crate::model::Rng;
 /// Names of the journal's files in the data folder.
 const FILES: [&str; 2] = ["journal.0", "journal.1"];
 
-/// A generation of the journal ends at this part of the database's cache, at most `TURN_MAX`.
+/// A generation of the journal ends at this part of the database's cache, at most `TURN_MAX`: what both generations
+/// hold must find room in the reserve of a full disk.
 const TURN_SHARE: usize = 16;
-const TURN_MAX: u64 = 4 << 20;
+const TURN_MAX: u64 = 2 << 20;
 /// Until the database has the former generation, one goes on growing up to so many times that.
 const GROWN: u64 = 2;
+
+/// Rows that are brought into the database at once where the disk has no room for all.
+const PART_ROWS: usize = 256;
 
 /// When a commit is to be durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +180,19 @@ impl Rows {
         let mark = records::encode(JOURNAL_KEY, &next);
         let held = older.hold();
         let mark: Change<'_> = (Table::Meta, JOURNAL_KEY, Some(&mark));
-        self.base.commit(held.rows().chain(std::iter::once(mark)), makes_room)?;
+        let whole = self.base.commit(held.rows().chain(std::iter::once(mark)), makes_room);
+        if whole.is_err() && !(makes_room && self.base.is_full()) {
+            return whole;
+        }
+        if whole.is_err() {
+            // Pages that one part replaces are room for the next ones. The journal has it all until the mark moves on,
+            // so a crash in between is none.
+            let rows: Vec<Change<'_>> = held.rows().collect();
+            for part in rows.chunks(PART_ROWS) {
+                self.base.commit(part.iter().copied(), true)?;
+            }
+            self.base.commit(std::iter::once(mark), true)?;
+        }
         drop(held);
         // Many rows are dropped, and only after nobody is kept waiting by it.
         drop(self.set_layers(|layers| layers.older.take()));

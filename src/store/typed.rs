@@ -166,7 +166,7 @@ impl Store {
     /// Brings what the journal has gathered into the database, while commits go on. Where nobody calls it a commit
     /// does it once the journal is full.
     pub fn settle(&self) -> Result<()> {
-        self.rows.settle(true)
+        self.rows.settle(false)
     }
 
     /// The newest thing known at the address.
@@ -487,6 +487,20 @@ mod tests {
         drop(store);
         let error = open(&file, 1).err().unwrap();
         assert_eq!((error.kind(), error.context("format")), (Kind::Invalid, Some("5")));
+    }
+
+    #[test]
+    fn a_store_of_the_format_before_is_taken_on_as_it_is() {
+        let file = file();
+        let store = open(&file, 1).unwrap();
+        let mut batch = Batch::new();
+        batch.put_number(FORMAT_KEY, FORMAT_BEFORE);
+        batch.put_head(&at("c/k"), &object(2));
+        store.commit(&batch).unwrap();
+        drop(store);
+        let store = open(&file, 1).unwrap();
+        assert_eq!(store.head(&at("c/k")).unwrap(), Some(object(2)));
+        assert_eq!(store.number(FORMAT_KEY).unwrap(), Some(FORMAT));
     }
 
     #[test]

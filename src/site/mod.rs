@@ -12,6 +12,7 @@
 //! Everything is signed with the site's keyring (`wire.rs`). The store is the truth: a message that is lost leaves a
 //! gap in the dots (`horizon.rs`), which every beat shows, and the gap is filled by asking (`catch_up.rs`).
 
+mod absence;
 mod answer;
 mod ask;
 mod beat;
@@ -211,6 +212,10 @@ impl Site {
                 .with("site", &site.0.parts.site)
                 .with("container", &site.0.parts.container));
         }
+        if let Err(error) = site.check_absence().await {
+            locked(&site.0.tasks).drain(..).for_each(|task| task.abort());
+            return Err(error);
+        }
         site.spawn(answer::answer(site.clone(), questions));
         site.spawn(piece::give(site.clone(), pieces));
         if let Err(error) = site.enter_epoch().await {
@@ -223,6 +228,7 @@ impl Site {
         site.spawn(tell::tell(site.clone()));
         site.spawn(shared::tell(site.clone()));
         site.spawn(beat::beat(site.clone()));
+        site.spawn(absence::note(site.clone()));
         Ok(site)
     }
 

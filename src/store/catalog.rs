@@ -31,6 +31,8 @@ impl Batch {
 
 /// Meta: up to where the site's log was read.
 const LOG_PLACE_KEY: &[u8] = b"log-place";
+/// Meta: when this container was in touch with its site last.
+const IN_TOUCH_KEY: &[u8] = b"in-touch";
 
 /// A place in the walk over everything that is known, whoever keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +63,18 @@ impl Store {
     /// Up to where the site's log was read.
     pub fn log_place(&self) -> Result<u64> {
         Ok(self.number(LOG_PLACE_KEY)?.unwrap_or_default())
+    }
+
+    /// When this container was in touch with its site last, if it ever was.
+    pub fn in_touch_ms(&self) -> Result<Option<u64>> {
+        self.number(IN_TOUCH_KEY)
+    }
+
+    /// This container is in touch with its site at this moment.
+    pub fn note_in_touch(&self, now_ms: u64) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.put_number(IN_TOUCH_KEY, now_ms);
+        self.commit_lazily(&batch)
     }
 
     /// How many entries of others are known, traces of deletes among them.

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::faulty::Machine;
 use super::harness::*;
 use super::misuse::{held, nothing_is_held, resident_bytes};
 use super::nats_client::{Heard, NatsClient};
@@ -161,6 +162,30 @@ fn a_container_that_stands_still_is_not_waited_for() {
     assert!(a.get("c/of-b").body == body);
     until("a decision", || a.request("PUT", &object("c/first-9"), &[("If-None-Match", "*")], b"x").status == 201);
     nothing_is_held(&a);
+}
+
+#[test]
+fn who_was_away_for_longer_than_deletes_are_remembered_comes_back_empty() {
+    const DAY_MS: i64 = 24 * 3_600_000;
+    let (site, machine) = (Site::new(), Machine::new(0));
+    let a = site.container("a", &[]);
+    let keys = site.keys.path().join("keys.toml");
+    let own = ["--site", "edge", "--name", "b", "--bus", site.server.url(), "--keys", keys.to_str().unwrap()];
+    let mut b = machine.start(&own);
+    b.put("c/of-b", b"kept by b").expect(201);
+    until("a knows it", || a.head("c/of-b").status == 200);
+    b.terminate();
+    machine.shift_clock(29 * DAY_MS);
+    b.restart();
+    b.terminate();
+    machine.shift_clock(61 * DAY_MS);
+    let refused = b.try_restart().unwrap_err();
+    assert!(refused.stderr.contains("30 days") && refused.stderr.contains("empty data folder"), "{refused:?}");
+    // With another folder it is a container like any other, and the old one can be looked at alone.
+    let mut again = machine.start(&own);
+    assert!(again.get("c/of-b").status != 200);
+    again.put("c/new", b"new").expect(201);
+    again.terminate();
 }
 
 #[test]

@@ -12,7 +12,7 @@ const NEWS_MAX: Duration = Duration::from_secs(30);
 /// A site on a server of its own, whose containers share a keyring.
 pub struct Site {
     pub server: NatsServer,
-    keys: tempfile::TempDir,
+    pub keys: tempfile::TempDir,
 }
 
 impl Site {
@@ -376,6 +376,61 @@ impl Traffic {
             }
         }
     }
+
+    /// Every worker has its own keys, so what it was told last is what there is, at every container.
+    fn check(&self, containers: &[(&str, &Process)]) {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(200));
+        let acknowledged = self.acknowledged.lock().unwrap().clone();
+        assert!(acknowledged.len() > 60, "{}", acknowledged.len());
+        for (key, body) in acknowledged {
+            for (name, one) in containers {
+                let end = Instant::now() + NEWS_MAX;
+                loop {
+                    let found = one.get(&format!("c/{key}"));
+                    if found.body == body {
+                        break;
+                    }
+                    let said = String::from_utf8_lossy(&body);
+                    assert!(
+                        Instant::now() < end,
+                        "{key} at {name}: not {said} but {:?} {}",
+                        found.headers,
+                        found.text()
+                    );
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_container_drains_under_load_and_the_others_take_what_is_pushed_at_its_door() {
+    let site = Site::new();
+    let (a, mut b) = (site.container("a", &[]), site.container("b", &[]));
+    let addrs = std::sync::Mutex::new(vec![a.addr(), b.addr()]);
+    let traffic = Traffic { acknowledged: Default::default(), stop: Default::default() };
+    std::thread::scope(|scope| {
+        for worker in 0..3 {
+            let (traffic, addrs) = (&traffic, &addrs);
+            scope.spawn(move || traffic.run(worker, addrs));
+        }
+        let pause = || std::thread::sleep(Duration::from_millis(700));
+        pause();
+        b.request("POST", "/v1/admin/drain", &[("Content-Type", "application/json")], b"{}").expect(200);
+        pause();
+        b.put("c/after", b"x").expect(201);
+        let kept = b.request("GET", "/v1/locate/c/after", &[], b"").expect(200).json();
+        let copies = kept["versions"][0]["copies"].as_array().unwrap();
+        assert!(copies.iter().all(|copy| copy["container"] == "a"), "{kept}");
+        pause();
+        traffic.check(&[("a", &a), ("b", &b)]);
+    });
+    // What memory alone held is on its disk by now.
+    b.kill9();
+    b.restart();
+    traffic.check(&[("a", &a), ("b", &b)]);
 }
 
 #[test]
@@ -406,30 +461,7 @@ fn containers_join_leave_and_come_back_under_load() {
         c.restart();
         addrs.lock().unwrap().push(c.addr());
         pause();
-        traffic.stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        // Every worker has its own keys, so what it was told last is what there is, at every container.
-        std::thread::sleep(Duration::from_millis(200));
-        let acknowledged = traffic.acknowledged.lock().unwrap().clone();
-        assert!(acknowledged.len() > 60, "{}", acknowledged.len());
-        for (key, body) in acknowledged {
-            for (name, one) in [("a", &a), ("b", &b), ("c", &c)] {
-                let end = Instant::now() + NEWS_MAX;
-                loop {
-                    let found = one.get(&format!("c/{key}"));
-                    if found.body == body {
-                        break;
-                    }
-                    let said = String::from_utf8_lossy(&body);
-                    assert!(
-                        Instant::now() < end,
-                        "{key} at {name}: not {said} but {:?} {}",
-                        found.headers,
-                        found.text()
-                    );
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-            }
-        }
+        traffic.check(&[("a", &a), ("b", &b), ("c", &c)]);
     });
 }
 

@@ -47,8 +47,8 @@ impl Receiver {
         host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
     }
 
-    /// Puts an object there, whose bytes come as they are taken. Nothing may stand still for longer than `stall`.
-    pub async fn put<S>(&self, headers: &[(String, String)], bytes: u64, body: S, stall: Duration) -> Result<()>
+    /// Puts an object there, whose bytes come as they are taken. How long that may take is for the caller to say.
+    pub async fn put<S>(&self, headers: &[(String, String)], bytes: u64, body: S) -> Result<()>
     where
         S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
     {
@@ -58,7 +58,6 @@ impl Receiver {
             // Whoever may name one address may not name another by way of it.
             .redirect(Policy::none())
             .connect_timeout(CONNECT_MAX)
-            .read_timeout(stall)
             .user_agent(concat!("meshstore/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Error::internal("cannot set up the HTTP client").because(error))?;

@@ -33,6 +33,11 @@ impl Site {
 
 /// Notes it until it is stopped. Who hears itself on the bus is heard by the others, whoever is there.
 pub(super) async fn note(site: Site) {
+    let last = site.blocking(|keeper| keeper.disk().store().in_touch_ms()).await.unwrap_or_default();
+    // Those who remember may come a moment later than who was away: that stays to be seen for an hour.
+    if is_too_long(last, site.keeper().now_ms()) {
+        tokio::time::sleep(NOTE_EVERY).await;
+    }
     loop {
         if site.has_lease() && site.0.parts.bus.describe().is_shared() {
             let noted = site.blocking(|keeper| keeper.disk().store().note_in_touch(keeper.now_ms())).await;

@@ -74,7 +74,7 @@ impl Store {
     pub fn note_in_touch(&self, now_ms: u64) -> Result<()> {
         let mut batch = Batch::new();
         batch.put_number(IN_TOUCH_KEY, now_ms);
-        self.commit_lazily(&batch)
+        self.commit(&batch)
     }
 
     /// How many entries of others are known, traces of deletes among them.

@@ -90,6 +90,11 @@ impl Journal {
         Ok(Journal { files, next, at: 0, grown, bytes_max, synced: next.record, shut: false })
     }
 
+    /// The record that comes next.
+    pub(super) fn next(&self) -> Mark {
+        self.next
+    }
+
     /// Bytes of the generation that is written.
     pub(super) fn bytes(&self) -> u64 {
         self.at
@@ -131,8 +136,11 @@ impl Journal {
         let written = self.file().write_all_at(&record, self.at);
         let synced = written.and_then(|()| if sync { self.file().sync_data() } else { Ok(()) });
         if let Err(error) = synced {
-            // A crash must not bring back what was refused, if that can be helped.
-            let wiped = self.file().write_all_at(&[0; SECTOR], self.at).and_then(|()| self.file().sync_data());
+            // A crash must not bring back what was refused, nor may parts of it pass for what comes in its place.
+            let wiped = self.file().write_all_at(&vec![0; record.len()], self.at);
+            let wiped = wiped.and_then(|()| self.file().sync_data());
+            // After a sync that failed nobody knows what became of what was written before it and not synced.
+            self.shut |= wiped.is_err() || self.synced < self.next.record;
             return if is_full(&error) && wiped.is_ok() { Ok(false) } else { Err(error) };
         }
         self.at = end;
@@ -309,9 +317,11 @@ pub(super) fn read(files: &[Arc<dyn File>; 2], mark: Option<Mark>) -> io::Result
         gather(&**file, mark, &mut found)?;
     }
     if mark.is_none()
-        && let Some(newest) = found.values().next_back().map(|kept| kept.mark.journal)
+        && let Some(newest) = found.values().next_back().map(|kept| kept.mark)
     {
-        found.retain(|_, kept| kept.mark.journal == newest);
+        // The database has what was before the last two generations, and may have something newer in its place.
+        let recent = |mark: &Mark| mark.journal == newest.journal && mark.generation + 1 >= newest.generation;
+        found.retain(|_, kept| recent(&kept.mark));
     }
     let mut left = Left::default();
     let synced = found.values().map(|kept| kept.synced).max().unwrap_or_default();
@@ -340,7 +350,10 @@ pub(super) fn read(files: &[Arc<dyn File>; 2], mark: Option<Mark>) -> io::Result
 fn gather(file: &dyn File, from: Option<Mark>, found: &mut BTreeMap<u64, Kept>) -> io::Result<()> {
     let mut bytes = vec![0; file.len()? as usize];
     file.read_exact_at(&mut bytes, 0)?;
-    let wanted = |mark: &Mark| from.is_none_or(|from| mark.journal == from.journal && mark.record >= from.record);
+    let follows = |mark: &Mark, from: Mark| {
+        mark.journal == from.journal && mark.record >= from.record && mark.generation >= from.generation
+    };
+    let wanted = |mark: &Mark| from.is_none_or(|from| follows(mark, from));
     let (mut at, mut expected) = (0, from);
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         at += SECTOR;

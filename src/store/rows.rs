@@ -73,7 +73,10 @@ impl Rows {
         let failed = |error| io_error(error, "cannot open the journal").with("path", root.display());
         let files = files(fs, root).map_err(failed)?;
         let mark = self.mark()?;
-        let left = journal::read(&files, mark).map_err(failed)?;
+        let mut left = journal::read(&files, mark).map_err(failed)?;
+        if mark.is_none() && self.base.get(Table::Meta, JOURNAL_KEY)?.is_some() {
+            left.damage.get_or_insert("where the journal begins cannot be read");
+        }
         if let Some(why) = left.damage {
             left.rows.take(damaged(why)?.ops().iter().filter_map(Op::change));
         }
@@ -122,6 +125,9 @@ impl Rows {
         let raised = self.raised(ops)?;
         let raised = raised.iter().map(|(key, row)| (Table::Meta, *key, Some(row.as_slice())));
         let changes: Vec<Change<'_>> = ops.iter().filter_map(Op::change).chain(raised).collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
         let Some(journal) = journal.as_mut() else { return self.base.commit(changes.into_iter(), makes_room) };
         if self.base.is_full() && !makes_room {
             // Otherwise the journal would take on what the database has no room for.
@@ -135,7 +141,10 @@ impl Rows {
         if !append(journal)? {
             self.settle_all(journal, makes_room)?;
             if !append(journal)? {
-                return self.base.commit(changes.iter().copied(), makes_room);
+                // Nothing of the journal from before this is brought in over it.
+                let mark = records::encode(JOURNAL_KEY, &journal.next());
+                let mark: Change<'_> = (Table::Meta, JOURNAL_KEY, Some(&mark));
+                return self.base.commit(changes.iter().copied().chain(std::iter::once(mark)), makes_room);
             }
         }
         self.layers().newer.take(changes.iter().copied());

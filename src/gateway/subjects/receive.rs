@@ -8,7 +8,8 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
-use futures_util::future::{join, poll_fn};
+use futures_util::FutureExt;
+use futures_util::future::{Either, poll_fn, select};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -52,10 +53,20 @@ pub(super) async fn bring(receiver: &Receiver, response: HttpResponse, stall: Du
             let piece = piece.map_err(|error| io::Error::other(error.to_string()));
             // Whoever takes nothing any more is not waited for: the body ends early, and that is an error there.
             if !matches!(timeout(stall, give.send(piece)).await, Ok(Ok(()))) {
-                return;
+                return false;
             }
         }
+        true
     };
-    let (brought, ()) = join(receiver.put(&headers, bytes, body, stall), pump).await;
-    brought.map(|()| bytes)
+    let silent = |_| Error::deadline("where the object is taken nothing was said in time");
+    match select(pin!(receiver.put(&headers, bytes, body)), pin!(pump)).await {
+        Either::Right((_, put)) => timeout(stall, put).await.map_err(silent)??,
+        Either::Left((brought, pump)) => {
+            brought?;
+            if pump.now_or_never() != Some(true) {
+                return Err(Error::unavailable("where the object was to be taken it was not waited for"));
+            }
+        }
+    }
+    Ok(bytes)
 }

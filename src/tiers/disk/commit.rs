@@ -159,7 +159,10 @@ impl<'a> Plan<'a> {
         if result.is_err() {
             self.disk.abandon(&self.frames);
         } else {
-            self.disk.clear_abandoned();
+            // What is not durable yet does not keep a commit that failed before it from coming back.
+            if !self.can_wait {
+                self.disk.clear_abandoned();
+            }
             self.disk.sealed.store(sealed, Ordering::Release);
             self.disk.owed.store(true, Ordering::Release);
             self.released.iter().for_each(|frame| self.disk.quarantined.release(*frame));

@@ -17,7 +17,7 @@ struct Planned {
     /// For a second try, should the disk have no room for the whole group.
     again: Option<Change>,
     /// Ends with the commit, and not before.
-    _decision: Option<Decision>,
+    decision: Option<Decision>,
 }
 
 impl Keeper {
@@ -48,7 +48,7 @@ impl Keeper {
                     .and_then(|()| self.plan(&mut plan, &mut tally, &address, change)),
             };
             let again = again.filter(|_| outcome.is_ok());
-            planned.push(Planned { address, show, outcome, again, _decision: decision });
+            planned.push(Planned { address, show, outcome, again, decision });
         }
         let committed = self.seal(plan, tally);
         let mixed = planned.iter().any(|job| job.again.is_some()) && planned.iter().any(|job| job.again.is_none());
@@ -65,7 +65,8 @@ impl Keeper {
             let again = job.again.take();
             let pushed = again.is_none();
             if let Some(change) = again {
-                job.outcome = self.plan(&mut plan, &mut tally, &job.address, change);
+                job.outcome = still_decides(&job.address, job.decision.as_ref())
+                    .and_then(|()| self.plan(&mut plan, &mut tally, &job.address, change));
             }
             (pushed, job)
         };

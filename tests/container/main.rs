@@ -10,6 +10,7 @@ mod broken;
 mod clock;
 mod cloud;
 mod collections;
+mod comings;
 mod conditions;
 mod demo;
 mod doors;

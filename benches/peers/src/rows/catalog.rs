@@ -46,7 +46,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Line>> {
     let began = Instant::now();
     let reader = mesh::serve_again_in_site(bench, &site, "reader", folder)?;
     let ready = began.elapsed().as_secs_f64();
-    ensure!(lines_behind(&reader)? == 0, "a container that was stopped in order lacks what it had");
+    ensure!(changes_lacking(&reader)? == 0, "a container that was stopped in order lacks what it had");
 
     let (on_one_core, in_all) = (entries as f64 / cpu.max(0.01), entries as f64 / took);
     let target = format!("≥ {EVENTS_MIN:.0} /s");
@@ -67,7 +67,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Line>> {
 
 fn until_nothing_is_ahead(server: &Server) -> Result<()> {
     for _ in 0..LOOKS_MAX {
-        if lines_behind(server)? == 0 {
+        if changes_lacking(server)? == 0 {
             return Ok(());
         }
         std::thread::sleep(LOOK);
@@ -76,7 +76,7 @@ fn until_nothing_is_ahead(server: &Server) -> Result<()> {
 }
 
 /// Changes of the others that this one lacks, as it knows.
-fn lines_behind(server: &Server) -> Result<u64> {
+fn changes_lacking(server: &Server) -> Result<u64> {
     let mut stream = TcpStream::connect(server.addr)?;
     write!(stream, "GET /v1/admin/peers HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();

@@ -10,6 +10,7 @@ pub mod common;
 pub mod config;
 pub mod frame;
 pub mod headers;
+pub mod journal;
 pub mod keyring;
 pub mod range;
 pub mod row;
@@ -19,12 +20,13 @@ pub mod token;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("address", address::check),
     ("batch", batch::check),
     ("config", config::check),
     ("frame", frame::check),
     ("headers", headers::check),
+    ("journal", journal::check),
     ("keyring", keyring::check),
     ("range", range::check),
     ("row", row::check),

@@ -1,6 +1,7 @@
 //! Disks that fail for a while: the failed commit is not there afterwards, and the next one works
 //! without a restart.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::error::Kind;
-use crate::model::{ContainerId, SeededRng, Version};
+use crate::model::{ContainerId, Rng, SeededRng, Version};
 
 const FILE: &str = "/store";
 const OPTIONS: StoreOptions = StoreOptions { cache_bytes: 1 << 20 };
@@ -160,4 +161,125 @@ fn a_disk_that_stays_broken_gives_errors_until_it_is_well() {
     let failed = (0..50).take_while(|_| push(&store, 2, 100).is_err()).count();
     assert!((2..50).contains(&failed), "{failed}");
     assert!(has(&store, 1) && has(&store, 2));
+}
+
+/// The bytes of each object that there is.
+type Objects = BTreeMap<u64, usize>;
+
+const DATA: &str = "/data";
+const OBJECTS: u64 = 12;
+
+/// A store with its journal, and what it tells of damage.
+fn open_with_journal(fs: &dyn Fs, seed: u64) -> (Store, Option<&'static str>) {
+    let (rng, mut told) = (SeededRng::new(seed), None);
+    let store = Store::open(fs.open(Path::new("/data/store")).unwrap(), OPTIONS, &rng).unwrap();
+    let damaged = |why| {
+        told = Some(why);
+        Ok(Batch::new())
+    };
+    store.rows.begin_journal(fs, Path::new(DATA), &rng, damaged).unwrap();
+    (store, told)
+}
+
+fn objects(store: &Store) -> Objects {
+    let there = |time| Some((time, store.inline(version(time)).unwrap()?.len()));
+    (0..OBJECTS).filter_map(there).collect()
+}
+
+/// Changes objects on a disk that now and then fails a write or a sync, or so many in a row, until the power fails.
+/// Returns how many changes were refused.
+fn outlive_faults(seed: u64, op: FaultOp, in_a_row: u64) -> u64 {
+    let (disk, rng) = (SimFs::new(seed), SeededRng::new(seed));
+    let fs = FaultFs::new(Arc::new(disk.clone()));
+    fs.create_dir_all(Path::new(DATA)).unwrap();
+    fs.create(Path::new("/data/store")).unwrap();
+    fs.sync_dir(Path::new(DATA)).unwrap();
+    let (store, _) = open_with_journal(&fs, seed);
+    let (mut now, mut refused) = (Objects::new(), 0);
+    // Whether the last change was refused and may not have been wiped.
+    let mut unwiped = false;
+    // What a power cut may leave: the last durable state, or one with some of what was committed lazily since.
+    let mut possible = vec![now.clone()];
+    for step in 0..20 + rng.below(60) {
+        if rng.below(6) == 0 && fs.planned() == 0 {
+            let (after, count) = (rng.below(4), 1 + rng.below(in_a_row));
+            match op {
+                // What it forgets is up to the disk itself.
+                FaultOp::SyncData => disk.fail_syncs(after, count),
+                _ => (0..count).for_each(|_| fs.fail(op, after, ErrorKind::Other)),
+            }
+        }
+        if rng.below(8) == 0 {
+            // Where it fails, the next commit that needs the room says so.
+            let _ = store.settle();
+        }
+        let (time, bytes) = (rng.below(OBJECTS), rng.below(9000) as usize);
+        let (mut batch, mut next) = (Batch::new(), now.clone());
+        match rng.below(3) {
+            0 => {
+                batch.remove_inline(version(time));
+                next.remove(&time);
+            }
+            _ => {
+                batch.put_inline(version(time), Bytes::from(vec![7; bytes]));
+                next.insert(time, bytes);
+            }
+        }
+        let lazily = rng.below(3) == 0;
+        let done = if lazily { store.commit_lazily(&batch) } else { store.commit(&batch) };
+        match done {
+            Ok(()) => {
+                now = next;
+                if !lazily {
+                    possible.clear();
+                }
+                possible.push(now.clone());
+                unwiped = false;
+            }
+            Err(_) => {
+                refused += 1;
+                // Where wiping it fails as well, only what comes next makes sure that it is gone.
+                unwiped = in_a_row > 1;
+                possible.extend(unwiped.then_some(next));
+            }
+        }
+        assert_eq!(objects(&store), now, "seed {seed}, step {step}");
+    }
+    let (store, told) = open_with_journal(&disk.crash(), seed + 1);
+    // A wipe that was torn leaves what looks like damage, and may do so.
+    assert!(told.is_none() || unwiped, "seed {seed}: a fault of {op:?} was taken for damage: {told:?}");
+    if told.is_none() {
+        let left = objects(&store);
+        assert!(possible.contains(&left), "seed {seed}: {left:?} is none of {possible:?}");
+    }
+    refused
+}
+
+#[test]
+fn after_writes_and_syncs_that_failed_nothing_acknowledged_is_lost_and_nothing_refused_comes_back() {
+    for (op, in_a_row) in [(FaultOp::SyncData, 1), (FaultOp::SyncData, 4), (FaultOp::Write, 1), (FaultOp::Write, 4)] {
+        let refused: u64 = (0..300).map(|seed| outlive_faults(seed, op, in_a_row)).sum();
+        assert!(refused > 500, "only {refused} changes were refused");
+    }
+}
+
+#[test]
+fn a_start_over_bad_sectors_of_the_journal_tells_of_them_and_goes_on() {
+    let fs = FaultFs::new(Arc::new(SimFs::new(0)));
+    fs.create_dir_all(Path::new(DATA)).unwrap();
+    fs.create(Path::new("/data/store")).unwrap();
+    let (store, told) = open_with_journal(&fs, 1);
+    (0..10).for_each(|time| push(&store, time, 1000).unwrap());
+    std::mem::forget(store);
+    assert_eq!(told, None);
+    fs.ruin(Path::new("/data/journal.0"), 4096..8192);
+    let (store, told) = open_with_journal(&fs, 2);
+    assert!(told.is_some_and(|why| why.contains("journal")));
+    let kept = (0..10).filter(|time| has(&store, *time)).count();
+    assert!((5..10).contains(&kept), "{kept}");
+    // The bad sectors were where the next commits go.
+    (20..30).for_each(|time| push(&store, time, 1000).unwrap());
+    std::mem::forget(store);
+    let (store, told) = open_with_journal(&fs, 3);
+    assert_eq!((told, (20..30).all(|time| has(&store, time))), (None, true));
 }

@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::fs::{File, Fs};
@@ -41,9 +42,12 @@ struct Faults {
     full: bool,
     /// The operation, how many of it still pass, and what the next one fails with.
     planned: Vec<(FaultOp, u64, io::ErrorKind)>,
+    /// Bytes of files that cannot be read.
+    ruined: Vec<(PathBuf, Range<u64>)>,
 }
 
 struct FaultFile {
+    path: PathBuf,
     inner: Arc<dyn File>,
     faults: Arc<Mutex<Faults>>,
 }
@@ -64,13 +68,19 @@ impl FaultFs {
         lock(&self.faults).full = full;
     }
 
+    /// Makes bytes of the file that is opened by this name unreadable, as bad sectors do. A write of a part of them
+    /// fails as well, since the system reads the rest first; they are well again once they are written whole or cut off.
+    pub fn ruin(&self, path: &Path, bytes: Range<u64>) {
+        lock(&self.faults).ruined.push((path.to_owned(), bytes));
+    }
+
     /// How many planned faults have not been met yet.
     pub fn planned(&self) -> usize {
         lock(&self.faults).planned.len()
     }
 
-    fn wrap(&self, inner: Arc<dyn File>) -> Arc<dyn File> {
-        Arc::new(FaultFile { inner, faults: self.faults.clone() })
+    fn wrap(&self, path: &Path, inner: Arc<dyn File>) -> Arc<dyn File> {
+        Arc::new(FaultFile { path: path.to_owned(), inner, faults: self.faults.clone() })
     }
 }
 
@@ -97,12 +107,12 @@ fn check(faults: &Mutex<Faults>, op: FaultOp) -> io::Result<()> {
 impl Fs for FaultFs {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         check(&self.faults, FaultOp::Create)?;
-        Ok(self.wrap(self.inner.create(path)?))
+        Ok(self.wrap(path, self.inner.create(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         check(&self.faults, FaultOp::Open)?;
-        Ok(self.wrap(self.inner.open(path)?))
+        Ok(self.wrap(path, self.inner.open(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -143,17 +153,29 @@ impl FaultFile {
         let full = lock(&self.faults).full && length > self.inner.len()?;
         if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
+
+    /// Fails where bytes are ruined, but for those that are `mended`.
+    fn check_sectors(&self, bytes: Range<u64>, mended: impl Fn(&Range<u64>) -> bool) -> io::Result<()> {
+        let mut faults = lock(&self.faults);
+        faults.ruined.retain(|(path, ruined)| *path != self.path || !mended(ruined));
+        let hit = |ruined: &Range<u64>| ruined.start < bytes.end && bytes.start < ruined.end;
+        let bad = faults.ruined.iter().any(|(path, ruined)| *path == self.path && hit(ruined));
+        if bad { Err(io::Error::other("a bad sector")) } else { Ok(()) }
+    }
 }
 
 impl File for FaultFile {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         check(&self.faults, FaultOp::Read)?;
+        self.check_sectors(offset..offset.saturating_add(buffer.len() as u64), |_| false)?;
         self.inner.read_exact_at(buffer, offset)
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         check(&self.faults, FaultOp::Write)?;
-        self.check_room(offset.saturating_add(bytes.len() as u64))?;
+        let end = offset.saturating_add(bytes.len() as u64);
+        self.check_room(end)?;
+        self.check_sectors(offset..end, |ruined| offset <= ruined.start && ruined.end <= end)?;
         self.inner.write_all_at(bytes, offset)
     }
 
@@ -164,6 +186,7 @@ impl File for FaultFile {
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         check(&self.faults, FaultOp::Write)?;
         self.check_room(bytes)?;
+        self.check_sectors(0..0, |ruined| ruined.start >= bytes)?;
         self.inner.set_len(bytes)
     }
 
@@ -195,6 +218,23 @@ mod tests {
         let file = fs.create(Path::new("/a")).unwrap();
         fs.fail(FaultOp::SyncData, 1, io::ErrorKind::Other);
         assert_eq!([0, 1, 2].map(|_| file.sync_data().is_ok()), [true, false, true]);
+    }
+
+    #[test]
+    fn ruined_bytes_are_neither_read_nor_written_in_part_until_they_are_written_whole() {
+        let fs = FaultFs::new(Arc::new(SimFs::new(0)));
+        let file = fs.create(Path::new("/a")).unwrap();
+        file.write_all_at(&[1; 100], 0).unwrap();
+        fs.ruin(Path::new("/a"), 40..60);
+        let reads = |from: u64, bytes: usize| file.read_exact_at(&mut vec![0; bytes], from).is_ok();
+        assert!(reads(0, 40) && reads(60, 40) && !reads(0, 41) && !reads(59, 1) && !reads(0, 100));
+        assert!(file.write_all_at(&[2; 30], 50).is_err() && !reads(40, 20));
+        file.write_all_at(&[2; 30], 30).unwrap();
+        assert!(reads(0, 100));
+        fs.ruin(Path::new("/a"), 40..60);
+        file.set_len(40).unwrap();
+        file.set_len(100).unwrap();
+        assert!(reads(0, 100));
     }
 
     #[test]

@@ -87,6 +87,8 @@ impl Rows {
         *lock(&self.settling) = Some(next);
         match self.settle(true) {
             Err(_) if self.base.is_full() => journal.shut(),
+            // The system reads a block before it writes a part of it: what cannot be read has to go.
+            Ok(()) if left.has_bad_sectors => journal.clear().map_err(failed)?,
             settled => settled?,
         }
         *lock(&self.journal) = Some(journal);
@@ -133,7 +135,7 @@ impl Rows {
             // Otherwise the journal would take on what the database has no room for.
             self.settle_all(journal, false)?;
         }
-        if journal.bytes() >= self.turn_bytes.min(TURN_MAX) && !self.must_settle() {
+        if journal.bytes() >= self.turn_bytes.min(TURN_MAX) && !self.must_settle() && !journal.is_shut() {
             self.turn(journal)?;
         }
         let durable = urgency == Urgency::Durable;
@@ -212,7 +214,9 @@ impl Rows {
     fn settle_all(&self, journal: &mut Journal, makes_room: bool) -> Result<()> {
         self.settle(makes_room)?;
         self.turn(journal)?;
-        self.settle(makes_room)
+        self.settle(makes_room)?;
+        journal.reopen();
+        Ok(())
     }
 
     /// Ends it in order: the database has everything, and the journal nothing.

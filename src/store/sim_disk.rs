@@ -24,6 +24,8 @@ pub(super) struct Disk {
     pub(super) changes: u64,
     pub(super) ignore_data_syncs: bool,
     pub(super) ignore_folder_syncs: bool,
+    /// Syncs of files that still succeed, and how many fail behind them.
+    pub(super) failing_syncs: (u64, u64),
 }
 
 /// A file apart from its names.
@@ -74,6 +76,7 @@ impl Disk {
             changes: 0,
             ignore_data_syncs: false,
             ignore_folder_syncs: false,
+            failing_syncs: (0, 0),
         }
     }
 
@@ -90,6 +93,21 @@ impl Disk {
             None => {}
         }
         self.alive()
+    }
+
+    /// Syncs a file, or fails and forgets what was to be synced.
+    pub(super) fn sync(&mut self, node: &Node) -> io::Result<()> {
+        let mut bytes = lock(&node.bytes);
+        match &mut self.failing_syncs {
+            (0, 0) => {}
+            (0, failing) => {
+                *failing -= 1;
+                bytes.forget(&self.rng);
+                return Err(io::Error::other("simulated I/O error"));
+            }
+            (passing, _) => *passing -= 1,
+        }
+        if self.ignore_data_syncs { Ok(()) } else { bytes.sync() }
     }
 
     pub(super) fn folder(&mut self, path: &Path) -> io::Result<&mut Folder> {
@@ -191,6 +209,12 @@ impl FileBytes {
 
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.unsynced.drain(..).try_for_each(|change| change.apply(&mut self.durable))
+    }
+
+    /// A failed sync: some of what it was to write has reached the disk, the rest never will, though it is read as if.
+    fn forget(&mut self, rng: &SeededRng) {
+        self.durable = self.survive(rng).durable;
+        self.unsynced.clear();
     }
 
     fn survive(&self, rng: &SeededRng) -> FileBytes {

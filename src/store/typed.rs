@@ -392,6 +392,7 @@ mod tests {
             nfr: NfrSpec::default(),
             durability: Durability::Disk,
             seal: None,
+            moves: 0,
         })
     }
 

@@ -20,6 +20,13 @@ pub struct WalkPlace {
     key: Vec<u8>,
 }
 
+impl WalkPlace {
+    /// Whether it is among the old versions.
+    pub fn is_old(&self) -> bool {
+        self.old
+    }
+}
+
 /// A part of the walk.
 #[derive(Debug, Default)]
 pub struct WalkStretch {
@@ -118,6 +125,7 @@ mod tests {
             nfr: NfrSpec::default(),
             durability: Durability::Disk,
             seal: None,
+            moves: 0,
         }
     }
 

@@ -8,6 +8,7 @@ pub mod events;
 mod log;
 pub mod metrics;
 pub mod otlp;
+mod shard;
 pub mod trace;
 
 use std::sync::Arc;

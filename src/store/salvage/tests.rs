@@ -40,6 +40,7 @@ fn head(time: u64, deleted: bool) -> Head {
         nfr: NfrSpec::default(),
         durability: Durability::Disk,
         seal: None,
+        moves: 0,
     })
 }
 

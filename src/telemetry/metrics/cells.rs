@@ -1,30 +1,21 @@
 //! Numbers that count while requests are served: relaxed adds, no lock, nothing allocated.
 //!
-//! Each is kept in a few shards, and a thread adds to its own: two workers that answer at the same
-//! time do not pull one cache line back and forth. Only reading the page adds the shards up.
+//! Each is kept in a few shards, and a thread adds to its own (`telemetry/shard.rs`). Only reading the page adds
+//! the shards up.
 
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::declare::{Family, Kind};
 use super::labels::Labels;
 use super::page::Page;
-
-/// Shards of each number; a power of two.
-const SHARDS: usize = 8;
+use crate::telemetry::shard::{self, SHARDS};
 
 /// Cells between two shards, so that they share no cache line: 128 bytes, a pair of lines.
 const GAP: usize = 16;
 
 /// Families of more series than this show only those that were ever counted.
 const SHOWN_EMPTY_MAX: usize = 32;
-
-thread_local! {
-    static SHARD: usize = {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS
-    };
-}
 
 /// A family whose numbers live in here.
 pub trait Live {
@@ -50,9 +41,7 @@ impl Cells {
     }
 
     fn add(&self, at: usize, by: u64) {
-        // A thread that is ending has no shard of its own any more.
-        let shard = SHARD.try_with(|shard| *shard).unwrap_or(0);
-        if let Some(cell) = self.cells.get(shard * self.stride + at) {
+        if let Some(cell) = self.cells.get(shard::mine() * self.stride + at) {
             cell.fetch_add(by, Ordering::Relaxed);
         }
     }

@@ -1,6 +1,6 @@
 # `make test` needs nothing but a Rust toolchain and Debian: it installs the rest and says so.
 
-.PHONY: test tools lint check soak bench bench-mesh bench-eviction bench-counts fuzz
+.PHONY: test tools stacks lint check soak bench bench-mesh bench-eviction bench-counts bench-telemetry fuzz
 
 ## Install what the tests need and is missing.
 tools:
@@ -9,6 +9,10 @@ tools:
 ## Everything that finds regressions: what CI runs.
 test: tools
 	cargo test --locked
+
+## The stacks of docker-compose.yml with the static binary that goes into images; `make test` has them with its own.
+stacks: tools
+	static=$$(sh scripts/image.sh binary) && MESHSTORE_IMAGE_BINARY=$$static cargo test --locked --test container compose::
 
 ## Formatting, lints, documentation; warnings are errors.
 lint:
@@ -40,6 +44,12 @@ bench-mesh:
 bench-counts:
 	@sh scripts/tools.sh counts
 	cd benches/counts && GUNGRAUN_RUNNER=$(CURDIR)/target/tools/bin/gungraun-runner cargo bench -q --target-dir ../../target
+
+## What telemetry takes of the processor time of a pull, sampled by perf; fails above its target. See docs/benchmarks.md.
+bench-telemetry:
+	@sh scripts/tools.sh telemetry
+	cargo build -q --locked --profile lines
+	cargo run -q --locked --release --manifest-path benches/telemetry/Cargo.toml --target-dir target -- target/lines/meshstore
 
 ## Arbitrary bytes at everything that reads what others wrote: `make fuzz TARGETS=frame FUZZ_SECONDS=30`.
 fuzz:

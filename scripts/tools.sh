@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests need beside the Rust toolchain, by Debian's package names and only when missing;
-# with the word `benchmarks` or `counts`, what those need.
+# with the word `benchmarks`, `counts` or `telemetry`, what those need.
 set -eu
 
 # Debian keeps servers where only root looks.
@@ -42,6 +42,11 @@ case $for_what in
 tests)
     want openssl openssl
     want strace strace
+    want_server dockerd docker.io
+    want docker docker.io
+    want docker-compose docker-compose
+    # The engine leads the containers' questions for names to itself with it.
+    want iptables iptables
     sh "$(dirname "$0")/nats.sh" >/dev/null
     sh "$(dirname "$0")/python.sh" >/dev/null
     ;;
@@ -57,8 +62,12 @@ counts)
         cargo install -q gungraun-runner --version 0.20.0 --root target/tools
     fi
     ;;
+telemetry)
+    want perf linux-perf
+    want addr2line binutils
+    ;;
 *)
-    echo "error: $for_what is neither tests, benchmarks nor counts" >&2
+    echo "error: $for_what is neither tests, benchmarks, counts nor telemetry" >&2
     exit 2
     ;;
 esac

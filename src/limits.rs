@@ -25,6 +25,9 @@ pub const BODY_WINDOW_CHUNKS: usize = 4;
 /// Buffers of a whole chunk that are kept for the next ones: what one body needs at a time, and no more than that.
 pub const CHUNK_BUFFERS_KEPT: usize = 8;
 
+/// Bytes of a piece that is read for another container: four of them are a sealed chunk. Buffers of this size are kept.
+pub const PIECE_BYTES_MAX: usize = CHUNK_BYTES / 4 + 64;
+
 /// The same of a quarter of a chunk, in which frames are read for others.
 pub const PIECE_BUFFERS_KEPT: usize = 16;
 

@@ -6,16 +6,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::limits::{CHUNK_BUFFERS_KEPT, CHUNK_BYTES, PIECE_BUFFERS_KEPT};
+use crate::limits::{CHUNK_BUFFERS_KEPT, CHUNK_BYTES, PIECE_BUFFERS_KEPT, PIECE_BYTES_MAX};
 
 /// What a chunk takes with whatever seals it.
 const WHOLE_BYTES: usize = CHUNK_BYTES + 128;
 
-/// What a piece of one takes.
-const PIECE_BYTES: usize = CHUNK_BYTES / 4;
-
 /// What is shorter is cheap to have anew.
-const SHORT_BYTES: usize = PIECE_BYTES / 2;
+const SHORT_BYTES: usize = PIECE_BYTES_MAX / 2;
 
 /// Buffers of one size that nobody uses, the one used last on top: it is still in the processor's cache.
 struct Shelf {
@@ -24,7 +21,7 @@ struct Shelf {
     free: Mutex<Vec<Vec<u8>>>,
 }
 
-static PIECES: Shelf = Shelf { bytes: PIECE_BYTES, kept: PIECE_BUFFERS_KEPT, free: Mutex::new(Vec::new()) };
+static PIECES: Shelf = Shelf { bytes: PIECE_BYTES_MAX, kept: PIECE_BUFFERS_KEPT, free: Mutex::new(Vec::new()) };
 static WHOLES: Shelf = Shelf { bytes: WHOLE_BYTES, kept: CHUNK_BUFFERS_KEPT, free: Mutex::new(Vec::new()) };
 
 impl Shelf {
@@ -114,7 +111,8 @@ mod tests {
 
     #[test]
     fn a_buffer_is_as_long_as_was_asked_for_whatever_held_it_before() {
-        for len in [0, 1, SHORT_BYTES, PIECE_BYTES, PIECE_BYTES + 1, CHUNK_BYTES, WHOLE_BYTES, WHOLE_BYTES + 1] {
+        for len in [0, 1, SHORT_BYTES, PIECE_BYTES_MAX, PIECE_BYTES_MAX + 1, CHUNK_BYTES, WHOLE_BYTES, WHOLE_BYTES + 1]
+        {
             for _ in 0..3 {
                 let mut buffer = Buffer::of(len);
                 assert_eq!(buffer.len(), len);

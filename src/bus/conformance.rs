@@ -290,6 +290,20 @@ async fn the_bus_over_nats() {
     conforms(Arc::new(NatsBus::connect(server.url(), "conformance").await.unwrap())).await;
 }
 
+#[tokio::test]
+async fn what_a_url_says_of_who_comes_opens_the_server() {
+    let server = NatsServer::opened_by(&["--user", "ada", "--pass", "p@ss"]);
+    let place = server.url().strip_prefix("nats://").unwrap();
+    NatsBus::connect(&format!("nats://ada:p%40ss@{place}"), "opened").await.unwrap();
+    for url in [format!("nats://ada:planted@{place}"), format!("nats://ada@{place}"), server.url().to_owned()] {
+        let refused = NatsBus::connect(&url, "refused").await.err().unwrap();
+        assert!(refused.kind() == Kind::Unavailable && !refused.to_string().contains("planted"), "{refused}");
+    }
+    let server = NatsServer::opened_by(&["--auth", "t0ken"]);
+    let place = server.url().strip_prefix("nats://").unwrap();
+    NatsBus::connect(&format!("nats://t0ken@{place}"), "opened").await.unwrap();
+}
+
 /// The server dies and comes back: subscriptions live on, and the log has kept what it acknowledged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_comes_back_by_itself() {

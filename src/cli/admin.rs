@@ -8,7 +8,7 @@ use super::table::{self, Cell, Column};
 use super::target::Target;
 use crate::client::Client;
 use crate::control::bytes as size;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// `admin …`.
 #[derive(Debug, Args)]
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
   meshstore admin objects ram meteo/2024-
   meshstore admin evict --collection meteo --bytes 64MiB
   meshstore admin scrub
-  meshstore admin drain --json")]
+  meshstore admin drain --hand-over")]
 pub struct Admin {
     #[command(subcommand)]
     task: Task,
@@ -49,7 +49,7 @@ enum Task {
     /// Let copies leave memory, or with --level disk the disk; what is nowhere else goes to the next level first.
     Evict(Evict),
     /// Take no more changes until started anew, and write out what memory alone holds.
-    Drain,
+    Drain(Drain),
     /// Read every sealed byte now, at the set pace; tells how far it is and what is in quarantine.
     Scrub(Scrub),
     /// Accept what a salvage of a damaged store lost: from then on, what is not found does not exist.
@@ -77,6 +77,13 @@ struct Objects {
     /// What addresses start with.
     #[arg(value_name = "COLLECTION[/PREFIX]", default_value = "")]
     prefix: String,
+}
+
+#[derive(Debug, Args)]
+struct Drain {
+    /// The container goes for good: the others of its site keep from now on what it keeps.
+    #[arg(long)]
+    hand_over: bool,
 }
 
 #[derive(Debug, Args)]
@@ -213,12 +220,45 @@ impl Admin {
             }
             Task::Repair(Repair { show }) => self.repair(client, !show).await,
             Task::Scrub(Scrub { show }) => self.scrub(client, !show).await,
-            Task::Drain => {
-                let told = client.admin_do("drain", &json!({})).await?;
-                self.tell(&told, |count, bytes| {
-                    format!("drained: {} ({bytes}) written out", out::count(count, "object", "objects"))
-                })
+            Task::Drain(Drain { hand_over }) => self.drain(client, *hand_over).await,
+        }
+    }
+
+    async fn drain(&self, client: &Client, hand_over: bool) -> Result<()> {
+        let mut written = (0, 0);
+        loop {
+            let mut told = client.admin_do("drain", &json!({ "hand_over": hand_over })).await?;
+            let handed = told.get("handed_over").filter(|handed| handed.is_object());
+            let number = |name: &str| handed.and_then(|handed| handed.get(name)).and_then(Value::as_u64).unwrap_or(0);
+            let (objects, bytes) = (out::count(number("objects"), "object", "objects"), out::size(number("bytes")));
+            let first = |name: &str| told.get(name).and_then(Value::as_u64).unwrap_or(0);
+            // What memory alone held was written out when it was asked first.
+            written = (written.0 + first("objects"), written.1 + first("bytes"));
+            if handed.is_some_and(|handed| handed["ended"] != true) {
+                let why = handed.and_then(|handed| handed["last_error"].as_str());
+                let why = why.map_or_else(String::new, |why| format!("; {} not taken: {why}", number("left")));
+                eprintln!("{}", out::plain(&format!("handed over so far: {objects} ({bytes}){why}")));
+                continue;
             }
+            let left = number("left");
+            let handed = handed.cloned();
+            if let Some(told) = told.as_object_mut() {
+                told.insert("objects".to_owned(), written.0.into());
+                told.insert("bytes".to_owned(), written.1.into());
+            }
+            self.tell(&told, |count, bytes| {
+                format!("drained: {} ({bytes}) written out", out::count(count, "object", "objects"))
+            })?;
+            let Some(handed) = handed else { return Ok(()) };
+            if !self.json {
+                out::line(&format!("handed over: {objects} ({bytes})"))?;
+            }
+            if left == 0 {
+                return Ok(());
+            }
+            let why = handed.get("last_error").and_then(Value::as_str).unwrap_or("nobody takes it");
+            let left = out::count(left, "object is", "objects are");
+            return Err(Error::new(Kind::Unavailable, format!("{left} still kept here: {why}")));
         }
     }
 

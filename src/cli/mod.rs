@@ -19,6 +19,7 @@ mod out;
 mod progress;
 mod pull;
 mod push;
+mod ready;
 mod remote;
 mod remove;
 mod rm;
@@ -46,6 +47,7 @@ pub use ls::Ls;
 pub use metrics::MetricsCommand;
 pub use pull::Pull;
 pub use push::Push;
+pub use ready::Ready;
 pub use remote::Remote;
 pub use rm::Rm;
 pub use serve::{Demo, Serve};
@@ -127,6 +129,8 @@ pub enum Command {
     Metrics(MetricsCommand),
     /// Find what keeps a container from running well, and say what to do.
     Doctor(Doctor),
+    /// Tell whether a container, or a NATS server, takes requests: a health check.
+    Ready(Ready),
     /// Print what completes these commands in a shell.
     Completions(Completions),
     /// Print the manual page, or write one for each command.
@@ -168,6 +172,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Config(config) => config.run(),
         Command::Metrics(metrics) => metrics.run(),
         Command::Doctor(doctor) => doctor.run(remote).await,
+        Command::Ready(ready) => ready.run(remote).await,
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
         Command::Version(version) => version.run(),

@@ -15,6 +15,11 @@ impl Client {
         decode(self.send(request).await?).await
     }
 
+    /// Whether the container takes requests of every kind; it tells so without a token.
+    pub async fn ready(&self) -> Result<()> {
+        self.send(self.request(Method::GET, "/readyz")?).await.map(drop)
+    }
+
     /// A page of what a level holds; its members are `items` and `next`.
     pub async fn admin_objects(&self, level: &str, prefix: &str, after: Option<&str>) -> Result<Value> {
         self.admin(&transport::level_path(level, prefix, after)).await

@@ -72,14 +72,47 @@ impl BusUrl {
         host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
     }
 
-    fn host(&self) -> &str {
-        let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
-        let place = rest.split('/').next().unwrap_or_default();
-        let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+    /// Whether it speaks TLS from the first byte on.
+    pub fn is_tls(&self) -> bool {
+        self.0.starts_with("tls://")
+    }
+
+    /// Whether it holds what opens the server.
+    pub fn has_credentials(&self) -> bool {
+        self.authority().contains('@')
+    }
+
+    /// The same server, opened by this user, whose name and password need no escapes.
+    pub fn opened_by(&self, user: &str, password: &str) -> BusUrl {
+        let (scheme, _) = self.0.split_once("://").unwrap_or(("nats", ""));
+        BusUrl(format!("{scheme}://{user}:{password}@{}", self.place()))
+    }
+
+    /// The server's name or address.
+    pub fn host(&self) -> &str {
+        self.host_and_port().0
+    }
+
+    /// Where it listens, if that is said.
+    pub fn port(&self) -> Option<u16> {
+        self.host_and_port().1?.parse().ok()
+    }
+
+    fn host_and_port(&self) -> (&str, Option<&str>) {
+        let place = self.place();
         match place.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-            _ => place,
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => (host, Some(port)),
+            _ => (place, None),
         }
+    }
+
+    fn place(&self) -> &str {
+        self.authority().rsplit_once('@').map_or(self.authority(), |(_, place)| place)
+    }
+
+    fn authority(&self) -> &str {
+        let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
+        rest.split('/').next().unwrap_or_default()
     }
 }
 
@@ -95,7 +128,12 @@ impl FromStr for BusUrl {
         if !known || text.contains(odd) {
             return Err(bad());
         }
-        Some(BusUrl(text.to_owned())).filter(|url| !url.host().is_empty()).ok_or_else(bad)
+        let url = BusUrl(text.to_owned());
+        let (host, port) = url.host_and_port();
+        let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
+        // A server has no path: what looks like one may be the rest of a password.
+        let has_path = text.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty());
+        if host.is_empty() || !is_port || has_path { Err(bad()) } else { Ok(url) }
     }
 }
 
@@ -136,10 +174,24 @@ mod tests {
             assert_eq!(url.is_loopback(), local, "{text}");
             assert!(!format!("{url:?}").contains("planted"));
             assert_eq!(url.expose(), text);
+            assert_eq!(url.has_credentials(), text.contains('@'));
         }
-        for bad in
-            ["", "nats://", "nats://:4222", "http://h", "h:4222", "nats://a,nats://b", "nats://h x", "nats://planted@"]
-        {
+        let bare: BusUrl = "nats://[::1]:4223".parse().unwrap();
+        assert_eq!((bare.host(), bare.port(), bare.is_tls()), ("[::1]", Some(4223), false));
+        assert_eq!(bare.opened_by("u", "p").expose(), "nats://u:p@[::1]:4223");
+        for bad in [
+            "nats://u:pl/planted@h:1",
+            "nats://h:99999",
+            "nats://h:0",
+            "",
+            "nats://",
+            "nats://:4222",
+            "http://h",
+            "h:4222",
+            "nats://a,nats://b",
+            "nats://h x",
+            "nats://planted@",
+        ] {
             let error = bad.parse::<BusUrl>().unwrap_err();
             assert!(!error.to_string().contains("planted"), "{error}");
         }

@@ -2,16 +2,20 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub struct NatsClient {
     stream: BufReader<TcpStream>,
     next: u64,
+    /// Until when it waits for messages: a server that asks whether we are there keeps a silence short.
+    end: Option<Instant>,
 }
 
 #[derive(Debug)]
 pub struct Heard {
     pub subject: String,
+    /// Where it wants an answer; empty where it wants none.
+    pub reply: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
@@ -32,12 +36,17 @@ impl Heard {
 
 impl NatsClient {
     pub fn connect(url: &str) -> Self {
-        let stream = TcpStream::connect(url.strip_prefix("nats://").unwrap()).unwrap();
+        let rest = url.strip_prefix("nats://").unwrap();
+        let (login, place) = rest.split_once('@').map_or((None, rest), |(login, place)| (login.split_once(':'), place));
+        let stream = TcpStream::connect(place).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut client = NatsClient { stream: BufReader::new(stream), next: 0 };
+        let mut client = NatsClient { stream: BufReader::new(stream), next: 0, end: None };
         assert!(client.line().starts_with("INFO "));
-        client.send(b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nPING\r\n");
+        let login = login.map(|(user, password)| format!(",\"user\":\"{user}\",\"pass\":\"{password}\""));
+        let login = login.unwrap_or_default();
+        let hello = format!("CONNECT {{\"verbose\":false,\"headers\":true,\"no_responders\":true{login}}}\r\nPING\r\n");
+        client.send(hello.as_bytes());
         assert_eq!(client.line(), "PONG");
         client
     }
@@ -96,18 +105,23 @@ impl NatsClient {
         self.try_next().unwrap()
     }
 
-    fn try_next(&mut self) -> io::Result<Heard> {
+    pub fn try_next(&mut self) -> io::Result<Heard> {
         loop {
             let line = self.try_line()?;
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
+                ["PING"] if self.end.is_some_and(|end| Instant::now() > end) => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
                 ["PING"] => self.send(b"PONG\r\n"),
                 ["PONG"] | ["+OK"] => {}
-                ["MSG", subject, .., bytes] => {
+                ["MSG", subject, _, ref reply @ .., bytes] => {
+                    let (subject, reply) = (subject.to_owned(), reply.concat());
                     let body = self.bytes(bytes.parse().unwrap());
-                    return Ok(Heard { subject: subject.to_owned(), headers: Vec::new(), body });
+                    return Ok(Heard { subject, reply, headers: Vec::new(), body });
                 }
-                ["HMSG", subject, .., head, all] => {
+                ["HMSG", subject, _, ref reply @ .., head, all] => {
+                    let (subject, reply) = (subject.to_owned(), reply.concat());
                     let (head, all): (usize, usize) = (head.parse().unwrap(), all.parse().unwrap());
                     let mut bytes = self.bytes(all);
                     let body = bytes.split_off(head);
@@ -118,7 +132,7 @@ impl NatsClient {
                     if let Some(status) = text.lines().next().and_then(|line| line.split(' ').nth(1)) {
                         headers.push(("Status".to_owned(), status.to_owned()));
                     }
-                    return Ok(Heard { subject: subject.to_owned(), headers, body });
+                    return Ok(Heard { subject, reply, headers, body });
                 }
                 _ => panic!("{line:?}"),
             }
@@ -142,6 +156,7 @@ impl NatsClient {
     pub fn ask_once(url: &str, patience: Duration, subject: &str, headers: &[(&str, &str)]) -> Option<Heard> {
         let mut client = NatsClient::connect(url);
         client.stream.get_mut().set_read_timeout(Some(patience)).unwrap();
+        client.end = Some(Instant::now() + patience);
         client.try_ask(subject, headers, b"").ok()
     }
 

@@ -43,6 +43,13 @@ impl NatsServer {
         Self::started(tempfile::tempdir().unwrap(), "127.0.0.1", &[])
     }
 
+    /// The same, where only who says this much is let in.
+    #[allow(dead_code)]
+    pub fn opened_by(login: &[&str]) -> Self {
+        let login: Vec<String> = login.iter().map(|&word| word.to_owned()).collect();
+        Self::started(tempfile::tempdir().unwrap(), "127.0.0.1", &login)
+    }
+
     fn started(folder: tempfile::TempDir, host: &str, jetstream: &[String]) -> Self {
         let child = Self::run(folder.path(), host, -1, jetstream);
         let ports = folder.path().join(format!("nats-server_{}.ports", child.id()));

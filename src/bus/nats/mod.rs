@@ -15,6 +15,7 @@ use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, ServerAddr};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
+use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
 
 use super::feed::{Feed, Subscription, feed};
@@ -67,7 +68,7 @@ impl NatsBus {
         })?;
         let link = Arc::new(Link { name: shown.clone(), ..Link::default() });
         let watched = Arc::clone(&link);
-        let options = ConnectOptions::new()
+        let options = opened_by(&addr)
             .name(who)
             .connection_timeout(CONNECT_MAX)
             .ping_interval(PING_EVERY)
@@ -285,6 +286,16 @@ async fn refuse(client: &Client, reply: Option<async_nats::Subject>, error: &Err
     let told = client.publish_with_headers(reply, to_theirs(&headers.to_vec()), bytes::Bytes::new());
     // Where it cannot be told, whoever asked waits until its own deadline, as for any answer that is lost.
     let _ = timeout(SEND_MAX, told).await;
+}
+
+/// The client reads what opens a server nowhere but in its options: what the URL says of it is put there.
+fn opened_by(addr: &ServerAddr) -> ConnectOptions {
+    let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    match (addr.username(), addr.password()) {
+        (Some(user), Some(password)) => ConnectOptions::with_user_and_password(plain(user), plain(password)),
+        (Some(token), None) => ConnectOptions::with_token(plain(token)),
+        (None, _) => ConnectOptions::new(),
+    }
 }
 
 fn version(text: &str) -> Option<(u64, u64, u64)> {

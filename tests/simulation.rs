@@ -144,7 +144,7 @@ impl World {
                 wanted.push((address.clone(), None));
                 jobs.push(Job {
                     address,
-                    change: Change::Delete { condition: Condition::Always },
+                    change: Change::Delete { condition: Condition::Always, unseen: false },
                     show: None,
                     decision: None,
                 });

@@ -20,6 +20,7 @@ use super::push::store;
 use super::request::{Delete, Deleted, Pull, Pulled, Push, Pushed};
 use super::runtime::{Answer, Ask, Link, Serves};
 use super::sync::{Recent, SyncActor};
+use super::takeover::Takeovers;
 use super::telling::Teller;
 use crate::control::Collections;
 use crate::error::{Error, Result};
@@ -43,6 +44,7 @@ pub struct Crew {
     pub(super) sync: Link<SyncActor>,
     pub(super) cloud: Option<CloudTier>,
     pub(super) fetches: Fetches,
+    pub(super) takeovers: Takeovers,
     pub(super) neighbours: Neighbours,
     pub(super) copies: Arc<Copies>,
     pub(super) recent: Arc<Recent>,
@@ -135,7 +137,15 @@ impl Ask for FetchObject {
 }
 
 /// Delete an object.
-pub struct RemoveObject(pub Delete, pub Option<Decision>);
+#[derive(Clone)]
+pub struct RemoveObject {
+    /// What is asked.
+    pub delete: Delete,
+    /// Who may decide its condition, until it is committed.
+    pub decision: Option<Decision>,
+    /// Whether somebody who cannot be asked may hold it.
+    pub unseen: bool,
+}
 
 impl Ask for RemoveObject {
     type Reply = Deleted;
@@ -179,10 +189,11 @@ impl Serves<FetchObject> for ContainerActor {
 }
 
 impl Serves<RemoveObject> for ContainerActor {
-    fn serve(&mut self, RemoveObject(Delete { address, condition, .. }, decision): RemoveObject) -> Answer<Deleted> {
+    fn serve(&mut self, RemoveObject { delete, decision, unseen }: RemoveObject) -> Answer<Deleted> {
+        let Delete { address, condition, .. } = delete;
         let disk = self.crew.disk.clone();
         Answer::later(async move {
-            let job = Job { address, change: Change::Delete { condition }, show: None, decision };
+            let job = Job { address, change: Change::Delete { condition, unseen }, show: None, decision };
             match disk.ask(Persist(job)).await? {
                 Outcome::Deleted(stamp) => Ok(Deleted { gone: stamp.map(|stamp| (stamp.version, stamp.dot)) }),
                 Outcome::Stored { .. } | Outcome::Mended | Outcome::Superseded => {

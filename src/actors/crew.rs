@@ -16,6 +16,7 @@ use super::nfr::{NfrActor, Stages};
 use super::runtime::{ActorRuntime, Link};
 use super::scrub::{CheckNext, ScrubActor, ScrubOptions};
 use super::sync::{Recent, SyncActor, Tick};
+use super::takeover::Takeovers;
 use super::telling::Teller;
 use crate::control::{Collections, KeyFile};
 use crate::error::Result;
@@ -117,6 +118,7 @@ impl Actors {
             sync,
             cloud,
             fetches,
+            takeovers: Takeovers::default(),
             neighbours: Neighbours::default(),
             copies,
             recent,

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::body::PullBody;
@@ -13,7 +14,7 @@ use super::request::{Pull, Pulled};
 use crate::error::{Error, Result};
 use crate::limits::CHUNK_BYTES;
 use crate::model::{Level, Manifest};
-use crate::tiers::Source;
+use crate::tiers::{CloudTier, Keeper, Source};
 
 /// Bytes of a piece: several of them fit into a processor's cache, so that the door finds them there.
 const PIECE_BYTES: usize = CHUNK_BYTES / 4;
@@ -23,7 +24,9 @@ const AHEAD: usize = 4;
 
 /// Answers with a range of the frame of a version that this container has.
 pub async fn sealed(crew: &Crew, pull: Pull, permits: OwnedSemaphorePermit) -> Result<Pulled> {
-    let (manifest, bytes, level) = find(crew, &pull).await?;
+    let (keeper, cloud, asked) = (Arc::clone(&crew.keeper), crew.cloud.clone(), pull.clone());
+    let (manifest, bytes) = blocking(move || find(&keeper, cloud.as_ref(), &asked)).await?;
+    let level = manifest.level();
     let range = resolve(pull.range, bytes.len())?;
     // From the cloud each piece is a journey.
     let step = if level == Level::Cloud { CHUNK_BYTES } else { PIECE_BYTES };
@@ -49,37 +52,40 @@ pub async fn sealed(crew: &Crew, pull: Pull, permits: OwnedSemaphorePermit) -> R
     Ok(Pulled { manifest, level, range, body: PullBody::streamed([first], rest) })
 }
 
+/// A range of the frame, no longer than a message: in one go, on a thread that may wait.
+pub async fn piece(crew: &Crew, pull: Pull) -> Result<Bytes> {
+    let (keeper, cloud) = (Arc::clone(&crew.keeper), crew.cloud.clone());
+    blocking(move || {
+        let (_, bytes) = find(&keeper, cloud.as_ref(), &pull)?;
+        bytes.read(resolve(pull.range, bytes.len())?)
+    })
+    .await
+}
+
 fn pieces(range: Range<u64>, step: usize) -> impl Iterator<Item = Range<u64>> {
     (range.start..range.end).step_by(step).map(move |at| at..range.end.min(at + step as u64))
 }
 
-async fn find(crew: &Crew, pull: &Pull) -> Result<(Arc<Manifest>, Arc<dyn Source>, Level)> {
-    let (keeper, cloud) = (Arc::clone(&crew.keeper), crew.cloud.clone());
-    let (address, version) = (pull.address.clone(), pull.version);
-    blocking(move || {
-        let manifest = match keeper.durable(&address, version)? {
-            Some(manifest) => manifest,
-            None if keeper.find(&address, version)?.is_some() => {
-                let why =
-                    "this version is not sealed here: it rests in memory alone, or elsewhere; ask for its plain bytes";
-                return Err(Error::not_found(why).with("address", &address));
-            }
-            None => return Err(absent(&keeper, &address, version)),
-        };
-        let seal = manifest
-            .seal
-            .as_ref()
-            .ok_or_else(|| Error::corrupt("a record names no frame").with("address", &address))?;
-        let bytes: Arc<dyn Source> = match (seal.rest.on_disk(), cloud) {
-            (true, _) => Arc::new(keeper.disk().reader(&address, manifest.version, seal)?),
-            (false, Some(cloud)) => Arc::new(cloud.read(seal)),
-            (false, None) => {
-                let why = "the object is in the cloud alone, and this container has no cloud tier; set cloud.url again";
-                return Err(Error::unavailable(why).with("address", &address));
-            }
-        };
-        let level = manifest.level();
-        Ok((manifest, bytes, level))
-    })
-    .await
+fn find(keeper: &Keeper, cloud: Option<&CloudTier>, pull: &Pull) -> Result<(Arc<Manifest>, Arc<dyn Source>)> {
+    let Pull { address, version, .. } = pull;
+    let manifest = match keeper.durable(address, *version)? {
+        Some(manifest) => manifest,
+        None if keeper.find(address, *version)?.is_some() => {
+            let why =
+                "this version is not sealed here: it rests in memory alone, or elsewhere; ask for its plain bytes";
+            return Err(Error::not_found(why).with("address", address));
+        }
+        None => return Err(absent(keeper, address, *version)),
+    };
+    let seal =
+        manifest.seal.as_ref().ok_or_else(|| Error::corrupt("a record names no frame").with("address", address))?;
+    let bytes: Arc<dyn Source> = match (seal.rest.on_disk(), cloud) {
+        (true, _) => Arc::new(keeper.disk().reader(address, manifest.version, seal)?),
+        (false, Some(cloud)) => Arc::new(cloud.read(seal)),
+        (false, None) => {
+            let why = "the object is in the cloud alone, and this container has no cloud tier; set cloud.url again";
+            return Err(Error::unavailable(why).with("address", address));
+        }
+    };
+    Ok((manifest, bytes))
 }

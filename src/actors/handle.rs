@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -34,7 +35,7 @@ use crate::telemetry::metrics::labels::{Outcome, Served};
 use crate::tiers::{DiskTier, Keeper, Located, Resident};
 
 /// Bytes that one streamed body may have in flight: received, being sealed, and being written.
-const BODY_BYTES_MAX: u64 = (3 * BODY_WINDOW_CHUNKS * CHUNK_BYTES) as u64;
+pub(super) const BODY_BYTES_MAX: u64 = (3 * BODY_WINDOW_CHUNKS * CHUNK_BYTES) as u64;
 
 /// Body permits count in units of this many bytes.
 const PERMIT_BYTES: u64 = 4096;
@@ -183,13 +184,23 @@ impl Handle {
 
     /// Reads the sealed bytes of a version that this container has, or a range of them.
     pub async fn sealed(&self, pull: Pull) -> Result<Pulled> {
-        let deadline = pull.deadline;
+        let (lent, deadline) = (self.lent(pull.deadline).await?, pull.deadline);
+        within(deadline, "the object could not be read in time", frame::sealed(&self.0.crew, pull, lent)).await
+    }
+
+    /// The same of a range that fits into a message.
+    pub async fn sealed_piece(&self, pull: Pull) -> Result<Bytes> {
+        let (_lent, deadline) = (self.lent(pull.deadline).await?, pull.deadline);
+        within(deadline, "the object could not be read in time", frame::piece(&self.0.crew, pull)).await
+    }
+
+    /// What reading for another container takes: a share of the bodies' bytes that its own callers cannot be kept from.
+    async fn lent(&self, deadline: Duration) -> Result<OwnedSemaphorePermit> {
         self.must_be_joined()?;
         let most = (self.0.bounds.body_bytes_max / PERMIT_BYTES) as usize / LENT_SHARE;
         let units = (BODY_BYTES_MAX / 4).div_ceil(PERMIT_BYTES).min(most.max(1) as u64) as u32;
         let lent = timeout(deadline, Arc::clone(&self.0.lent).acquire_many_owned(units)).await;
-        let Ok(Ok(lent)) = lent else { return Err(self.at_limit()) };
-        within(deadline, "the object could not be read in time", frame::sealed(&self.0.crew, pull, lent)).await
+        lent.ok().and_then(Result::ok).ok_or_else(|| self.at_limit())
     }
 
     async fn fetch(&self, pull: Pull) -> Result<Pulled> {
@@ -237,14 +248,20 @@ impl Handle {
         let deadline = delete.deadline;
         let _permits = self.permits_to_change(0, deadline).await?;
         within(deadline, "the delete took too long; it may still happen", async {
-            let again = delete.clone();
             let decision = self.0.crew.decide(&delete.address, &delete.condition).await?;
-            let deleted = self.0.doors.container.ask(RemoveObject(delete, decision.clone())).await?;
-            // What is not known here may be elsewhere, and the news of it on their way.
-            if deleted.gone.is_none() && self.0.crew.ask_others(&again.address, None).await?.found.is_some() {
-                return self.0.doors.container.ask(RemoveObject(again, decision)).await;
+            let mut remove = RemoveObject { delete, decision, unseen: false };
+            let deleted = self.0.doors.container.ask(remove.clone()).await?;
+            if deleted.gone.is_some() {
+                return Ok(deleted);
             }
-            Ok(deleted)
+            // What is not known here may be elsewhere, and the news of it on their way; or with somebody who is silent,
+            // and who is to hear of this delete when it is back.
+            let asked = self.0.crew.ask_others(&remove.delete.address, None).await?;
+            remove.unseen = !asked.silent.is_empty();
+            if asked.found.is_none() && !remove.unseen {
+                return Ok(deleted);
+            }
+            self.0.doors.container.ask(remove).await
         })
         .await
     }

@@ -54,6 +54,7 @@ mod runtime;
 mod scrub;
 mod supply;
 mod sync;
+mod takeover;
 mod telling;
 mod upkeep;
 mod window;

@@ -76,6 +76,20 @@ impl Stages {
         Arc::clone(&self.keyring.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The same object with its data key wrapped by the active key.
+    pub(super) fn rewrapped(&self, address: &Address, mut manifest: Manifest) -> Result<Manifest> {
+        if let Some(seal) = &manifest.seal
+            && let Some(wrapped) = &seal.key
+        {
+            let binding = nfr::binding(address, manifest.version, manifest.size, seal);
+            let anew = self.keyring().rewrap(&*self.rng, wrapped, &binding)?;
+            if let (Some(anew), Some(seal)) = (anew, &mut manifest.seal) {
+                seal.key = Some(anew);
+            }
+        }
+        Ok(manifest)
+    }
+
     /// Wraps a sealer's data key for the object and version it turned out to be.
     pub(super) fn wrap(
         &self,
@@ -257,7 +271,7 @@ pub async fn opener_of_all(
 }
 
 /// Where the footer of a frame is, which must have the length that its manifest says.
-fn footer(manifest: &Manifest, frame: &dyn Source) -> Result<Range<u64>> {
+pub(super) fn footer(manifest: &Manifest, frame: &dyn Source) -> Result<Range<u64>> {
     let seal = manifest.seal.as_ref().ok_or_else(|| Error::corrupt("a record names no frame"))?;
     if frame.len() != seal.bytes {
         return Err(Error::corrupt("the frame has not the length it should have").with("frame", seal.frame));
@@ -265,7 +279,8 @@ fn footer(manifest: &Manifest, frame: &dyn Source) -> Result<Range<u64>> {
     nfr::footer_extent(seal.bytes, manifest.size, CHUNK_BYTES)
 }
 
-fn opened(
+/// What opens a frame with this header and footer, which are checked.
+pub(super) fn opened(
     stages: &Stages,
     address: &Address,
     manifest: &Manifest,

@@ -176,6 +176,7 @@ impl Crew {
             nfr: NfrSpec::default().overridden(push.nfr),
             durability,
             seal: None,
+            moves: 0,
         };
         Ok(Pushed { manifest: Arc::new(manifest), created })
     }

@@ -46,10 +46,14 @@ pub fn from_memory(pull: &Pull, resident: &Resident) -> Result<Pulled> {
 /// Answers a pull from the disk, from another container of the site, or from the cloud.
 pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
     let stages = crew.nfr.ask(HandOutStages).await?;
-    let (mut permits, mut level, mut asked) = (Some(permits), Level::Disk, false);
+    let (mut permits, mut level, mut asked, mut moved) = (Some(permits), Level::Disk, false, None);
     for _ in 0..LOOKUPS_MAX {
         let ticket = crew.keeper.memory().ticket(&pull.address);
-        let found = match look_up(&crew, &pull).await {
+        let found = match moved.take() {
+            Some(found) => Ok(found),
+            None => look_up(&crew, &pull).await,
+        };
+        let found = match found {
             Err(error) if error.kind() == Kind::NotFound && !asked => {
                 asked = true;
                 match ask_others(&crew, &pull, error).await? {
@@ -83,15 +87,21 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
                 let stored = mode(&crew, &pull) == Mode::Storage && range == (0..reading.manifest.size);
                 let version = reading.manifest.version;
                 match within(pull.deadline, LATE, reading.at_keeper(keeper, range, stored, &mut permits)).await {
-                    // It was replaced there and the news of it are on their way, or it is gone.
+                    // A version that is named may have been taken over by another container.
+                    Err(error) if error.kind() == Kind::NotFound && pull.version.is_some() && !asked => {
+                        asked = true;
+                        moved = ask_others(&crew, &pull, error).await?;
+                        continue;
+                    }
+                    // It was replaced or taken over and the news of it are on their way, or it is gone.
                     Err(error) if error.kind() == Kind::NotFound && pull.version.is_none() => {
                         let others = if asked { None } else { crew.ask_others(&pull.address, None).await?.found };
                         asked = true;
-                        if others.is_some_and(|entry| entry.version() > version) {
+                        if others.is_some_and(|other| other.version() > version || other.keeper != keeper) {
                             continue;
                         }
-                        let (keeper, address) = (Arc::clone(&crew.keeper), pull.address.clone());
-                        blocking(move || keeper.forget_other(&address, version)).await?;
+                        let (own, address) = (Arc::clone(&crew.keeper), pull.address.clone());
+                        blocking(move || own.forget_other(&address, version, keeper)).await?;
                         return Err(error);
                     }
                     outcome => return outcome,

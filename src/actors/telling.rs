@@ -89,7 +89,7 @@ impl Telling {
     pub(super) fn of(job: &Job) -> Self {
         match job.change {
             Change::Store { .. } | Change::Delete { .. } => Telling::Asked(job.address.clone()),
-            Change::Adopt { .. } | Change::Mend { .. } => Telling::Moved,
+            Change::Adopt { .. } | Change::Mend { .. } | Change::TakeOver { .. } => Telling::Moved,
         }
     }
 }

@@ -36,11 +36,11 @@ pub(super) struct Visit {
 impl Visit {
     /// Begins with the head of the request.
     pub(super) fn begin(telemetry: &Telemetry, head: &RequestHead, target: &Target<'_>) -> Self {
-        let context = telemetry.context(traceparent(&head.headers));
+        let (asked, caller) = traceparent(&head.headers);
+        let context = telemetry.context(caller);
         // The state belongs to the caller's trace; a new one has none.
         let state = context.parent.and_then(|_| state(&head.headers));
         let (method, route) = (method(&head.method), route(target));
-        let asked = head.headers.contains_key(&TRACEPARENT);
         Visit { method, route, context, asked, state, started: telemetry.ticks_ns() }
     }
 
@@ -117,11 +117,11 @@ impl Drop for Waiting {
     }
 }
 
-/// The header as it came; two of them are as good as none.
-fn traceparent(headers: &HeaderMap) -> Option<&[u8]> {
+/// Whether the header came at all, and what it says; two of them are as good as none.
+fn traceparent(headers: &HeaderMap) -> (bool, Option<&[u8]>) {
     let mut values = headers.get_all(&TRACEPARENT);
-    let value = values.next()?;
-    values.next().is_none().then(|| value.as_bytes())
+    let first = values.next();
+    (first.is_some(), first.filter(|_| values.next().is_none()).map(HeaderValue::as_bytes))
 }
 
 fn state(headers: &HeaderMap) -> Option<String> {

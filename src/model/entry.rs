@@ -20,6 +20,11 @@ impl Entry {
         self.head.version()
     }
 
+    /// Which of two entries of one version counts: the one of who took it over last.
+    pub fn rank(&self) -> (Version, u32, ContainerId) {
+        (self.version(), self.object().map_or(0, |manifest| manifest.moves), self.keeper)
+    }
+
     /// The manifest, unless it was deleted.
     pub fn object(&self) -> Option<&Manifest> {
         self.head.object()

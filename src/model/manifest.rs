@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::cloud::Receipt;
 use super::digest::Digest;
@@ -148,6 +148,14 @@ pub struct Manifest {
     pub durability: Durability,
     /// Its sealed bytes; `None` while it rests in memory only.
     pub seal: Option<Seal>,
+    /// How often another container took it over from its keeper. Rows from before this was counted end without it.
+    #[serde(default, deserialize_with = "or_never")]
+    pub moves: u32,
+}
+
+/// A row is proven by its checksum before it is read: where it ends here it was written so.
+fn or_never<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    Ok(u32::deserialize(from).unwrap_or_default())
 }
 
 impl Manifest {

@@ -14,13 +14,16 @@ use crate::config::{Config, Origin, Origins};
 use crate::error::{Error, Result};
 use crate::gateway::Admin;
 use crate::gateway::admin::{
-    ActorReport, ContainerReport, DrainReport, Entry, ErrorReport, EvictReport, Evictable, KeyChange, KeysReport,
-    ObjectsPage, ObjectsQuery, OwnReport, PeerReport, QueueReport, RecoveryReport, RepairReport, ScrubReport,
-    SettingReport, SiteReport, TierReport,
+    ActorReport, ContainerReport, DrainReport, Entry, ErrorReport, EvictReport, Evictable, HandedOverReport, KeyChange,
+    KeysReport, ObjectsPage, ObjectsQuery, OwnReport, PeerReport, QueueReport, RecoveryReport, RepairReport,
+    ScrubReport, SettingReport, SiteReport, TierReport,
 };
 use crate::model::{Clock, Level, Manifest, SystemClock, Usage};
-use crate::site::Site;
+use crate::site::{Departure, Site};
 use crate::tiers::Keeper;
+
+/// What the answer to a drain may take on its way.
+const ANSWER_MAX: Duration = Duration::from_millis(500);
 
 /// A running container, seen by its operator.
 pub struct Overseer {
@@ -224,12 +227,26 @@ impl Admin for Overseer {
         Box::pin(super::keys::report(self.handle.clone(), Some(change)))
     }
 
-    fn drain(&self, deadline: Duration) -> BoxFuture<'static, Result<DrainReport>> {
-        let handle = self.handle.clone();
+    fn drain(&self, deadline: Duration, hand_over: bool) -> BoxFuture<'static, Result<DrainReport>> {
+        let (handle, site) = (self.handle.clone(), self.joined.get().cloned());
         Box::pin(async move {
+            if hand_over && site.is_none() {
+                return Err(Error::unavailable("this container has not joined its site yet; try again"));
+            }
+            let began_ns = handle.telemetry().ticks_ns();
             let drained = handle.retire(deadline).await?;
             tracing::info!(objects = drained.objects, bytes = drained.bytes, "drained; no more changes are taken");
-            Ok(DrainReport { objects: drained.objects, bytes: drained.bytes })
+            let left = || deadline.saturating_sub(Duration::from_nanos(handle.telemetry().since_ns(began_ns)));
+            if let Some(site) = &site {
+                // What it would have to store it does not decide either. Where that takes long the site sees to it.
+                let _ = tokio::time::timeout(left() / 2, site.retreat()).await;
+            }
+            let handed_over = match site.filter(|_| hand_over) {
+                // It goes on after the answer, which is to come in time.
+                Some(site) => Some(handed_over(site.depart(left().saturating_sub(ANSWER_MAX)).await)),
+                None => None,
+            };
+            Ok(DrainReport { objects: drained.objects, bytes: drained.bytes, handed_over })
         })
     }
 }
@@ -342,4 +359,8 @@ fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|error| Error::internal("the report could not be made").because(error))?
     })
+}
+
+fn handed_over(Departure { objects, bytes, left, last_error, ended }: Departure) -> HandedOverReport {
+    HandedOverReport { objects, bytes, left, last_error, ended }
 }

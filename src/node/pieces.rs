@@ -1,6 +1,8 @@
-//! What this container gives to the others of its site piece by piece: what its HTTP door gives them as well.
+//! What this container gives to the others of its site piece by piece, which its HTTP door gives them as well; and what
+//! it takes over from them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -8,15 +10,15 @@ use futures_util::future::BoxFuture;
 
 use crate::actors::{Handle, Pull};
 use crate::error::{Error, Result};
-use crate::model::ByteRange;
-use crate::site::{Part, Pieces};
+use crate::model::{Address, ByteRange, ContainerId, Manifest};
+use crate::site::{Part, Pieces, Taking};
 
 /// The objects of a container.
 pub struct OwnPieces(pub Handle);
 
 impl Pieces for OwnPieces {
     fn sealed(&self, part: Part) -> BoxFuture<'_, Result<Bytes>> {
-        async move { self.0.sealed(pull(part)).await?.body.collect().await }.boxed()
+        async move { self.0.sealed_piece(pull(part)).await }.boxed()
     }
 
     fn plain(&self, part: Part) -> BoxFuture<'_, Result<Bytes>> {
@@ -25,6 +27,18 @@ impl Pieces for OwnPieces {
             self.0.pull(pull(part)).await?.body.collect().await
         }
         .boxed()
+    }
+}
+
+impl Taking for OwnPieces {
+    fn take_over(
+        &self,
+        address: Address,
+        from: ContainerId,
+        manifest: Manifest,
+        deadline: Duration,
+    ) -> BoxFuture<'_, Result<()>> {
+        async move { self.0.take_over(&address, from, manifest, deadline).await }.boxed()
     }
 }
 

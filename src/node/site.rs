@@ -30,6 +30,7 @@ pub async fn join(config: &Config, container: &Container, bus: &Arc<dyn Bus>, ur
         events: Arc::clone(handle.events()),
         shared: SiteBook::new(handle.clone(), container.tokens().clone()),
         pieces: Arc::new(OwnPieces(handle.clone())),
+        taking: Arc::new(OwnPieces(handle.clone())),
     };
     let site = Site::join(parts).await?;
     let peers: Arc<dyn Peers> = Arc::new(site.clone());

@@ -46,6 +46,7 @@ impl Site {
                 Ok(Reply::Shared(page, next))
             }
             Question::Decide(address, number) => self.say_decided(address, number).await,
+            Question::TakeOver(address, from, manifest) => self.say_taken(address, from, *manifest).await,
             question => self.blocking(move |keeper| reply(keeper, question, room)).await,
         };
         let reply = reply.unwrap_or_else(|error| Reply::Refused(error.to_string()));
@@ -65,7 +66,7 @@ impl Site {
 
 fn reply(keeper: &crate::tiers::Keeper, question: Question, room: usize) -> Result<Reply> {
     match question {
-        Question::Decide(..) | Question::Shared { .. } => {
+        Question::Decide(..) | Question::Shared { .. } | Question::TakeOver(..) => {
             Err(Error::internal("this question is not one for the store"))
         }
         Question::Latest(address, version) => {

@@ -193,9 +193,15 @@ pub(super) async fn keep(site: Site) {
     let mut complained = false;
     loop {
         let kept = async {
+            let retreating = || site.0.retreating.load(std::sync::atomic::Ordering::Acquire);
             let epoch = match site.refresh_epoch().await {
+                // It could not leave the list when it retreated: who asks it meanwhile finds nobody who decides.
+                Ok(epoch) if retreating() && epoch.members.contains(&site.0.me) && site.0.decisions.have_ended() => {
+                    site.leave_epoch().await?;
+                    epoch
+                }
                 Ok(epoch) if epoch.members.contains(&site.0.me) => epoch,
-                outcome if site.0.retreating.load(std::sync::atomic::Ordering::Acquire) => outcome?,
+                outcome if retreating() => outcome?,
                 Ok(_) | Err(_) => {
                     site.enter_epoch().await?;
                     site.refresh_epoch().await?

@@ -71,11 +71,16 @@ impl Decisions {
         locked(&self.0.under_way).entry(address.clone()).or_default().push(epoch);
     }
 
+    /// Whether nothing is under way.
+    pub(super) fn have_ended(&self) -> bool {
+        locked(&self.0.under_way).is_empty()
+    }
+
     /// Waits until nothing is under way.
     pub(super) async fn all_ended(&self) {
         loop {
             let ended = self.0.ended.notified();
-            if locked(&self.0.under_way).is_empty() {
+            if self.have_ended() {
                 return;
             }
             ended.await;

@@ -102,7 +102,7 @@ impl Site {
         match self.believe::<Batch>(subject, body) {
             Ok(batch) => Some(batch).filter(|batch| batch.from != self.0.me),
             Err(error) => {
-                tracing::debug!(%error, place = logged.place, "an entry of the site's log is not believed");
+                tracing::warn!(%error, place = logged.place, "an entry of the site's log is not believed");
                 None
             }
         }

@@ -18,6 +18,7 @@ mod ask;
 mod beat;
 mod books;
 mod catch_up;
+mod departure;
 mod epoch;
 mod hear;
 mod home;
@@ -54,6 +55,8 @@ use crate::tiers::Keeper;
 
 use ask::Asks;
 use books::Books;
+use departure::Departing;
+pub use departure::{Departure, Taking};
 use epoch::Epoch;
 use hear::News;
 use home::Decisions;
@@ -111,6 +114,8 @@ pub struct SiteParts {
     pub shared: Arc<dyn SharedBook>,
     /// What this container has, for who asks for it over the bus.
     pub pieces: Arc<dyn Pieces>,
+    /// Keeps what another container hands over.
+    pub taking: Arc<dyn Taking>,
 }
 
 /// This container's place in its site. Clones are the same place.
@@ -153,6 +158,7 @@ struct Inner {
     /// Told when the others have changed.
     others: Notify,
     strangers: Strangers,
+    departing: Departing,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -190,6 +196,7 @@ impl Site {
             lost: AtomicU64::new(0),
             others: Notify::new(),
             strangers: Strangers::default(),
+            departing: Departing::default(),
             tasks: Mutex::default(),
         }));
         let beats = site.subscribe(&format!("mesh.{}.peer.beat", site.0.parts.site)).await?;

@@ -25,11 +25,9 @@ use super::window::PIECES_MAX;
 use super::wire::{self, Said};
 use crate::bus::{Message, Subscription};
 use crate::error::{Error, Kind, Result};
+use crate::limits::PIECE_BYTES_MAX;
 use crate::model::{Address, Buffer, Version, from_hex, push_hex};
 use crate::nfr::{Signature, fingerprint};
-
-/// Bytes of a piece at most. Larger ones are hardly quicker, and each holds up for longer what comes behind it.
-const PIECE_BYTES: u64 = 256 << 10;
 
 /// What a message carries beside the bytes.
 const SLACK_BYTES: usize = 1024;
@@ -173,7 +171,7 @@ impl Site {
     }
 
     fn piece_bytes(&self) -> u64 {
-        PIECE_BYTES.min(self.0.parts.bus.payload_max().saturating_sub(SLACK_BYTES) as u64).max(1)
+        PIECE_BYTES_MAX.min(self.0.parts.bus.payload_max().saturating_sub(SLACK_BYTES)).max(1) as u64
     }
 
     /// A range of a version's bytes, read piece by piece, in order.
@@ -321,7 +319,8 @@ mod tests {
             }
             assert_eq!(at, end);
         }
-        let lengths: Vec<u64> = cut(0..1_048_640, 262_144).map(|piece| piece.end - piece.start).collect();
-        assert_eq!(lengths, [209_728; 5]);
+        let lengths: Vec<u64> =
+            cut(0..1_048_640, PIECE_BYTES_MAX as u64).map(|piece| piece.end - piece.start).collect();
+        assert_eq!(lengths, [262_160; 4]);
     }
 }

@@ -92,7 +92,7 @@ impl Site {
 }
 
 /// The emptiest of a handful, or of two that are drawn.
-fn choose(members: &[Member], size: u64, draw: u64) -> Option<&Member> {
+pub(super) fn choose(members: &[Member], size: u64, draw: u64) -> Option<&Member> {
     if members.len() <= HANDFUL {
         return members.iter().min_by_key(|member| member.load.with(size));
     }

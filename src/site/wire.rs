@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shared::Shared;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Address, ContainerId, Dot, Entry, Holds, Incarnation, Name, Version};
+use crate::model::{Address, ContainerId, Dot, Entry, Holds, Incarnation, Manifest, Name, Version};
 use crate::nfr::Keyring;
 use crate::store::KnownPlace;
 
@@ -81,6 +81,8 @@ pub(super) enum Question {
     Lacking { seen: Vec<Dot>, place: Place },
     /// What is there of an address.
     Holds(String),
+    /// That it keeps from now on what this container keeps so far.
+    TakeOver(String, ContainerId, Box<Manifest>),
 }
 
 /// How far the walk through what somebody lacks has come.
@@ -131,7 +133,8 @@ impl Beat {
     }
 }
 
-/// What is signed. The kind is signed with it, so that no message can be taken for one of another kind.
+/// What is signed. The kind is signed with it, so that no message can be taken for one of another kind, or of another
+/// program's idea of it: the number in it grows with each change of the form.
 pub(super) trait Said {
     /// What it is called.
     const KIND: &'static str;
@@ -142,15 +145,15 @@ impl Said for Beat {
 }
 
 impl Said for Batch {
-    const KIND: &'static str = "batch";
+    const KIND: &'static str = "batch 2";
 }
 
 impl Said for Question {
-    const KIND: &'static str = "question";
+    const KIND: &'static str = "question 2";
 }
 
 impl Said for Reply {
-    const KIND: &'static str = "reply";
+    const KIND: &'static str = "reply 2";
 }
 
 /// What a message is signed for.

@@ -40,6 +40,7 @@ pub fn copy(time: u64, len: usize) -> TierCopy {
         nfr: NfrSpec::default(),
         durability: Durability::Disk,
         seal: Some(seal),
+        moves: 0,
     };
     TierCopy { manifest: Arc::new(manifest), bytes: Arc::new(bytes) }
 }

@@ -495,6 +495,7 @@ mod tests {
             nfr: NfrSpec::default(),
             durability: Durability::Ram,
             seal: None,
+            moves: 0,
         })
     }
 

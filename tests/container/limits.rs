@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::{Connection, Process, body_of, object};
+use crate::misuse::{counted, held, resident_bytes};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -159,6 +160,51 @@ fn a_reader_that_takes_nothing_is_cut_off_and_its_place_is_free_again() {
         let stall = Duration::from_millis(STALL_MS);
         assert!(waited >= stall / 2 && waited < stall * 10, "{waited:?} for a stall of {stall:?}");
         // What was on its way may still be read, but never all of it.
+        let (mut piece, mut got) = (vec![0; 100_000], 0);
+        while reader.read_exact(&mut piece).is_ok() {
+            got += piece.len();
+        }
+        assert!(got < BYTES, "the body ended as if it were whole");
+    }
+}
+
+#[test]
+fn what_stalled_readers_hold_is_given_back_and_others_are_served_all_the_while() {
+    const BYTES: usize = 100_000_000;
+    let stall = Duration::from_secs(2);
+    let setting = format!("http.stall_timeout_ms={}", stall.as_millis());
+    let mut process = Process::start(&["--set", &setting]);
+    process.put("c/small", b"small").expect(201);
+    process.put("c/on-disk", &body_of("c/on-disk", 1, BYTES)).expect(201);
+    process.kill9();
+    process.restart();
+    let before = resident_bytes(&process);
+    let body = body_of("c/in-memory", 1, BYTES);
+    process.request("PUT", &object("c/in-memory"), &[("Mesh-Durability", "ram")], &body).expect(201);
+    let stalled = |address: &str| {
+        let mut reader = process.connect();
+        reader.begin("GET", &object(address), &[], 0).unwrap();
+        reader.answer().unwrap().expect(200);
+        reader
+    };
+    let began = Instant::now();
+    let mut readers = ["c/in-memory", "c/in-memory", "c/on-disk"].map(stalled);
+    // From here on the readers alone keep its bytes in memory.
+    process.delete("c/in-memory").expect(204);
+    let metrics = || String::from_utf8(process.request("GET", "/metrics", &[], b"").expect(200).body).unwrap();
+    // But for the one that asks.
+    let connections = || counted(&metrics(), "meshstore_http_connections ") - 1;
+    let bytes = || resident_bytes(&process).saturating_sub(before);
+    let holding = || (connections() > 0, bytes() > BYTES as u64 / 2, !held(&process).is_empty());
+    assert_eq!(holding(), (true, true, true), "places, memory and permits");
+    while holding() != (false, false, false) {
+        let asked = Instant::now();
+        assert_eq!(process.get("c/small").expect(200).body, b"small");
+        assert!(asked.elapsed() < stall / 2, "another client waited {:?}", asked.elapsed());
+        assert!(began.elapsed() < stall * 10, "never let go of: {:?} of places, memory and permits", holding());
+    }
+    assert!(began.elapsed() > stall / 2, "cut off after {:?}, before its time", began.elapsed());
+    for reader in &mut readers {
         let (mut piece, mut got) = (vec![0; 100_000], 0);
         while reader.read_exact(&mut piece).is_ok() {
             got += piece.len();

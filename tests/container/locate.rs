@@ -261,7 +261,11 @@ fn a_site_begins_with_a_file_that_a_container_starts_from() {
     let again = init(&["fog"]);
     assert_eq!(again.status.code(), Some(14), "{}", String::from_utf8_lossy(&again.stderr));
     assert_eq!((std::fs::read(&file).unwrap(), std::fs::read(&keys).unwrap()), before);
-    let second = printed(&init(&["edge", "--name", "second", "--config", "second.toml", "--data", "two"]));
+    // A further container is told what opens the server that the first one's file names.
+    let bus = "nats://meshstore:secret@127.0.0.1:4222";
+    let second = ["edge", "--name", "second", "--config", "second.toml", "--data", "two"];
+    assert_eq!(init(&second).status.code(), Some(14), "the server has its configuration");
+    let second = printed(&init(&[&second[..], &["--bus", bus]].concat()));
     assert!(second.contains("keyring that is there"), "{second}");
     assert_eq!(std::fs::read(&keys).unwrap(), before.1);
     for bad in [&["EDGE"][..], &["locate"], &["edge", "--name", "peer"], &[]] {

@@ -5,12 +5,14 @@
 mod admin;
 mod api;
 mod batch;
+mod begin;
 mod bits;
 mod broken;
 mod clock;
 mod cloud;
 mod collections;
 mod comings;
+mod compose;
 mod conditions;
 mod demo;
 mod doors;

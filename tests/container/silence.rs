@@ -165,6 +165,31 @@ fn a_container_that_stands_still_is_not_waited_for() {
 }
 
 #[test]
+fn a_delete_reaches_what_only_a_silent_container_knew_of() {
+    let mut site = Site::new();
+    let (a, b) = (site.container("a", &[]), site.container("b", &[]));
+    until("a knows b", || a.request("GET", "/v1/admin/sites", &[], b"").json()["sites"][0]["alive"] == 2);
+    a.put("c/known", b"the collection is there").expect(201);
+    // Nobody hears of it, neither from b nor from the log.
+    site.server.kill();
+    b.put("c/unheard", b"kept by b").expect(201);
+    b.signal("STOP");
+    site.server.restart();
+    until("b is silent", || {
+        let missed = a.get("c/unheard");
+        missed.status == 404 && missed.header("mesh-unasked") == Some("b")
+    });
+    let gone = a.delete("c/unheard").expect(204);
+    assert!(gone.header("mesh-version").is_some(), "it is a change like any other: {gone:?}");
+    b.signal("CONT");
+    until("b hears of it", || b.get("c/unheard").status == 404);
+    a.get("c/unheard").expect_problem(404, "not_found");
+    // Where all can be asked, a delete of nothing changes nothing.
+    until("b is back", || a.get("c/nothing").header("mesh-unasked").is_none());
+    assert_eq!(a.delete("c/nothing").expect(204).header("mesh-version"), None);
+}
+
+#[test]
 fn who_was_away_for_longer_than_deletes_are_remembered_comes_back_empty() {
     const DAY_MS: i64 = 24 * 3_600_000;
     let (site, machine) = (Site::new(), Machine::new(0));

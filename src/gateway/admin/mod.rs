@@ -29,7 +29,7 @@ use serde::{Serialize, Serializer};
 pub use actors::{ActorReport, ErrorReport};
 pub use config::SettingReport;
 pub use containers::{ContainerReport, LoadReport, OwnReport, RecoveryReport};
-pub use drain::DrainReport;
+pub use drain::{DrainReport, HandedOverReport};
 pub use evict::{EvictReport, Evictable};
 pub use keys::{KeyChange, KeyReport, KeysReport, RewrapReport};
 pub use objects::{Entry, ObjectsPage, ObjectsQuery};
@@ -88,8 +88,8 @@ pub trait Admin: Send + Sync + 'static {
     /// Changes the keyring.
     fn change_keys(&self, change: KeyChange) -> BoxFuture<'static, Result<KeysReport>>;
 
-    /// Takes no more changes and writes out what memory alone holds.
-    fn drain(&self, deadline: Duration) -> BoxFuture<'static, Result<DrainReport>>;
+    /// Takes no more changes and writes out what memory alone holds; where it goes for good, hands over what is kept.
+    fn drain(&self, deadline: Duration, hand_over: bool) -> BoxFuture<'static, Result<DrainReport>>;
 }
 
 /// What is asked of the admin door.

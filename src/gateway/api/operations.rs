@@ -290,13 +290,16 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         method: "POST",
         parameters: &[DEADLINE],
-        body: json("Nothing, or `{}`.", false),
-        errors: &["deadline"],
+        body: json(
+            "Nothing, or `{\"hand_over\":true}`: the other containers of the site are to keep what this one keeps.",
+            false,
+        ),
+        errors: &["invalid", "deadline"],
         ..tell(
             "/v1/admin/drain",
             "drain",
             "Administration",
-            "Take no more changes until started anew, and write out what memory alone holds.",
+            "Take no more changes until started anew, and write out what memory alone holds; hand over what is kept.",
         )
     },
     tell(

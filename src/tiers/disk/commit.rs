@@ -46,6 +46,8 @@ pub struct Fate {
     pub keep_until: Option<u64>,
     /// Whether the cloud is to get it.
     pub owes: bool,
+    /// Whether the cloud may have something of it already, for which there is no receipt here.
+    pub begun: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -88,7 +90,7 @@ impl<'a> Plan<'a> {
         let bytes = manifest.seal.as_ref().map_or(0, |seal| seal.bytes);
         self.take_in(address, manifest.version, bytes, frame);
         if fate.owes {
-            self.owe(manifest.version, Owed { address: address.clone(), bytes, begun: false, behind });
+            self.owe(manifest.version, Owed { address: address.clone(), bytes, begun: fate.begun, behind });
         }
         if let Some(end) = manifest.expires_ms {
             self.batch.end_at(end, &Ending::Life(address.clone(), manifest.version));

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{DiskTier, Plan};
 use crate::error::{Kind, Result};
-use crate::model::{Address, Entry, Head};
+use crate::model::{Address, Entry, Head, Rest};
 use crate::store::Ending;
 
 impl DiskTier {
@@ -53,6 +53,25 @@ impl Plan<'_> {
         if let Head::Deleted(tombstone) = &entry.head {
             self.batch.end_at(forget_at, &Ending::Tombstone(address.clone(), tombstone.version));
         }
+        self.batch.put_entry(address, &entry);
+        self.others.insert(address.clone(), Some(entry));
+        self.disk.others.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Another container has taken over the very version that is kept here. What is here stays readable for those who
+    /// are in the middle of it; what the cloud has of it may be that one's now, and stays.
+    pub fn give_over(&mut self, address: &Address, entry: Entry, keep_until: u64) -> Result<()> {
+        if let Some(Head::Object(mut own)) = self.head(address)? {
+            self.owe_elsewhere(address, &own)?;
+            if let Some(seal) = own.seal.as_mut().filter(|seal| seal.rest.on_disk()) {
+                seal.rest = Rest::Disk;
+                self.batch.retain_version(address, &own);
+                self.batch.end_at(keep_until, &Ending::Version(address.clone(), own.version));
+            }
+        }
+        self.batch.remove_head(address);
+        self.heads.insert(address.clone(), None);
         self.batch.put_entry(address, &entry);
         self.others.insert(address.clone(), Some(entry));
         self.disk.others.store(true, Ordering::Release);

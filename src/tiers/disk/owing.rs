@@ -94,6 +94,17 @@ impl Plan<'_> {
         Ok(owed.behind && !owed.begun)
     }
 
+    /// Another container has this version from now on, and owes what is owed for it.
+    pub(super) fn owe_elsewhere(&mut self, address: &Address, old: &Manifest) -> Result<()> {
+        if let Some(owed) = self.owed(old.version)? {
+            self.settle(old.version, &owed);
+        }
+        if let Some(receipt) = old.seal.as_ref().and_then(|seal| seal.rest.receipt()) {
+            self.no_longer_held(address, receipt.bytes);
+        }
+        Ok(())
+    }
+
     /// The cloud is to forget this version, frame and all.
     pub(super) fn clear(&mut self, address: &Address, old: &Manifest) {
         let frame = old.seal.as_ref().map(|seal| seal.frame);

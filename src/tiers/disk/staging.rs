@@ -25,6 +25,7 @@ pub struct Staging {
 /// removes it again.
 pub struct StagedFrame {
     layout: Arc<Layout>,
+    store: Arc<Store>,
     pub(super) frame: FrameId,
     /// The whole frame, when it is small enough to rest in the store.
     pub(super) inline: Option<Bytes>,
@@ -74,8 +75,8 @@ impl Staging {
     /// Ends the frame. A file is synced, moved to its place, and its folder synced: after that only
     /// the commit is missing.
     pub fn finish(mut self) -> Result<StagedFrame> {
-        let mut staged =
-            StagedFrame { layout: Arc::clone(&self.layout), frame: self.frame, inline: None, committed: false };
+        let (layout, store) = (Arc::clone(&self.layout), Arc::clone(&self.store));
+        let mut staged = StagedFrame { layout, store, frame: self.frame, inline: None, committed: false };
         match &self.file {
             None => staged.inline = Some(std::mem::take(&mut self.small).freeze()),
             Some(file) => {
@@ -116,8 +117,9 @@ impl StagedFrame {
 
 impl Drop for StagedFrame {
     fn drop(&mut self) {
-        if !self.committed && self.inline.is_none() {
-            // Best effort: the next start removes frames that no record names.
+        // A frame that is copied here again may be in the place of one that a record owns: that one is not removed, nor
+        // where it cannot be told. Best effort for the rest: the next start removes frames that no record names.
+        if !self.committed && self.inline.is_none() && matches!(self.store.owns(self.frame), Ok(false)) {
             let _ = self.layout.unlink(self.frame);
         }
     }

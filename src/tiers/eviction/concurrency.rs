@@ -75,6 +75,7 @@ impl Level {
             nfr: NfrSpec::default(),
             durability: Durability::Disk,
             seal: None,
+            moves: 0,
         })
     }
 

@@ -62,10 +62,21 @@ pub enum Change {
         /// The frame, written and synced.
         frame: StagedFrame,
     },
+    /// A version that another container keeps, and has this one keep from now on.
+    TakeOver {
+        /// Who kept it so far.
+        from: ContainerId,
+        /// As that one kept it.
+        manifest: Box<Manifest>,
+        /// The very frame, written and synced.
+        frame: StagedFrame,
+    },
     /// The end of an object.
     Delete {
         /// What must hold for it.
         condition: Condition,
+        /// Leaves its trace also where nothing is known: who cannot be asked may hold what is meant.
+        unseen: bool,
     },
 }
 
@@ -78,16 +89,18 @@ impl Change {
     /// The same change for another try, if it has nothing that can be used only once.
     pub(super) fn again(&self) -> Option<Change> {
         match self {
-            Change::Delete { condition } => Some(Change::Delete { condition: condition.clone() }),
-            Change::Store { .. } | Change::Adopt { .. } | Change::Mend { .. } => None,
+            Change::Delete { condition, unseen } => {
+                Some(Change::Delete { condition: condition.clone(), unseen: *unseen })
+            }
+            Change::Store { .. } | Change::Adopt { .. } | Change::Mend { .. } | Change::TakeOver { .. } => None,
         }
     }
 
     /// What must hold for it.
     pub(super) fn condition(&self) -> &Condition {
         match self {
-            Change::Store { condition, .. } | Change::Delete { condition } => condition,
-            Change::Adopt { .. } | Change::Mend { .. } => &Condition::Always,
+            Change::Store { condition, .. } | Change::Delete { condition, .. } => condition,
+            Change::Adopt { .. } | Change::Mend { .. } | Change::TakeOver { .. } => &Condition::Always,
         }
     }
 }
@@ -172,6 +185,7 @@ impl Draft {
             nfr: self.nfr,
             durability,
             seal,
+            moves: 0,
         }
     }
 }

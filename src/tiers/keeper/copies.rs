@@ -23,9 +23,12 @@ impl Keeper {
         {
             copies.push(Held { version: other.version(), level: Level::Disk, state: CopyState::Cached });
         }
+        let newest = self.newest(address)?;
         for manifest in self.disk.store().latest_versions(address, LOCATE_VERSIONS_MAX)? {
             if self.lives(&manifest) {
-                self.rest(&manifest, CopyState::Old, &mut copies);
+                // The newest one is no longer this container's to keep, where another one took it over.
+                let state = if newest == Some(manifest.version) { CopyState::Cached } else { CopyState::Old };
+                self.rest(&manifest, state, &mut copies);
             }
         }
         if let Some(resident) = resident {

@@ -5,7 +5,7 @@
 
 use super::Keeper;
 use crate::error::Result;
-use crate::model::{Address, Holding, Receipt, Usage, Version};
+use crate::model::{Address, ContainerId, Holding, Receipt, Usage, Version};
 use crate::store::{Batch, Chore, Owed};
 use crate::tiers::disk::Plan;
 use crate::tiers::locked;
@@ -18,9 +18,9 @@ impl Keeper {
     }
 
     /// The keeper of a version says that it has it no more, as after a crash that memory did not survive.
-    pub fn forget_other(&self, address: &Address, version: Version) -> Result<()> {
+    pub fn forget_other(&self, address: &Address, version: Version, keeper: ContainerId) -> Result<()> {
         self.in_order(|plan| match plan.entry(address)? {
-            Some(entry) if entry.version() == version => plan.forget_entry(address),
+            Some(entry) if entry.version() == version && entry.keeper == keeper => plan.forget_entry(address),
             _ => Ok(()),
         })
     }

@@ -17,6 +17,9 @@ use crate::store::{Batch, KnownPlace, KnownStretch};
 use crate::tiers::disk::Plan;
 use crate::tiers::locked;
 
+/// How long the bytes of what another container took over stay here, for who is in the middle of reading them.
+const GIVEN_OVER_MS: u64 = 5 * 60 * 1000;
+
 /// Addresses at which something changed here that the others have not heard of.
 #[derive(Default)]
 pub(super) struct Outbox {
@@ -220,8 +223,13 @@ impl Keeper {
             let other = plan.entry(address)?;
             let known = self.known(head.as_ref(), other.as_ref(), address);
             if known.version >= Some(entry.version()) {
-                let moved = other.is_some_and(|other| other.version() == entry.version() && other != *entry);
-                if moved && head.is_none() {
+                let counts = |other: Entry| other.version() == entry.version() && other.rank() <= entry.rank();
+                let own = || head.clone().map(|head| Entry { keeper: self.me(), head });
+                if entry.object().is_some() && own().is_some_and(counts) {
+                    plan.give_over(address, entry.clone(), self.sequencer.now_ms().saturating_add(GIVEN_OVER_MS))?;
+                    tally.replace(address.collection(), known.durable, Usage::default());
+                    taken.push((address, entry.version()));
+                } else if head.is_none() && other.is_some_and(|other| other != *entry && counts(other)) {
                     plan.learn(address, entry.clone(), None, 0)?;
                 } else if known.version > Some(entry.version()) && known.replaces < Some(entry.version()) {
                     learnt.conflicts.push((address.clone(), entry.version()));

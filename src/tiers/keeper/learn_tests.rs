@@ -42,13 +42,17 @@ impl Node {
     }
 
     fn store(&mut self, key: u64) -> Version {
+        self.store_sealed(key, b"abc")
+    }
+
+    fn store_sealed(&mut self, key: u64, sealed: &[u8]) -> Version {
         self.frames += 1;
         let frame = FrameId(u128::from(self.frames).to_be_bytes());
         let mut staging = self.keeper.disk().stage(frame);
-        staging.write(b"abc").unwrap();
+        staging.write(sealed).unwrap();
         let staged = staging.finish().unwrap();
         let rest = crate::model::Rest::Disk;
-        let seal = Seal { frame, bytes: 3, footer: [0; 32], key: None, inline: false, rest };
+        let seal = Seal { frame, bytes: sealed.len() as u64, footer: [0; 32], key: None, inline: false, rest };
         let bind: Binding = Box::new(|_, _, _, _| Ok(None));
         let change = Change::Store { draft: Self::draft(), seal, frame: staged, bind, condition: Condition::Always };
         let job = Job { address: address(key), change, show: None, decision: None };
@@ -65,9 +69,21 @@ impl Node {
     }
 
     fn delete(&self, key: u64) {
-        let change = Change::Delete { condition: Condition::Always };
+        let change = Change::Delete { condition: Condition::Always, unseen: false };
         let job = Job { address: address(key), change, show: None, decision: None };
         self.keeper.commit(vec![job]).pop().unwrap().unwrap();
+    }
+
+    /// Keeps from now on what another one is known to keep. Says whether it is so.
+    fn take_over(&self, key: u64) -> bool {
+        let Some(entry) = self.keeper.disk().entry(&address(key)).unwrap() else { return false };
+        let Some(manifest) = entry.object().filter(|manifest| manifest.seal.is_some()).cloned() else { return false };
+        let mut staging = self.keeper.disk().stage(manifest.seal.as_ref().unwrap().frame);
+        staging.write(b"abc").unwrap();
+        let frame = staging.finish().unwrap();
+        let change = Change::TakeOver { from: entry.keeper, manifest: Box::new(manifest), frame };
+        let job = Job { address: address(key), change, show: None, decision: None };
+        matches!(self.keeper.commit(vec![job]).pop().unwrap().unwrap(), Outcome::Stored { .. })
     }
 
     /// Asks another for all that is lacking here.
@@ -100,14 +116,15 @@ impl Node {
 
 #[test]
 fn all_come_to_the_same_end_whatever_they_hear_first() {
-    for seed in 0..40 {
+    let mut taken = 0;
+    for seed in 0..60 {
         let rng = SeededRng::new(seed);
         let roll = |bound: u64| rng.u64() % bound;
         let mut nodes: Vec<Node> = (1..=3).map(|id| Node::new(id, 1000 + id * roll(2000))).collect();
         let mut told: Vec<(usize, Vec<(Address, Entry)>)> = Vec::new();
         for _ in 0..120 {
             let (at, key) = (roll(3) as usize, roll(8));
-            match roll(10) {
+            match roll(13) {
                 0..4 => {
                     nodes[at].store(key);
                 }
@@ -117,6 +134,7 @@ fn all_come_to_the_same_end_whatever_they_hear_first() {
                 6 => nodes[at].delete(key),
                 7 => nodes[at].clock.advance(roll(500)),
                 8 => told.push((at, nodes[at].keeper.news().unwrap().entries)),
+                9 | 10 => taken += u32::from(nodes[at].take_over(key)),
                 // Somebody hears something, now or late, once or again; how far that comes is not said.
                 _ if !told.is_empty() => {
                     let (from, entries) = &told[roll(told.len() as u64) as usize];
@@ -147,6 +165,51 @@ fn all_come_to_the_same_end_whatever_they_hear_first() {
         let live = (0..8).filter(|key| nodes[0].known(*key).is_some_and(|(_, live)| live)).count();
         assert_eq!(objects, live as u64, "seed {seed}: the books count what is here");
     }
+    assert!(taken > 40, "objects changed their keeper: {taken}");
+}
+
+#[test]
+fn who_takes_an_object_over_keeps_the_same_version_and_the_former_keeper_lets_it_go() {
+    let (mut one, two, three) = (Node::new(1, 1_000), Node::new(2, 2_000), Node::new(3, 3_000));
+    let version = one.store(1);
+    two.catch_up(&one);
+    three.catch_up(&one);
+    let before = one.keeper.newest_entry(&address(1)).unwrap().unwrap();
+    assert!(two.take_over(1) && !two.take_over(1), "once");
+    let after = two.keeper.newest_entry(&address(1)).unwrap().unwrap();
+    assert_eq!((after.version(), after.keeper), (version, ContainerId(2)));
+    assert!(after.head.dot() != before.head.dot(), "the others hear of it by its dot");
+    let learnt = one.keeper.learn(&[(address(1), after.clone())], &[]).unwrap();
+    assert_eq!((learnt.taken, learnt.conflicts.len()), (1, 0));
+    assert!(matches!(one.keeper.find(&address(1), None).unwrap(), Some(Located::Peer(_, ContainerId(2)))));
+    assert_eq!((one.keeper.usage_of("c").objects, two.keeper.usage_of("c").objects), (0, 1));
+    // What is told late does not bring the former keeper back, and a third one may go on.
+    three.keeper.learn(&[(address(1), after), (address(1), before)], &[]).unwrap();
+    assert!(three.take_over(1));
+    two.catch_up(&three);
+    one.catch_up(&three);
+    assert!(matches!(one.keeper.find(&address(1), None).unwrap(), Some(Located::Peer(_, ContainerId(3)))));
+    assert_eq!(two.keeper.usage_of("c").objects, 0);
+    // What was replaced meanwhile is nobody's to take over.
+    let newer = one.store(1);
+    assert!(!two.take_over(1) || two.known(1).unwrap().0 == version);
+    two.catch_up(&one);
+    assert_eq!(two.known(1), Some((newer, true)));
+}
+
+#[test]
+fn a_frame_that_is_copied_here_again_in_vain_leaves_the_one_that_is_kept() {
+    let mut one = Node::new(1, 1_000);
+    let sealed = vec![7; 40_000];
+    let version = one.store_sealed(1, &sealed);
+    let manifest = one.keeper.durable(&address(1), None).unwrap().unwrap();
+    let seal = manifest.seal.as_ref().unwrap();
+    assert!(!seal.inline);
+    let mut again = one.keeper.disk().stage(seal.frame);
+    again.write(&sealed).unwrap();
+    drop(again.finish().unwrap());
+    let kept = one.keeper.disk().reader(&address(1), version, seal).unwrap();
+    assert_eq!(crate::tiers::Source::read(&kept, 0..40_000).unwrap(), sealed);
 }
 
 #[test]

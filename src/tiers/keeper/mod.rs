@@ -33,7 +33,7 @@ use super::{Copies, Decision, DiskTier, MemoryTier, Resident, Sequencer, locked}
 use crate::error::{Error, Kind, Result};
 use crate::limits::{DECIDE_ATTEMPTS_MAX, TOMBSTONE_MS};
 use crate::model::{
-    Address, Chunks, Condition, Durability, Entry, Head, Incarnation, Manifest, Tombstone, Usage, Version,
+    Address, Chunks, Condition, Durability, Entry, Head, Incarnation, Manifest, Rest, Tombstone, Usage, Version,
 };
 
 /// Memory and disk of one container, and the order of changes over both.
@@ -242,7 +242,7 @@ impl Keeper {
                 seal.inline = frame.is_inline();
                 seal.key = bind(address, stamp.version, draft.size, &seal)?;
                 let manifest = draft.manifest(stamp, known.version, Durability::Disk, Some(seal));
-                let fate = Fate { keep_until: until(&rules, &known, stamp.now_ms), owes: rules.cloud };
+                let fate = Fate { keep_until: until(&rules, &known, stamp.now_ms), owes: rules.cloud, begun: false };
                 plan.store(address, manifest.clone(), frame, fate)?;
                 tally.replace(collection, known.durable, usage);
                 Ok(Outcome::Stored { manifest: Arc::new(manifest), created: known.live.is_none() })
@@ -259,7 +259,7 @@ impl Keeper {
                 }
                 let rules = self.rulebook.rules(collection).unwrap_or_default();
                 let keep_until = until(&rules, &known, self.sequencer.now_ms());
-                let fate = Fate { keep_until, owes: rules.cloud };
+                let fate = Fate { keep_until, owes: rules.cloud, begun: false };
                 plan.store(address, (*manifest).clone(), frame, fate)?;
                 tally.replace(collection, known.durable, Usage::of(manifest.size));
                 Ok(Outcome::Stored { manifest: Arc::new(*manifest), created: false })
@@ -271,9 +271,29 @@ impl Keeper {
                 let mended = plan.mend(address, (*manifest).clone(), frame)?;
                 Ok(if mended { Outcome::Mended } else { Outcome::Superseded })
             }
-            Change::Delete { condition } => {
+            Change::TakeOver { from, mut manifest, frame } => {
+                let Some(other) = plan.entry(address)? else { return Ok(Outcome::Superseded) };
+                if other.keeper != from || other.version() != manifest.version {
+                    return Ok(Outcome::Superseded);
+                }
+                let rules = self.rules(address)?;
+                let is_newest = |known: &Known| Ok(known.version == Some(manifest.version));
+                let (known, stamp) = self.decide(head.as_ref(), Some(&other), address, is_newest)?;
+                let Some(stamp) = stamp else { return Ok(Outcome::Superseded) };
+                if let Some(seal) = &mut manifest.seal {
+                    (seal.inline, seal.rest) = (frame.is_inline(), Rest::Disk);
+                }
+                // The same version, and a change all the same: the others hear of it by its dot.
+                let manifest = Manifest { dot: stamp.dot, moves: manifest.moves.saturating_add(1), ..*manifest };
+                // Where both have one cloud, it may have what the former keeper brought there.
+                let fate = Fate { keep_until: None, owes: rules.cloud, begun: true };
+                plan.store(address, manifest.clone(), frame, fate)?;
+                tally.replace(collection, known.durable, Usage::of(manifest.size));
+                Ok(Outcome::Stored { manifest: Arc::new(manifest), created: false })
+            }
+            Change::Delete { condition, unseen } => {
                 // What cannot be read, or may have been lost, is deleted as well as what is there.
-                let perhaps = lost || self.is_unaccounted(head.as_ref());
+                let perhaps = unseen || lost || self.is_unaccounted(head.as_ref());
                 let other = plan.entry(address)?;
                 let (known, stamp) = self.decide(head.as_ref(), other.as_ref(), address, |known| {
                     condition.check(known.live).map(|()| known.live.is_some() || perhaps)

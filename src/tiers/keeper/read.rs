@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use super::{Keeper, Located};
 use crate::error::Result;
 use crate::model::{Address, Dot, Entry, Head, Manifest, Session, Usage, Version};
+use crate::store::{WalkPlace, WalkStretch};
 use crate::tiers::Resident;
 
 impl Keeper {
@@ -61,6 +62,14 @@ impl Keeper {
             (_, Some(version)) => self.disk.store().old_version(address, version)?,
         };
         Ok(found.filter(|manifest| self.lives(manifest)).map(Arc::new))
+    }
+
+    /// A stretch of the walk through the objects that this container keeps on its disk or in its cloud.
+    pub fn kept(&self, place: Option<&WalkPlace>, limit: usize) -> Result<WalkStretch> {
+        let mut stretch = self.disk.store().walk(place, limit)?;
+        stretch.found.retain(|(place, ..)| !place.is_old());
+        stretch.next = stretch.next.filter(|place| !place.is_old());
+        Ok(stretch)
     }
 
     /// The version of the newest object or delete at an address, whether or not it has ended.

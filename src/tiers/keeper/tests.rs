@@ -73,7 +73,7 @@ impl Bench {
     }
 
     fn delete(&self, key: &str) -> Result<Outcome> {
-        self.commit(key, Change::Delete { condition: Condition::Always })
+        self.commit(key, Change::Delete { condition: Condition::Always, unseen: false })
     }
 
     fn commit(&self, key: &str, change: Change) -> Result<Outcome> {
@@ -221,7 +221,7 @@ fn on_a_full_disk_the_deletes_of_a_group_are_done_without_its_pushes() {
         for number in 0..pushed {
             let delete = |key: String| Job {
                 address: address(&key),
-                change: Change::Delete { condition: Condition::Always },
+                change: Change::Delete { condition: Condition::Always, unseen: false },
                 show: None,
                 decision: None,
             };
@@ -326,7 +326,7 @@ fn what_another_container_may_decide_by_now_is_refused_when_it_is_committed() {
     let lapsed: Decision = Arc::new(Lapsed);
     let jobs = [
         ("new", bench.staged("new", 9_000, Condition::Absent)),
-        ("there", Change::Delete { condition: Condition::Always }),
+        ("there", Change::Delete { condition: Condition::Always, unseen: false }),
     ];
     let jobs = jobs.map(|(key, change)| Job {
         address: address(key),

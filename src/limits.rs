@@ -56,6 +56,15 @@ pub const LOCATE_VERSIONS_MAX: usize = 100;
 /// Changes that wait to be told to the other containers of the site; beyond that those ask for what they lack.
 pub const OUTBOX_MAX: usize = 16_384;
 
+/// Sites of a mesh that are known at most.
+pub const SITES_MAX: usize = 4096;
+
+/// Containers of other sites that are known at most.
+pub const FAR_CONTAINERS_MAX: usize = 65_536;
+
+/// Collections of other sites that are used at the same time.
+pub const COLLECTIONS_USED_MAX: usize = 4096;
+
 /// How long a ticket is good, so that a transfer that broke off can go on.
 pub const TICKET_MS: u64 = 3_600_000;
 

@@ -2,16 +2,19 @@
 //! transfer.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use tokio::runtime::Handle;
 
 use super::cpu::blocking;
 use crate::error::{Error, Result};
 use crate::limits::{CHUNK_BYTES, CLOUD_FETCH_BYTES_MAX};
 use crate::model::{Address, FrameId, Manifest};
-use crate::tiers::{CloudTier, Keeper, Source};
+use crate::tiers::{CloudTier, Keeper, Run, Source};
 
 type Flight = Shared<BoxFuture<'static, bool>>;
 
@@ -59,6 +62,38 @@ impl Fetches {
             })
         });
         moved.map(|moved| moved.unwrap_or(false)).boxed().shared()
+    }
+}
+
+/// A frame that is read once, part by part in their order, by a thread that may wait.
+pub(super) struct InOneGo {
+    frame: Arc<dyn Source>,
+    run: Mutex<Box<dyn Run>>,
+    runtime: Handle,
+}
+
+impl InOneGo {
+    /// The frame so, where that saves journeys; as it is otherwise.
+    pub(super) fn of(frame: &Arc<dyn Source>) -> Arc<dyn Source> {
+        match Arc::clone(frame).run(0..frame.len()) {
+            Some(run) => {
+                let (frame, runtime) = (Arc::clone(frame), Handle::current());
+                Arc::new(InOneGo { frame, run: Mutex::new(run), runtime })
+            }
+            None => Arc::clone(frame),
+        }
+    }
+}
+
+impl Source for InOneGo {
+    fn len(&self) -> u64 {
+        self.frame.len()
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = range.end.saturating_sub(range.start) as usize;
+        Ok(self.runtime.block_on(run.next(bytes))?.freeze())
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Whereabouts {
 /// One copy of a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copy {
+    /// At which site, where that is another one.
+    pub site: Option<String>,
     /// Who has it, by name; nobody named is this container.
     pub container: Option<String>,
     /// On which level.
@@ -45,7 +47,7 @@ pub struct Copy {
 }
 
 impl Handle {
-    /// Asks every container of the site what it has of an object.
+    /// Asks every container that may have something what it has of an object.
     pub async fn locate(&self, Locate { address, session, deadline }: Locate) -> Result<Whereabouts> {
         self.covered(Some(&address), session.as_ref(), deadline).await?;
         let _permits = self.permits(0, deadline).await?;
@@ -75,28 +77,29 @@ fn gather(
     me: ContainerId,
     own: Holds,
     others: Everywhere,
-    name_of: impl Fn(ContainerId) -> Option<String>,
+    name_of: impl Fn(ContainerId) -> Option<(Option<String>, String)>,
 ) -> Whereabouts {
     let mut versions: BTreeMap<Version, Vec<Copy>> = BTreeMap::new();
     let mut add = |version, copy| versions.entry(version).or_default().push(copy);
     let mut heard = vec![me];
     let mut newest = own.newest;
     for Held { version, level, state } in own.copies {
-        add(version, Copy { container: None, level, state, cost_ns: Some(0) });
+        add(version, Copy { site: None, container: None, level, state, cost_ns: Some(0) });
     }
-    for Elsewhere { container, name, took_ns, holds } in others.answers {
+    for Elsewhere { container, site, name, took_ns, holds } in others.answers {
         heard.push(container);
         newest = newest.into_iter().chain(holds.newest).max_by_key(|newest| newest.version);
         for Held { version, level, state } in holds.copies {
-            add(version, Copy { container: Some(name.clone()), level, state, cost_ns: Some(took_ns) });
+            let (site, container) = (site.clone(), Some(name.clone()));
+            add(version, Copy { site, container, level, state, cost_ns: Some(took_ns) });
         }
     }
     // The durable copy of who did not answer is known of all the same.
     if let Some(Newest { version, keeper, level: Some(level) }) =
         newest.filter(|newest| !heard.contains(&newest.keeper))
     {
-        let name = name_of(keeper).unwrap_or_else(|| format!("{:016x}", keeper.0));
-        add(version, Copy { container: Some(name), level, state: CopyState::Away, cost_ns: None });
+        let (site, name) = name_of(keeper).unwrap_or_else(|| (None, format!("{:016x}", keeper.0)));
+        add(version, Copy { site, container: Some(name), level, state: CopyState::Away, cost_ns: None });
     }
     let mut versions: Vec<_> = versions.into_iter().rev().collect();
     for (_, copies) in &mut versions {
@@ -126,12 +129,13 @@ mod tests {
     fn told(own: Holds, others: Vec<(u64, u64, Holds)>) -> Told {
         let answers = others.into_iter().map(|(id, took_ns, holds)| Elsewhere {
             container: ContainerId(id),
+            site: None,
             name: format!("c{id}"),
             took_ns,
             holds,
         });
         let everywhere = Everywhere { answers: answers.collect(), silent: Vec::new() };
-        let found = gather(ContainerId(1), own, everywhere, |id| (id.0 < 9).then(|| format!("c{}", id.0)));
+        let found = gather(ContainerId(1), own, everywhere, |id| (id.0 < 9).then(|| (None, format!("c{}", id.0))));
         let copy = |copy: Copy| (copy.container.unwrap_or_default(), copy.level, copy.state);
         found.versions.into_iter().map(|(v, copies)| (v.time, copies.into_iter().map(copy).collect())).collect()
     }

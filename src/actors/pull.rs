@@ -14,6 +14,7 @@ use super::body::PullBody;
 use super::container::Crew;
 use super::cpu::blocking;
 use super::eviction::Consider;
+use super::fetch::InOneGo;
 use super::handle::Permits;
 use super::nfr::{HandOutStages, Stages, opener, opener_of_all};
 use super::push::{reserve, within};
@@ -24,7 +25,7 @@ use crate::limits::{CHUNK_BYTES, PROMOTION_WAIT_MAX};
 use crate::model::{Address, ByteRange, Chunks, ContainerId, Entry, Head, Level, Manifest, Mode, Seal, Version};
 use crate::store::lost;
 use crate::telemetry::trace;
-use crate::tiers::{FrameReader, Keeper, Located, MemoryTier, Reservation, Resident, Source, Ticket};
+use crate::tiers::{FrameReader, Keeper, Located, MemoryTier, Opened, Reservation, Resident, Source, Ticket};
 
 const LATE: &str = "the object could not be read in time";
 
@@ -84,7 +85,11 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
             Found::Elsewhere(manifest, keeper) => {
                 let range = resolve(pull.range, manifest.size)?;
                 let reading = reading(manifest, Frame::elsewhere(Level::Peer, Arc::new(Bytes::new())), level);
-                let stored = mode(&crew, &pull) == Mode::Storage && range == (0..reading.manifest.size);
+                let whole = range == (0..reading.manifest.size);
+                let is_far = crew.peers(&pull.address)?.is_far(keeper);
+                let is_inline = reading.manifest.seal.as_ref().is_some_and(|seal| seal.inline);
+                // A copy stays behind that serves those who come after, also when the other site is cut off.
+                let stored = whole && (is_far || mode(&crew, &pull) == Mode::Storage && !is_inline);
                 let version = reading.manifest.version;
                 match within(pull.deadline, LATE, reading.at_keeper(keeper, range, stored, &mut permits)).await {
                     // A version that is named may have been taken over by another container.
@@ -154,6 +159,10 @@ struct Frame {
 }
 
 impl Frame {
+    fn here(bytes: Arc<dyn Source>) -> Self {
+        Frame { bytes, local: true, from: Level::Disk }
+    }
+
     fn elsewhere(from: Level, bytes: Arc<dyn Source>) -> Self {
         Frame { bytes, local: false, from }
     }
@@ -215,7 +224,7 @@ async fn look_up(crew: &Crew, pull: &Pull) -> Result<Found> {
         }
         recent.note(seal.frame);
         match keeper.disk().reader(&address, manifest.version, seal) {
-            Ok(frame) => Ok(Found::Frame(manifest, Frame { bytes: Arc::new(frame), local: true, from: Level::Disk })),
+            Ok(frame) => Ok(Found::Frame(manifest, Frame::here(Arc::new(frame)))),
             Err(error) if error.kind() == Kind::NotFound => Ok(Found::Replaced),
             Err(error) if error.kind() == Kind::Corrupt => Ok(Found::Damaged(manifest, error)),
             Err(error) => Err(error),
@@ -278,18 +287,26 @@ impl Reading {
         permits: &mut Option<Permits>,
     ) -> Result<Pulled> {
         if let Some(seal) = self.manifest.seal.clone() {
-            if let Some(frame) = self.copy_of(&seal, keeper, stored).await {
-                self.frame = Frame { bytes: Arc::new(frame), local: true, from: Level::Disk };
-                self.level = Level::Disk;
+            let mut copy = self.crew.copies.reader(seal.frame, seal.bytes).filter(|_| !self.manifest.lacks_key());
+            if copy.is_none() {
+                let opened = self.crew.peers(&self.address)?.opened(&self.address, keeper, &self.manifest).await;
+                let Opened { manifest, frame } = opened.map_err(|error| self.named(error))?;
+                self.manifest = manifest;
+                if stored {
+                    copy = self.copied(&seal, &frame).await;
+                }
+                self.frame = Frame::elsewhere(Level::Peer, frame);
+            }
+            if let Some(frame) = copy {
+                let peer = std::mem::replace(&mut self.frame, Frame::here(Arc::new(frame)));
+                let level = std::mem::replace(&mut self.level, Level::Disk);
                 match self.clone().start(range.clone(), permits).await {
                     // A copy that fails its check is no loss.
                     Err(error) if error.kind() == Kind::Corrupt => self.crew.copies.drop_copy(seal.frame),
                     outcome => return outcome.map_err(|error| self.named(error)),
                 }
-                self.level = Level::Peer;
+                (self.frame, self.level) = (peer, level);
             }
-            let bytes = self.crew.peers(&self.address)?.sealed(&self.address, keeper, &self.manifest)?;
-            self.frame = Frame::elsewhere(Level::Peer, bytes);
             match self.clone().start(range.clone(), permits).await {
                 Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::NotFound) => {
                     tracing::debug!(address = %self.address, %error, "a frame of another container is of no use");
@@ -300,15 +317,10 @@ impl Reading {
         self.plain_from(keeper, range, permits).await.map_err(|error| self.named(error))
     }
 
-    /// The copy of a frame on the disk here, made first where that is wanted.
-    async fn copy_of(&self, seal: &Seal, keeper: ContainerId, wanted: bool) -> Option<FrameReader> {
+    /// The copy of a frame on the disk here, made first.
+    async fn copied(&self, seal: &Seal, source: &Arc<dyn Source>) -> Option<FrameReader> {
         let (copies, frame, bytes) = (Arc::clone(&self.crew.copies), seal.frame, seal.bytes);
-        let here = copies.reader(frame, bytes);
-        if here.is_some() || !wanted || seal.inline {
-            return here;
-        }
-        let source = self.crew.peers(&self.address).ok()?.sealed(&self.address, keeper, &self.manifest).ok()?;
-        let taking = Arc::clone(&copies);
+        let (taking, source) = (Arc::clone(&copies), InOneGo::of(source));
         self.crew.fetches.share(frame, move || taking.take(frame, &*source)).await;
         copies.reader(frame, bytes)
     }

@@ -14,7 +14,7 @@ use super::sync::FreeDisk;
 use crate::error::{Error, Result};
 use crate::model::{Address, ContainerId, FrameId, Manifest, Name, Version};
 use crate::nfr::HEADER_BYTES;
-use crate::tiers::{Change, Job, Keeper, Source, StagedFrame};
+use crate::tiers::{Change, Job, Keeper, Opened, Source, StagedFrame};
 
 /// Frames that are being taken over: two attempts at one would write the same file.
 #[derive(Clone, Default)]
@@ -73,7 +73,9 @@ impl Crew {
             self.sync.ask(FreeDisk { bytes }).await?;
         }
         let stages = self.nfr.ask(HandOutStages).await?;
-        let source = self.peers(address)?.sealed(address, from, &manifest)?;
+        let Opened { manifest, frame: source } =
+            self.peers(address)?.opened(address, from, &Arc::new(manifest)).await?;
+        let manifest = Arc::unwrap_or_clone(manifest);
         let (keeper, own) = (Arc::clone(&self.keeper), address.clone());
         // The turn goes with the work: that goes on where nobody waits for it any more.
         let (frame, manifest, _turn) = blocking(move || {

@@ -8,9 +8,10 @@ use super::Host;
 use super::budget;
 use super::bus::{BusMode, BusUrl, Receivers};
 use super::declare::{Key, Reader, settings};
+use super::mesh::MeshInvitation;
 use super::shape::{
-    ADDR, BUS, BUS_URL, CLOUD, COLLECTOR, DOOR_URL, EVICTION, FORMAT, LEVEL, MILLIS, NAME, OPTIONAL_PATH, PATH,
-    RECEIVERS, REST, SHARE, SIZE, SIZE_OR_AUTO, TRUTH, count,
+    ADDR, BUS, BUS_URL, CLOUD, COLLECTOR, DOOR_URL, EVICTION, FORMAT, LEVEL, MESH_INVITATION, MILLIS, NAME,
+    OPTIONAL_PATH, PATH, RECEIVERS, REST, SHARE, SIZE, SIZE_OR_AUTO, TRUTH, count,
 };
 use crate::limits::{PINNED_PERCENT_DEFAULT, PINNED_PERCENT_MAX};
 use crate::model::{CloudUrl, EvictionKind, Name};
@@ -93,6 +94,13 @@ settings! { host;
         /// host (`loopback`) or `any`. With `any` whoever may read an object may have it sent to whatever the
         /// container reaches.
         receivers: Receivers = RECEIVERS, "loopback, or none where the bus is beyond loopback" => Receivers::usual(&mode, &url);
+    }
+
+    /// The sites that this one shares data with.
+    mesh: MeshConfig {
+        /// What `site join` wrote of the hub's invitation, or `off`: the hub's name, its keys and the word that lets this
+        /// site in. It counts until the site is in.
+        invitation_secret: Option<MeshInvitation> = MESH_INVITATION, "off";
     }
 
     /// Who may use the container.

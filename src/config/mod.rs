@@ -11,6 +11,7 @@ mod declare;
 mod fault;
 mod gather;
 mod keys;
+mod mesh;
 mod reference;
 mod secret;
 mod shape;
@@ -24,9 +25,10 @@ pub use declare::Key;
 pub use fault::{Fault, Origin};
 pub use keys::{
     AuthConfig, BusConfig, CloudConfig, Config, ContainerConfig, DataConfig, HttpConfig, KEYS, KeysConfig,
-    LimitsConfig, LogConfig, MemoryConfig, NfrConfig, SECTIONS, ScrubConfig, SiteConfig, StoreConfig, TelemetryConfig,
-    TlsConfig,
+    LimitsConfig, LogConfig, MemoryConfig, MeshConfig, NfrConfig, SECTIONS, ScrubConfig, SiteConfig, StoreConfig,
+    TelemetryConfig, TlsConfig,
 };
+pub use mesh::MeshInvitation;
 pub use reference::{reference, reference_markdown};
 
 /// What the name of every configuration variable begins with.

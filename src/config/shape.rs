@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::bus::{BusMode, BusUrl, Receivers};
+use super::mesh::MeshInvitation;
 use crate::error::{Error, Result};
 use crate::model::{CloudUrl, EvictionKind, Name};
 use crate::telemetry::{LevelFilter, LogFormat, Sample};
@@ -258,6 +259,12 @@ pub(super) const BUS_URL: Shape<Option<BusUrl>> = Shape {
     takes: "the nats:// URL of a server, or off",
     read: |text| if text == "off" { Ok(None) } else { text.parse().map(Some) },
     show: |url| url.as_ref().map_or("off", BusUrl::expose).to_owned(),
+};
+
+pub(super) const MESH_INVITATION: Shape<Option<MeshInvitation>> = Shape {
+    takes: "an invitation as the hub wrote it, or off",
+    read: |text| if text == "off" { Ok(None) } else { text.parse().map(Some) },
+    show: |invitation| invitation.as_ref().map_or("off".to_owned(), |invitation| invitation.expose().to_string()),
 };
 
 fn read_bus(text: &str) -> Result<BusMode> {

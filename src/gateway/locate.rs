@@ -1,4 +1,4 @@
-//! `GET /v1/locate/{collection}/{key}`: every copy of an object in the site.
+//! `GET /v1/locate/{collection}/{key}`: every copy of an object, at whatever site.
 
 use actix_web::HttpResponse;
 use actix_web::dev::RequestHead;
@@ -33,7 +33,7 @@ pub(super) async fn locate(door: &Shared, head: &RequestHead, address: Address) 
 
 fn represent(door: &Shared, copy: &Copy) -> Value {
     json!({
-        "site": door.options.site,
+        "site": copy.site.as_deref().unwrap_or(&door.options.site),
         "container": copy.container.as_deref().unwrap_or(&door.options.container),
         "level": copy.level.name(),
         "state": copy.state.name(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{Head, Manifest};
+use super::manifest::{Head, Manifest, Rest};
 use super::version::{ContainerId, Version};
 
 /// An entry of the catalog.
@@ -23,6 +23,17 @@ impl Entry {
     /// Which of two entries of one version counts: the one of who took it over last.
     pub fn rank(&self) -> (Version, u32, ContainerId) {
         (self.version(), self.object().map_or(0, |manifest| manifest.moves), self.keeper)
+    }
+
+    /// The entry as other sites are told of it: what opens the object is asked for by itself, and where this site's copies
+    /// rest is its own affair.
+    pub fn for_others(&self) -> Self {
+        let mut entry = self.clone();
+        if let Head::Object(Manifest { seal: Some(seal), .. }) = &mut entry.head {
+            seal.key = None;
+            seal.rest = Rest::Disk;
+        }
+        entry
     }
 
     /// The manifest, unless it was deleted.

@@ -10,7 +10,7 @@ use super::digest::Digest;
 use super::dot::Dot;
 use super::hex::write_hex;
 use super::key::KeyId;
-use super::nfr::NfrSpec;
+use super::nfr::{Encryption, NfrSpec};
 use super::policy::Durability;
 use super::version::Version;
 
@@ -165,6 +165,11 @@ impl Manifest {
             Some(seal) if !seal.rest.on_disk() => Level::Cloud,
             _ => Level::Disk,
         }
+    }
+
+    /// Whether its bytes are encrypted, and what opens them is still to be asked for.
+    pub fn lacks_key(&self) -> bool {
+        self.seal.as_ref().is_some_and(|seal| seal.key.is_none()) && self.nfr.encrypt != Encryption::None
     }
 
     /// Whether it has ended by itself.

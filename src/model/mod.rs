@@ -17,6 +17,7 @@ mod policy;
 mod random;
 mod range;
 mod session;
+mod site;
 mod time;
 mod token;
 mod usage;
@@ -39,6 +40,7 @@ pub use policy::{CollectionPolicy, Durability, EvictionKind, Mode, Quota, SyncRu
 pub use random::{Rng, SeededRng, fingerprint, mix};
 pub use range::ByteRange;
 pub use session::Session;
+pub use site::{SiteKeys, SiteRecord};
 pub use time::{Clock, ManualClock, SteadyClock, SystemClock, SystemTimer, Timer};
 pub use token::{Permission, Scope, TokenId, TokenRecord, check_bearer};
 pub use usage::{Holding, Shift, Usage};

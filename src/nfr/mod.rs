@@ -13,6 +13,7 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod identity;
 mod keyring;
 mod opener;
 mod sealer;
@@ -26,6 +27,7 @@ pub use digest::{ChunkHash, HASHED_BYTES, PlainDigest, combine, hash_part};
 pub use engine::{DataKey, SystemRng};
 pub use export::{export, import};
 pub use frame::{HEADER_BYTES, footer_extent};
+pub use identity::{Identity, SharedKey, said_by};
 pub use keyring::{Keyring, binding};
 pub use opener::{Opener, open_whole};
 pub use sealer::{FinishedFrame, FrameBuilder, SealedChunk, Sealer, seal_whole};

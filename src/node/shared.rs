@@ -1,4 +1,4 @@
-//! What all containers of a site hold alike, over this container's collections and tokens.
+//! What all containers of a site hold alike, over this container's collections and tokens and the sites that it knows.
 
 use std::sync::Arc;
 
@@ -9,20 +9,21 @@ use crate::actors::Handle;
 use crate::control::to_record;
 use crate::error::Result;
 use crate::model::Name;
-use crate::site::{Shared, SharedBook};
+use crate::site::{Roster, Shared, SharedBook};
 
-/// The collections and the tokens of a container.
+/// The collections and the tokens of a container, and the sites that it knows.
 pub struct SiteBook {
     handle: Handle,
     tokens: SiteTokens,
+    roster: Arc<Roster>,
     changed: Arc<Notify>,
 }
 
 impl SiteBook {
-    /// A book over both. Must be called inside a tokio runtime.
-    pub fn new(handle: Handle, tokens: SiteTokens) -> Arc<Self> {
+    /// A book over them. Must be called inside a tokio runtime.
+    pub fn new(handle: Handle, tokens: SiteTokens, roster: Arc<Roster>) -> Arc<Self> {
         let changed = Arc::<Notify>::default();
-        for source in [handle.policies().changed(), tokens.changed()] {
+        for source in [handle.policies().changed(), tokens.changed(), roster.changed()] {
             let changed = Arc::clone(&changed);
             tokio::spawn(async move {
                 loop {
@@ -31,7 +32,7 @@ impl SiteBook {
                 }
             });
         }
-        Arc::new(SiteBook { handle, tokens, changed })
+        Arc::new(SiteBook { handle, tokens, roster, changed })
     }
 }
 
@@ -44,14 +45,17 @@ impl SharedBook for SiteBook {
         let removed = policies.removed().into_iter().filter(|(name, ..)| is_gone(name));
         let removed = removed.map(|(name, revision, at_ms)| Shared::Removed(name, revision, at_ms));
         let tokens = self.tokens.shared().into_iter().map(Shared::Token);
-        let mut all: Vec<Shared> = collections.chain(removed).chain(tokens).collect();
+        // A site that is alone need not be told of itself.
+        let sites = if self.roster.has_others() { self.roster.all() } else { Vec::new() };
+        let sites = sites.into_iter().map(Shared::Site);
+        let mut all: Vec<Shared> = collections.chain(removed).chain(tokens).chain(sites).collect();
         all.sort_by_cached_key(Shared::key);
         all
     }
 
     fn merge(&self, records: Vec<Shared>) -> Result<()> {
         let (policies, keeper) = (self.handle.policies(), self.handle.keeper());
-        let mut tokens = Vec::new();
+        let (mut tokens, mut sites) = (Vec::new(), Vec::new());
         for record in records {
             match record {
                 Shared::Collection(name, record) => {
@@ -71,8 +75,10 @@ impl SharedBook for SiteBook {
                     })?;
                 }
                 Shared::Token(record) => tokens.push(record),
+                Shared::Site(record) => sites.push(record),
             }
         }
+        self.roster.adopt(sites)?;
         self.tokens.adopt(tokens)
     }
 

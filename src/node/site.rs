@@ -10,13 +10,15 @@ use crate::actors::Handle;
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::error::Result;
-use crate::site::{Load, Site, SiteParts};
+use crate::site::{Load, MeshParts, Roster, Site, SiteParts};
 use crate::tiers::Peers;
 
 /// Joins the site, and tells the actors of the others.
 pub async fn join(config: &Config, container: &Container, bus: &Arc<dyn Bus>, url: &str) -> Result<Site> {
     let handle = container.handle();
     let (ring, measured) = (handle.clone(), handle.clone());
+    let identity = handle.keyring().identity()?;
+    let roster = Roster::open(Arc::clone(handle.keeper()), config.site.name.clone(), identity.keys())?;
     let parts = SiteParts {
         bus: Arc::clone(bus),
         keeper: Arc::clone(handle.keeper()),
@@ -28,11 +30,12 @@ pub async fn join(config: &Config, container: &Container, bus: &Arc<dyn Bus>, ur
         ca: config.tls.ca.as_deref().map(tls::authority).transpose()?,
         telemetry: Arc::clone(handle.telemetry()),
         events: Arc::clone(handle.events()),
-        shared: SiteBook::new(handle.clone(), container.tokens().clone()),
+        shared: SiteBook::new(handle.clone(), container.tokens().clone(), Arc::clone(&roster)),
         pieces: Arc::new(OwnPieces(handle.clone())),
         taking: Arc::new(OwnPieces(handle.clone())),
     };
-    let site = Site::join(parts).await?;
+    let mesh = MeshParts { identity, roster, invitation: config.mesh.invitation_secret.clone() };
+    let site = Site::join(parts, mesh).await?;
     let peers: Arc<dyn Peers> = Arc::new(site.clone());
     // Joined once in a life.
     let _ = handle.neighbours().set(peers);

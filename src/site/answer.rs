@@ -10,15 +10,13 @@ use super::wire::{self, Page, Place, Question, Reply, Told};
 use crate::bus::{Message, Subscription};
 use crate::error::{Error, Result};
 use crate::model::{Address, Entry, Head};
+use crate::tiers::Keeper;
 
 /// Questions at work at the same time; the rest waits on the bus.
 const QUESTIONS_MAX: usize = 64;
 
 /// Entries of a page, before it is measured.
 const PAGE_ENTRIES: usize = 1024;
-
-/// Bytes that a message may carry beside what is asked for.
-const SLACK_BYTES: usize = 1024;
 
 /// Answers until the bus is gone.
 pub(super) async fn answer(site: Site, mut questions: Subscription) {
@@ -39,7 +37,7 @@ impl Site {
     async fn answer_one(&self, message: Message) -> Result<()> {
         let question: Question = self.believe(message.subject.as_str(), &message.body)?;
         let Some(to) = message.reply else { return Ok(()) };
-        let room = self.0.parts.bus.payload_max().saturating_sub(SLACK_BYTES);
+        let room = self.0.parts.bus.payload_max().saturating_sub(wire::SLACK_BYTES);
         let reply = match question {
             Question::Shared { after, only } => {
                 let (page, next) = self.shared_page(after.as_deref(), only.as_deref(), room);
@@ -47,7 +45,10 @@ impl Site {
             }
             Question::Decide(address, number) => self.say_decided(address, number).await,
             Question::TakeOver(address, from, manifest) => self.say_taken(address, from, *manifest).await,
-            question => self.blocking(move |keeper| reply(keeper, question, room)).await,
+            question => {
+                let me = self.clone();
+                self.blocking(move |keeper| reply(&me, keeper, question, room)).await
+            }
         };
         let reply = reply.unwrap_or_else(|error| Reply::Refused(error.to_string()));
         let body = wire::write(&self.ring(), to.as_str(), &reply)?;
@@ -64,7 +65,7 @@ impl Site {
     }
 }
 
-fn reply(keeper: &crate::tiers::Keeper, question: Question, room: usize) -> Result<Reply> {
+fn reply(site: &Site, keeper: &Keeper, question: Question, room: usize) -> Result<Reply> {
     match question {
         Question::Decide(..) | Question::Shared { .. } | Question::TakeOver(..) => {
             Err(Error::internal("this question is not one for the store"))
@@ -79,23 +80,36 @@ fn reply(keeper: &crate::tiers::Keeper, question: Question, room: usize) -> Resu
         }
         Question::Holds(address) => Ok(Reply::Holds(keeper.holds(&address.parse()?)?)),
         Question::Lacking { seen, place } => {
-            // Taken before anything is looked at: whatever it covers is there to be seen.
-            let vector = keeper.vector();
-            let seen = Horizon::of(seen);
-            let mut limit = PAGE_ENTRIES;
-            loop {
-                let page = page(keeper, &seen, place.clone(), limit)?;
-                let page = Page { vector: vector.clone(), ..page };
-                if limit == 1 || wire::plain(&page)?.len() <= room {
-                    return Ok(Reply::Lacking(page));
-                }
-                limit /= 2;
-            }
+            walk(site, keeper, None, &Horizon::of(seen), &place, room).map(Reply::Lacking)
         }
     }
 }
 
-fn page(keeper: &crate::tiers::Keeper, seen: &Horizon, place: Place, limit: usize) -> Result<Page> {
+/// A page of what this site keeps, of one collection where one is named, for who has seen this much. What other sites
+/// keep they tell themselves.
+pub(super) fn walk(
+    site: &Site,
+    keeper: &Keeper,
+    within: Option<&str>,
+    seen: &Horizon,
+    place: &Place,
+    room: usize,
+) -> Result<Page> {
+    // Taken before anything is looked at: whatever it covers is there to be seen.
+    let vector = keeper.vector();
+    let mut limit = PAGE_ENTRIES;
+    loop {
+        let mut page = page(keeper, within, seen, place.clone(), limit)?;
+        page.entries.retain(|Told(_, entry)| !site.is_far(entry.keeper));
+        page.vector.clone_from(&vector);
+        if limit == 1 || wire::plain(&page)?.len() <= room {
+            return Ok(page);
+        }
+        limit /= 2;
+    }
+}
+
+fn page(keeper: &Keeper, within: Option<&str>, seen: &Horizon, place: Place, limit: usize) -> Result<Page> {
     let told = |(address, keeper, head): (Address, _, Head)| Told::new(&address, Entry { keeper, head });
     let (entries, next) = match place {
         Place::Memory(after) => {
@@ -107,10 +121,11 @@ fn page(keeper: &crate::tiers::Keeper, seen: &Horizon, place: Place, limit: usiz
                 None => Place::Store(Default::default()),
             };
             let me = keeper.me();
-            (found.into_iter().map(|(address, head)| told((address, me, head))).collect(), Some(next))
+            let found = found.into_iter().filter(|(address, _)| within.is_none_or(|one| address.collection() == one));
+            (found.map(|(address, head)| told((address, me, head))).collect(), Some(next))
         }
         Place::Store(place) => {
-            let stretch = keeper.lacking(place, limit, |dot| seen.has(dot))?;
+            let stretch = keeper.lacking(within, place, limit, |dot| seen.has(dot))?;
             let me = keeper.me();
             let found = stretch.found.into_iter();
             let entries = found.map(|(address, keeper, head)| told((address, keeper.unwrap_or(me), head))).collect();

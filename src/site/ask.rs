@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared, join_all};
+use futures_util::future::{BoxFuture, Shared, join, join_all};
 
 use super::source::Noted;
 use super::wire::{Question, Reply};
@@ -17,7 +17,7 @@ use super::{Site, locked};
 use crate::error::{Error, Kind, Result};
 use crate::limits::ASK_MAX;
 use crate::model::{Address, Condition, ContainerId, Dot, Entry, Manifest, Name, Version};
-use crate::tiers::{Accepted, Arriving, Asked, Decision, Everywhere, Handover, Peers, Sending, Source};
+use crate::tiers::{Accepted, Arriving, Asked, Decision, Everywhere, Handover, Opened, Peers, Sending};
 
 /// How long an answer of absence counts.
 const ABSENT: Duration = Duration::from_millis(100);
@@ -74,6 +74,15 @@ impl Asks {
 
 impl Site {
     async fn ask_all(self, (address, version): Key) -> Asked {
+        let (of_site, of_others) = join(self.ask_own_site(&address, version), self.ask_sites(&address, version)).await;
+        let found = of_site.found.into_iter().chain(of_others.found).max_by_key(Entry::version);
+        // What this container keeps itself it need not hear of.
+        let found = found.filter(|entry| entry.keeper != self.0.me);
+        Asked { found, silent: [of_site.silent, of_others.silent].concat() }
+    }
+
+    /// Asks the other containers of the site.
+    pub(super) async fn ask_own_site(&self, address: &Address, version: Option<Version>) -> Asked {
         let now_ms = self.now_ms();
         let (alive, mut silent) = {
             let members = locked(&self.0.members);
@@ -81,7 +90,7 @@ impl Site {
             let silent: Vec<_> = members.silent(now_ms).map(|member| member.name.to_string()).collect();
             (alive, silent)
         };
-        let (me, question) = (&self, &Question::Latest(address.as_str().to_owned(), version));
+        let (me, question) = (self, &Question::Latest(address.as_str().to_owned(), version));
         let ask = |(container, name)| async move {
             let answer = me.ask_one(&name, question, ASK_MAX).await;
             (container, name, answer)
@@ -105,8 +114,7 @@ impl Site {
                 }
             }
         }
-        // What this container keeps itself it need not hear of.
-        Asked { found: found.filter(|entry| entry.keeper != self.0.me), silent }
+        Asked { found, silent }
     }
 }
 
@@ -165,20 +173,39 @@ impl Peers for Site {
 
     fn ask(&self, address: &Address, version: Option<Version>) -> BoxFuture<'_, Asked> {
         let key = (address.clone(), version);
-        async move { if self.is_alone() { Asked::default() } else { self.0.asks.ask(self, key).await } }.boxed()
+        let is_alone = self.is_alone() && !self.has_sites();
+        async move { if is_alone { Asked::default() } else { self.0.asks.ask(self, key).await } }.boxed()
     }
 
     fn locate(&self, address: &Address) -> BoxFuture<'_, Everywhere> {
         self.locate_all(address)
     }
 
-    fn name_of(&self, container: ContainerId) -> Option<String> {
-        self.known_as(container)
+    fn name_of(&self, container: ContainerId) -> Option<(Option<String>, String)> {
+        let far = locked(&self.0.mesh.far).home(container).cloned();
+        let own = || self.known_as(container).map(|name| (None, name));
+        far.map(|(site, name)| (Some(site.to_string()), name.to_string())).or_else(own)
     }
 
-    fn sealed(&self, address: &Address, keeper: ContainerId, manifest: &Manifest) -> Result<Arc<dyn Source>> {
-        let frame = self.sealed_at(address, keeper, manifest)?;
-        Ok(Arc::new(Noted { site: self.clone(), keeper, frame }))
+    fn opened<'a>(
+        &'a self,
+        address: &'a Address,
+        keeper: ContainerId,
+        manifest: &'a Arc<Manifest>,
+    ) -> BoxFuture<'a, Result<Opened>> {
+        async move {
+            if self.is_far(keeper) {
+                return self.open_far(address, keeper, manifest).await;
+            }
+            let frame = self.sealed_at(address, keeper, manifest, None)?;
+            let frame = Arc::new(Noted { site: self.clone(), keeper, frame });
+            Ok(Opened { manifest: Arc::clone(manifest), frame })
+        }
+        .boxed()
+    }
+
+    fn is_far(&self, keeper: ContainerId) -> bool {
+        Site::is_far(self, keeper)
     }
 
     fn plain(

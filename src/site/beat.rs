@@ -16,12 +16,17 @@ impl Site {
 
     /// What this container says of itself, for this subject.
     pub(super) fn signed_beat(&self, subject: &str) -> Result<Vec<u8>> {
+        let nth = self.0.beats.fetch_add(1, Ordering::Relaxed) + 1;
+        wire::write(&self.ring(), subject, &self.own_beat(nth))
+    }
+
+    pub(super) fn own_beat(&self, nth: u64) -> Beat {
         let parts = &self.0.parts;
         let (load, takes_changes) = (parts.load)();
-        let beat = Beat {
+        Beat {
             container: self.0.me,
             incarnation: self.keeper().last_dot().incarnation,
-            nth: self.0.beats.fetch_add(1, Ordering::Relaxed) + 1,
+            nth,
             sent_ms: self.now_ms(),
             name: parts.container.to_string(),
             url: parts.url.clone(),
@@ -33,8 +38,7 @@ impl Site {
             vector: self.keeper().vector(),
             shared: shared::sum(&*parts.shared),
             clock: self.keeper().last_version(),
-        };
-        wire::write(&self.ring(), subject, &beat)
+        }
     }
 
     pub(super) async fn say_beat(&self) -> Result<()> {

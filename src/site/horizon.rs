@@ -23,6 +23,11 @@ impl Horizon {
         Horizon { seen, islands: BTreeMap::new() }
     }
 
+    /// How far each life was heard.
+    pub(super) fn dots(&self) -> Vec<Dot> {
+        self.seen.iter().map(|(incarnation, seq)| Dot { incarnation: *incarnation, seq: *seq }).collect()
+    }
+
     /// Whether something was heard that lies behind what was not.
     pub(super) fn has_gap(&self) -> bool {
         !self.islands.is_empty()

@@ -1,7 +1,7 @@
 //! Asking every other container what it has of an address: each answers for itself.
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::{BoxFuture, join, join_all};
 
 use super::wire::{Question, Reply};
 use super::{Site, locked};
@@ -12,6 +12,17 @@ use crate::tiers::{Elsewhere, Everywhere};
 impl Site {
     /// What all who can be asked have, and who stayed silent.
     pub(super) fn locate_all(&self, address: &Address) -> BoxFuture<'_, Everywhere> {
+        let address = address.clone();
+        async move {
+            let (mut here, there) = join(self.locate_here(&address), self.locate_at_sites(&address)).await;
+            here.answers.extend(there.answers);
+            here.silent.extend(there.silent);
+            here
+        }
+        .boxed()
+    }
+
+    fn locate_here(&self, address: &Address) -> BoxFuture<'_, Everywhere> {
         let question = Question::Holds(address.as_str().to_owned());
         async move {
             let now_ms = self.now_ms();
@@ -31,7 +42,7 @@ impl Site {
             for (container, name, took_ns, answer) in join_all(alive.into_iter().map(ask)).await {
                 match answer {
                     Ok(Reply::Holds(holds)) => {
-                        answers.push(Elsewhere { container, name: name.to_string(), took_ns, holds });
+                        answers.push(Elsewhere { container, site: None, name: name.to_string(), took_ns, holds });
                     }
                     answer => {
                         tracing::debug!(?answer, container = %name, "asked in vain where an object is");
@@ -44,7 +55,7 @@ impl Site {
         .boxed()
     }
 
-    /// The name of a container that was heard at some time.
+    /// The name of a container of this site that was heard at some time.
     pub(super) fn known_as(&self, container: ContainerId) -> Option<String> {
         if container == self.0.me {
             return Some(self.0.parts.container.to_string());

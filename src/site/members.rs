@@ -75,7 +75,8 @@ pub(super) enum Heard {
 /// The others.
 #[derive(Debug)]
 pub(super) struct Members {
-    me: (ContainerId, Incarnation, Name),
+    /// This container, and its name where it is one of them.
+    me: (ContainerId, Incarnation, Option<Name>),
     known: BTreeMap<ContainerId, Member>,
     /// Whether another container with this one's name was heard before this one heard itself.
     doubled: bool,
@@ -85,7 +86,12 @@ pub(super) struct Members {
 
 impl Members {
     pub(super) fn new(me: ContainerId, incarnation: Incarnation, name: Name) -> Self {
-        Members { me: (me, incarnation, name), known: BTreeMap::new(), doubled: false, settled: false }
+        Members { me: (me, incarnation, Some(name)), known: BTreeMap::new(), doubled: false, settled: false }
+    }
+
+    /// Those of another site, which this container is not one of.
+    pub(super) fn elsewhere(me: ContainerId, incarnation: Incarnation) -> Self {
+        Members { me: (me, incarnation, None), known: BTreeMap::new(), doubled: false, settled: false }
     }
 
     /// Takes in a beat.
@@ -96,7 +102,7 @@ impl Members {
             return if beat.incarnation == *incarnation { Heard::Stale } else { Heard::Twin };
         }
         let Ok(its_name) = beat.name() else { return Heard::Stale };
-        if its_name == *name {
+        if Some(&its_name) == name.as_ref() {
             return if beat.leaving { Heard::Stale } else { Heard::SameName };
         }
         let known = self.known.get(&beat.container);
@@ -148,6 +154,12 @@ impl Members {
     /// Whether another container with this one's name was there first.
     pub(super) fn is_doubled(&self) -> bool {
         self.doubled
+    }
+
+    /// How many of its beats were lost before this one, of the life that was heard last.
+    pub(super) fn missed(&self, beat: &Beat) -> u64 {
+        let known = self.known.get(&beat.container).filter(|known| known.incarnation == beat.incarnation);
+        known.map_or(0, |known| beat.nth.saturating_sub(known.nth + 1))
     }
 
     pub(super) fn get(&self, container: ContainerId) -> Option<&Member> {

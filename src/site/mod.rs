@@ -26,6 +26,7 @@ mod horizon;
 mod locate;
 mod log;
 mod members;
+mod mesh;
 mod piece;
 mod placing;
 mod route;
@@ -62,6 +63,8 @@ use hear::News;
 use home::Decisions;
 pub use members::Member;
 use members::Members;
+use mesh::{Far, Mesh};
+pub use mesh::{MeshParts, Roster};
 pub use piece::{Part, Pieces};
 use route::Ways;
 pub use shared::{Shared, SharedBook};
@@ -127,6 +130,8 @@ struct Inner {
     me: ContainerId,
     started_ms: u64,
     beats: AtomicU64,
+    /// Those that all sites hear.
+    voices: AtomicU64,
     leaving: AtomicBool,
     /// Whether it decides nothing any more.
     retreating: AtomicBool,
@@ -159,23 +164,27 @@ struct Inner {
     others: Notify,
     strangers: Strangers,
     departing: Departing,
+    mesh: Mesh,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Site {
     /// Joins the site on its bus. Who is there is known when this returns; what they keep is asked for after that.
-    pub async fn join(parts: SiteParts) -> Result<Self> {
+    pub async fn join(parts: SiteParts, mesh: MeshParts) -> Result<Self> {
         let last = parts.keeper.last_dot();
         let (me, started_ms) = (parts.keeper.me(), parts.telemetry.now_ms());
         let members = Mutex::new(Members::new(me, last.incarnation, parts.container.clone()));
         let (heard, hearing) = mpsc::channel(HEARD_MAX);
         let joined_ms = parts.telemetry.ticks_ns() / 1_000_000;
         let ways = Ways::new(parts.ca.clone());
+        let known = parts.keeper.disk().store().far_containers()?;
+        let (mesh, far) = Mesh::new(mesh, Far::new(me, last.incarnation, known));
         let site = Site(Arc::new(Inner {
             parts,
             me,
             started_ms,
             beats: AtomicU64::new(0),
+            voices: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             retreating: AtomicBool::new(false),
             told: AtomicU64::new(0),
@@ -197,6 +206,7 @@ impl Site {
             others: Notify::new(),
             strangers: Strangers::default(),
             departing: Departing::default(),
+            mesh,
             tasks: Mutex::default(),
         }));
         let beats = site.subscribe(&format!("mesh.{}.peer.beat", site.0.parts.site)).await?;
@@ -236,6 +246,7 @@ impl Site {
         site.spawn(shared::tell(site.clone()));
         site.spawn(beat::beat(site.clone()));
         site.spawn(absence::note(site.clone()));
+        site.enter_mesh(far).await?;
         Ok(site)
     }
 
@@ -255,7 +266,7 @@ impl Site {
     pub async fn leave(&self) {
         let last = self.keeper().last_dot().seq;
         let told = async {
-            while self.has_others() && self.0.told.load(Ordering::Acquire) < last {
+            while (self.has_others() || self.has_sites()) && self.0.told.load(Ordering::Acquire) < last {
                 self.keeper().news_bell().notify_one();
                 tokio::time::sleep(TOLD_POLL).await;
             }
@@ -266,6 +277,11 @@ impl Site {
         self.0.leaving.store(true, Ordering::Release);
         if let Err(error) = self.say_beat().await {
             tracing::debug!(%error, "the others could not be told of the end");
+        }
+        if self.has_sites()
+            && let Err(error) = self.say_voice().await
+        {
+            tracing::debug!(%error, "the other sites could not be told of the end");
         }
         locked(&self.0.tasks).drain(..).for_each(|task| task.abort());
     }

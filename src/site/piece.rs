@@ -84,11 +84,11 @@ pub(super) enum Form {
     Plain,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Ask {
-    address: String,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Ask {
+    pub address: String,
     version: Version,
-    form: Form,
+    pub form: Form,
     start: u64,
     end: u64,
 }
@@ -152,7 +152,8 @@ impl Site {
         self.0.parts.bus.publish(answer).await
     }
 
-    async fn look_up(&self, ask: Ask) -> Result<Bytes> {
+    /// The bytes that are asked for.
+    pub(super) async fn look_up(&self, ask: Ask) -> Result<Bytes> {
         let Ask { address, version, form, start, end } = ask;
         let address: Address = address.parse()?;
         let bytes = end.checked_sub(start).filter(|bytes| *bytes > 0).ok_or_else(|| Error::invalid("no range"))?;
@@ -260,17 +261,30 @@ async fn piece_of(site: Site, way: Arc<Way>, wanted: Wanted, range: Range<u64>) 
 
 async fn ask(site: &Site, way: &Way, wanted: &Wanted, range: &Range<u64>) -> Result<Bytes> {
     let ring = site.ring();
-    let subject = site.piece_subject(&way.name);
     let Wanted { address, version, form } = wanted;
     let text = address.as_str().to_owned();
     let ask = Ask { address: text, version: *version, form: *form, start: range.start, end: range.end };
-    let body = wire::write(&ring, &subject, &ask)?;
+    let (subject, body) = match &way.site {
+        Some(other) => site.far_piece(other, &way.name, ask)?,
+        None => {
+            let subject = site.piece_subject(&way.name);
+            let body = wire::write(&ring, &subject, &ask)?;
+            (subject, body)
+        }
+    };
     site.0.parts.telemetry.metrics.peer_pieces.one(());
     let answer = site.0.parts.bus.request(Message::to(subject.parse()?, body), PIECE_MAX).await.map_err(|error| {
         let why = "the container that keeps the object is reached neither over HTTP nor over the bus";
         Error::unavailable(why).with("container", &way.name).because(error)
     })?;
     let subject = answer.subject.as_str();
+    if let Some(other) = &way.site {
+        let bytes = site.far_bytes(other, &answer)?;
+        return match bytes.len() as u64 == range.end - range.start {
+            true => Ok(bytes),
+            false => Err(Error::corrupt("a piece has not the length that it should have")),
+        };
+    }
     let Some(signature) = answer.header(SIGNATURE) else {
         let Refused { kind, why } = site.believe(subject, &answer.body)?;
         return Err(Error::new(Kind::from_name(&kind).unwrap_or(Kind::Unavailable), why));

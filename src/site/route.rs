@@ -51,6 +51,8 @@ pub(super) struct Ways {
 pub(super) struct Way {
     /// Its name.
     pub name: Name,
+    /// Its site, where that is another one.
+    pub site: Option<Name>,
     url: String,
     /// A client of its door, where it says at which address others reach it.
     pub client: Option<Client>,
@@ -88,7 +90,7 @@ impl Ways {
     }
 
     /// The ways to a container; one whose door has moved is a new one.
-    pub(super) fn to(&self, member: &Member) -> Result<Arc<Way>> {
+    pub(super) fn to(&self, site: Option<Name>, member: &Member) -> Result<Arc<Way>> {
         let mut known = locked(&self.known);
         if let Some(way) = known.get(&member.container).filter(|way| way.url == member.url) {
             return Ok(Arc::clone(way));
@@ -97,6 +99,7 @@ impl Ways {
         let client = (!member.url.is_empty()).then(client).transpose()?;
         let way = Arc::new(Way {
             name: member.name.clone(),
+            site,
             url: member.url.clone(),
             client,
             window: Window::default(),
@@ -212,6 +215,7 @@ mod tests {
     fn way() -> Arc<Way> {
         Arc::new(Way {
             name: "a".parse().unwrap(),
+            site: None,
             url: String::new(),
             client: Some(Client::new("http://127.0.0.1:1", None).unwrap()),
             window: Window::default(),

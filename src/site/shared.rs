@@ -1,10 +1,10 @@
-//! What every container of a site holds alike: the policies of collections, and tokens. There is little of it and it
+//! What every container of a site holds alike: the policies of collections, tokens, and the sites of the mesh. There is little of it and it
 //! changes seldom, so each beat carries a sum over all of it, and where sums differ one asks the other for the whole.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -12,7 +12,7 @@ use super::wire::{self, Question, Reply};
 use super::{Site, locked};
 use crate::error::{Error, Result};
 use crate::limits::ASK_MAX;
-use crate::model::{ContainerId, Name, TokenRecord, fingerprint, mix};
+use crate::model::{ContainerId, Name, SiteRecord, TokenRecord, fingerprint, mix};
 use crate::store::CollectionRecord;
 
 /// How long a page of it may take.
@@ -27,6 +27,8 @@ pub enum Shared {
     Removed(String, u64, u64),
     /// A token, without its secret.
     Token(TokenRecord),
+    /// A site of the mesh.
+    Site(SiteRecord),
 }
 
 impl Shared {
@@ -35,6 +37,7 @@ impl Shared {
         match self {
             Shared::Collection(name, _) | Shared::Removed(name, ..) => format!("collection {name}"),
             Shared::Token(record) => format!("token {}", record.id),
+            Shared::Site(record) => format!("site {}", record.name),
         }
     }
 
@@ -121,7 +124,7 @@ impl Site {
         }
     }
 
-    async fn merge_shared(&self, records: Vec<Shared>) -> Result<()> {
+    pub(super) async fn merge_shared(&self, records: Vec<Shared>) -> Result<()> {
         if records.is_empty() {
             return Ok(());
         }
@@ -132,6 +135,10 @@ impl Site {
 
     /// Asks all others for a collection that is not known here, before it is made.
     pub(super) async fn find_collection(&self, name: &Name) {
+        join(self.find_here(name), self.find_policy(name)).await;
+    }
+
+    async fn find_here(&self, name: &Name) {
         let now_ms = self.now_ms();
         let others: Vec<Name> = locked(&self.0.members).alive(now_ms).map(|member| member.name.clone()).collect();
         let key = Shared::key_of(name);

@@ -12,11 +12,11 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select, try_join};
 use futures_util::stream::StreamExt;
 
+use super::Site;
 use super::members::Member;
 use super::piece::{Form, Wanted};
 use super::route::{Way, is_of_the_way};
 use super::run::{Kept, Parts};
-use super::{Site, locked};
 use crate::client::{Client, ReadOptions};
 use crate::error::{Error, Result};
 use crate::limits::TICKET_MS;
@@ -40,8 +40,8 @@ impl Site {
         let silent = async {
             tokio::time::sleep(UNHEARD_MAX).await;
             // Who leaves in order gives what it was asked for before.
-            let is_heard = |member: &Member| member.left || member.is_alive(self.now_ms());
-            while locked(&self.0.members).get(keeper).is_some_and(is_heard) {
+            let is_heard = |(_, member): (_, Member)| member.left || member.is_alive(self.now_ms());
+            while self.member(keeper).is_some_and(is_heard) {
                 tokio::time::sleep(HEARD_POLL).await;
             }
         };
@@ -63,22 +63,22 @@ impl Site {
 
     fn way_to(&self, address: &Address, keeper: ContainerId) -> Result<Arc<Way>> {
         let now_ms = self.now_ms();
-        let member = locked(&self.0.members).get(keeper).cloned();
         let gone = |why: &'static str| Error::unavailable(why).with("address", address);
-        let Some(member) = member else {
+        let Some((site, member)) = self.member(keeper) else {
             let why = "a container that has not been heard of since this one started keeps the object; start it";
             return Err(gone(why).with("keeper", format!("{:016x}", keeper.0)));
         };
         if !member.is_alive(now_ms) {
             return Err(gone("the container that keeps the object is not there; start it").with("keeper", member.name));
         }
-        self.0.ways.to(&member)
+        self.0.ways.to(site, &member)
     }
 
-    /// What opens one version to this container.
-    fn options(&self, address: &Address, version: Version) -> Result<ReadOptions> {
+    /// What lets this container read one version: a ticket of its own site's, where it has no other one.
+    fn options(&self, address: &Address, version: Version, ticket: Option<String>) -> Result<ReadOptions> {
         let until_ms = self.keeper().now_ms().saturating_add(TICKET_MS);
-        let ticket = self.ring().ticket(address, Grant::Pull(version), until_ms)?;
+        let own = || self.ring().ticket(address, Grant::Pull(version), until_ms);
+        let ticket = ticket.map_or_else(own, Ok)?;
         Ok(ReadOptions { version: Some(version), ticket: Some(ticket), ..ReadOptions::default() })
     }
 
@@ -88,6 +88,7 @@ impl Site {
         address: &Address,
         keeper: ContainerId,
         manifest: &Manifest,
+        ticket: Option<String>,
     ) -> Result<Arc<dyn Source>> {
         let way = self.way_to(address, keeper)?;
         let seal = manifest
@@ -96,7 +97,7 @@ impl Site {
             .ok_or_else(|| Error::internal("what was never sealed has no sealed bytes").with("address", address))?;
         let form = if seal.key.is_some() { Form::Encrypted } else { Form::Sealed };
         let wanted = Wanted { address: address.clone(), version: manifest.version, form };
-        let (options, runtime) = (self.options(address, manifest.version)?, tokio::runtime::Handle::current());
+        let (options, runtime) = (self.options(address, manifest.version, ticket)?, tokio::runtime::Handle::current());
         let whole = OnceLock::new();
         let kept = Arc::new(Kept { site: self.clone(), way, keeper, wanted, options });
         Ok(Arc::new(Frame { kept, len: seal.bytes, runtime, whole }))
@@ -112,9 +113,13 @@ impl Site {
     ) -> Result<Arriving> {
         let way = self.way_to(address, keeper)?;
         let wanted = Wanted { address: address.clone(), version, form: Form::Plain };
+        let ticket = match way.site {
+            Some(_) => Some(self.ask_opening(address, keeper, version).await?.ticket),
+            None => None,
+        };
         if let Some(client) = way.door(|| self.now_ms()).await {
             let between = ByteRange::Between(range.start, range.end.saturating_sub(1));
-            let options = ReadOptions { range: Some(between), ..self.options(address, version)? };
+            let options = ReadOptions { range: Some(between), ..self.options(address, version, ticket)? };
             match self.while_heard(keeper, client.pull_with(address, &options)).await {
                 Ok(pulled) => return Ok(pulled.into_stream().boxed()),
                 Err(error) if !is_of_the_way(&error) => return Err(error),

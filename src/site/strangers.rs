@@ -36,7 +36,7 @@ impl Site {
         wire::read(&self.ring(), subject, signed).inspect_err(|error| self.meet_stranger(subject, error))
     }
 
-    fn meet_stranger(&self, subject: &str, error: &Error) {
+    pub(super) fn meet_stranger(&self, subject: &str, error: &Error) {
         self.0.parts.telemetry.metrics.bus_unbelieved.one(());
         if let Some(messages) = self.0.strangers.note(self.now_ms()) {
             let subject = subject.escape_default();

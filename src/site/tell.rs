@@ -18,9 +18,6 @@ const GATHER: Duration = Duration::from_millis(2);
 /// Entries of one message, before it is measured.
 const ENTRIES_MAX: usize = 256;
 
-/// Bytes of a message beside its body.
-const SLACK_BYTES: usize = 1024;
-
 /// How long it is waited before the log is tried again.
 const LOG_RETRY: Duration = Duration::from_secs(5);
 
@@ -31,7 +28,7 @@ pub(super) async fn tell(site: Site) {
     let changed = teller.site.keeper().news_bell();
     loop {
         let others = inner.others.notified();
-        if !teller.site.has_others() {
+        if !teller.site.has_others() && !teller.site.has_sites() {
             // Who comes asks for all that it lacks.
             teller.site.keeper().close_outbox();
             teller.told = None;
@@ -43,6 +40,7 @@ pub(super) async fn tell(site: Site) {
             teller.told = Some(told);
             // What was before is asked for by whoever lacks it.
             teller.site.0.told.fetch_max(told, Ordering::AcqRel);
+            teller.site.begin_chains(told);
         }
         tokio::select! {
             () = changed.notified() => tokio::time::sleep(GATHER).await,
@@ -51,7 +49,9 @@ pub(super) async fn tell(site: Site) {
         }
         if let Err(error) = teller.tell_news().await {
             // What could not be told is not told again; the gap before what comes next makes the others ask.
-            teller.told = Some(teller.site.keeper().open_outbox());
+            let told = teller.site.keeper().open_outbox();
+            teller.told = Some(told);
+            teller.site.begin_chains(told);
             tracing::debug!(%error, "the others could not be told what changed; they will ask");
         }
     }
@@ -72,13 +72,26 @@ impl Teller {
         let News { upto, mut entries, lost } = self.site.blocking(|keeper| keeper.news()).await?;
         if lost {
             // From here on again; the gap before it makes the others ask.
-            self.told = Some(self.site.keeper().open_outbox());
+            let told = self.site.keeper().open_outbox();
+            self.told = Some(told);
+            self.site.begin_chains(told);
         }
         let (mut at, own) = (self.told.unwrap_or(upto.seq), upto.incarnation);
         let end = upto.seq.max(at);
         // In the order of their dots, so that each message completes a stretch of its own: one that is lost is a gap.
         let seq = |entry: &Entry| Some(entry.head.dot()).filter(|dot| dot.incarnation == own).map_or(0, |dot| dot.seq);
         entries.sort_by_key(|(_, entry)| seq(entry));
+        if self.site.has_sites()
+            && let Err(error) = self.site.tell_sites(own, end, &entries).await
+        {
+            // The gap before what comes next makes them ask.
+            self.site.begin_chains(end);
+            tracing::debug!(%error, "the other sites could not be told what changed");
+        }
+        if !self.site.has_others() {
+            entries.clear();
+            at = end;
+        }
         let last = |part: &[(Address, Entry)]| part.last().map_or(0, |(_, entry)| seq(entry));
         let mut parts: VecDeque<Vec<(Address, Entry)>> = entries.chunks(ENTRIES_MAX).map(<[_]>::to_vec).collect();
         if parts.is_empty() && end > at {
@@ -90,7 +103,7 @@ impl Teller {
             let batch = Batch { from: self.site.0.me, incarnation: own, after: at, upto: to, entries: told };
             let subject = self.site.log_subject();
             let body = wire::write(&self.site.ring(), &subject, &batch)?;
-            if body.len() + SLACK_BYTES > self.site.0.parts.bus.payload_max() && part.len() > 1 {
+            if body.len() + wire::SLACK_BYTES > self.site.0.parts.bus.payload_max() && part.len() > 1 {
                 let rest = part.split_off(part.len() / 2);
                 parts.push_front(rest);
                 parts.push_front(part);

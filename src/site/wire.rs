@@ -9,6 +9,9 @@ use crate::model::{Address, ContainerId, Dot, Entry, Holds, Incarnation, Manifes
 use crate::nfr::Keyring;
 use crate::store::KnownPlace;
 
+/// Bytes that a message may carry beside what is asked for.
+pub(super) const SLACK_BYTES: usize = 1024;
+
 /// Said every second by each container: that it lives, where it is reached, how full it is, what it knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Beat {
@@ -67,7 +70,7 @@ pub(super) struct Batch {
 
 /// An entry and its address as text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Told(String, Entry);
+pub(super) struct Told(pub String, pub Entry);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Question {
@@ -153,11 +156,11 @@ impl Said for Question {
 }
 
 impl Said for Reply {
-    const KIND: &'static str = "reply 2";
+    const KIND: &'static str = "reply 3";
 }
 
 /// What a message is signed for.
-fn purpose<T: Said>(subject: &str) -> String {
+pub(super) fn purpose<T: Said>(subject: &str) -> String {
     format!("{} {subject}", T::KIND)
 }
 
@@ -171,12 +174,16 @@ pub(super) fn plain<T: Serialize>(message: &T) -> Result<Vec<u8>> {
     postcard::to_stdvec(message).map_err(|error| Error::internal("a message cannot be written").because(error))
 }
 
-/// A message of another container.
-pub(super) fn read<T: DeserializeOwned + Said>(ring: &Keyring, subject: &str, signed: &[u8]) -> Result<T> {
-    let message = ring.verified(&purpose::<T>(subject), signed)?;
+/// A message that [`plain`] wrote, once it is proven whose it is.
+pub(super) fn from_plain<T: DeserializeOwned>(message: &[u8]) -> Result<T> {
     let strange = |error| {
         Error::new(Kind::Invalid, "another container says what this one does not understand; run one version")
             .because(error)
     };
     postcard::from_bytes(message).map_err(strange)
+}
+
+/// A message of another container.
+pub(super) fn read<T: DeserializeOwned + Said>(ring: &Keyring, subject: &str, signed: &[u8]) -> Result<T> {
+    from_plain(ring.verified(&purpose::<T>(subject), signed)?)
 }

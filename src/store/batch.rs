@@ -34,10 +34,12 @@ pub(super) enum Table {
     Catalog,
     /// What holds for the whole store.
     Meta,
+    /// What is known of other sites: which there are, who is of them, how far their news were heard.
+    Mesh,
 }
 
 impl Table {
-    pub(super) const ALL: [Table; 13] = [
+    pub(super) const ALL: [Table; 14] = [
         Table::Heads,
         Table::Inline,
         Table::Frames,
@@ -51,6 +53,7 @@ impl Table {
         Table::Tokens,
         Table::Catalog,
         Table::Meta,
+        Table::Mesh,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -68,6 +71,7 @@ impl Table {
             Table::Tokens => "tokens",
             Table::Catalog => "catalog",
             Table::Meta => "meta",
+            Table::Mesh => "mesh",
         }
     }
 }

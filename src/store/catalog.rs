@@ -92,26 +92,28 @@ impl Store {
         self.list_in(Table::Catalog, |entry: Entry| entry.head, (collection, prefix, after), limit, now_ms)
     }
 
-    /// Looks at the next rows of everything that is known, and takes what `wanted` asks for by its dot. Rows that
-    /// fail their check are passed over: the scrub names them.
+    /// Looks at the next rows of everything that is known, or of one collection, and takes what `wanted` asks for by
+    /// its dot. Rows that fail their check are passed over: the scrub names them.
     pub fn walk_known(
         &self,
+        within: Option<&str>,
         place: KnownPlace,
         limit: usize,
         mut wanted: impl FnMut(Dot) -> bool + Send,
     ) -> Result<KnownStretch> {
         let mut stretch = KnownStretch::default();
         let mut seen = 0;
-        let mut behind = [place.key.as_slice(), &[0]].concat();
-        if place.key.is_empty() {
-            behind.clear();
-        }
+        let first = within.map(|collection| head_key(collection, "")).unwrap_or_default();
+        let mut behind = match place.key.is_empty() {
+            true => first.clone(),
+            false => [place.key.as_slice(), &[0]].concat(),
+        };
         for (table, others) in [(Table::Heads, false), (Table::Catalog, true)] {
             if place.others && !others {
                 continue;
             }
             self.rows.scan(table, &behind, &mut |key, row| {
-                if seen >= WALK_SCAN_MAX || stretch.found.len() >= limit {
+                if seen >= WALK_SCAN_MAX || stretch.found.len() >= limit || !key.starts_with(&first) {
                     return Ok(false);
                 }
                 seen += 1;
@@ -132,7 +134,7 @@ impl Store {
             if seen >= WALK_SCAN_MAX || stretch.found.len() >= limit {
                 return Ok(stretch);
             }
-            behind.clear();
+            behind.clone_from(&first);
         }
         stretch.next = None;
         Ok(stretch)
@@ -169,7 +171,7 @@ mod tests {
         for limit in [1, 3, 100] {
             let (mut place, mut met) = (KnownPlace::default(), Vec::new());
             loop {
-                let stretch = store.walk_known(place, limit, |dot| dot.seq >= 10).unwrap();
+                let stretch = store.walk_known(None, place, limit, |dot| dot.seq >= 10).unwrap();
                 met.extend(stretch.found.into_iter().map(|(_, keeper, head)| (keeper, head.dot().seq)));
                 match stretch.next {
                     Some(next) => place = next,
@@ -179,6 +181,10 @@ mod tests {
             let own = (10..20).step_by(2).map(|seq| (None, seq));
             let others = (11..20).step_by(2).map(|seq| (Some(other), seq));
             assert_eq!(met, own.chain(others).collect::<Vec<_>>(), "{limit}");
+        }
+        for (collection, all) in [("c", 20), ("b", 0), ("", 0), ("c0", 0)] {
+            let stretch = store.walk_known(Some(collection), KnownPlace::default(), 100, |_| true).unwrap();
+            assert_eq!((stretch.found.len(), stretch.next), (all, None), "{collection}");
         }
         assert_eq!(store.entry(&"c/01".parse().unwrap()).unwrap().unwrap().keeper, other);
         assert_eq!((store.entry(&"c/00".parse().unwrap()).unwrap(), store.entry_count().unwrap()), (None, 10));

@@ -28,7 +28,9 @@ pub use copies::Copies;
 pub use disk::{DiskTier, DiskUsage, FrameReader, Recovery, Rewrapped, StagedFrame, Staging};
 pub use keeper::{Binding, Change, Draft, Job, Keeper, Learnt, Located, News, Outcome, Show, Swept};
 pub use memory::{MemoryTier, MemoryUsage, Note, Reservation, Resident, Ticket};
-pub use peer::{Accepted, Arriving, Asked, Deciding, Decision, Elsewhere, Everywhere, Handover, Peers, Sending};
+pub use peer::{
+    Accepted, Arriving, Asked, Deciding, Decision, Elsewhere, Everywhere, Handover, Opened, Peers, Sending,
+};
 pub use rules::{Rulebook, Rules};
 pub use sequencer::{Sequencer, Stamp};
 pub use tier::{Run, Source, Tier, TierCopy};

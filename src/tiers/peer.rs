@@ -29,6 +29,8 @@ pub struct Asked {
 pub struct Elsewhere {
     /// Its identity.
     pub container: ContainerId,
+    /// Its site, where that is another one.
+    pub site: Option<String>,
     /// Its name in the site.
     pub name: String,
     /// How long the question and its answer took.
@@ -44,6 +46,14 @@ pub struct Everywhere {
     pub answers: Vec<Elsewhere>,
     /// Containers that may hold something and did not answer in time, by name.
     pub silent: Vec<String>,
+}
+
+/// The sealed bytes of a version that another container keeps, and what opens them here.
+pub struct Opened {
+    /// The object as it is known here, with its data key.
+    pub manifest: Arc<Manifest>,
+    /// Its frame, read as it is needed.
+    pub frame: Arc<dyn Source>,
 }
 
 /// Plain bytes on their way to another container.
@@ -101,7 +111,7 @@ pub trait Deciding: Send + Sync {
 /// Held by whatever is decided until it is committed.
 pub type Decision = Arc<dyn Deciding>;
 
-/// The other containers of the site.
+/// The other containers, of this site and of others.
 pub trait Peers: Send + Sync + 'static {
     /// Which other container is to take a change of this size: the one that decides its condition, or one with more
     /// room. `None` is this container itself.
@@ -133,11 +143,19 @@ pub trait Peers: Send + Sync + 'static {
     /// Asks all of them what they have of an address.
     fn locate(&self, address: &Address) -> BoxFuture<'_, Everywhere>;
 
-    /// The name of a container of the site, where it was ever heard.
-    fn name_of(&self, container: ContainerId) -> Option<String>;
+    /// The name of a container, where it was ever heard, behind that of its site where that is another one.
+    fn name_of(&self, container: ContainerId) -> Option<(Option<String>, String)>;
 
-    /// The sealed bytes of a version, where its keeper can be reached; read as they are needed.
-    fn sealed(&self, address: &Address, keeper: ContainerId, manifest: &Manifest) -> Result<Arc<dyn Source>>;
+    /// The sealed bytes of a version, where its keeper can be reached.
+    fn opened<'a>(
+        &'a self,
+        address: &'a Address,
+        keeper: ContainerId,
+        manifest: &'a Arc<Manifest>,
+    ) -> BoxFuture<'a, Result<Opened>>;
+
+    /// Whether a container is another site's: what is brought from there is worth a copy.
+    fn is_far(&self, keeper: ContainerId) -> bool;
 
     /// A range of a version's plain bytes, checked and opened by its keeper.
     fn plain(

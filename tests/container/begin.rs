@@ -11,18 +11,18 @@ use super::nats_client::NatsClient;
 use super::nats_server;
 use super::site::until;
 
-fn site(folder: &Path, line: &str) -> Output {
+pub fn site(folder: &Path, line: &str) -> Output {
     binary().arg("site").args(line.split(' ')).current_dir(folder).output().unwrap()
 }
 
 #[track_caller]
-fn said(output: &Output, code: i32) -> String {
+pub fn said(output: &Output, code: i32) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{text}");
     text
 }
 
-fn read(folder: &Path, name: &str) -> String {
+pub fn read(folder: &Path, name: &str) -> String {
     std::fs::read_to_string(folder.join(name)).unwrap()
 }
 
@@ -83,7 +83,7 @@ fn a_hub_and_who_joins_it_get_what_their_servers_start_from() {
 }
 
 /// A server that ends with the test.
-struct Server(Child);
+pub struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -93,7 +93,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start(folder: &Path, site: &str) -> (Self, String) {
+    pub fn start(folder: &Path, site: &str) -> (Self, String) {
         let log = std::fs::File::create(folder.join(site).join("log")).unwrap();
         let config = folder.join(site).join("nats.conf");
         let server = Command::new(nats_server::program()).arg("-c").arg(config).stderr(log).spawn().unwrap();

@@ -27,6 +27,7 @@ mod keys;
 mod kill;
 mod limits;
 mod locate;
+mod mesh;
 mod misuse;
 #[path = "../common/nats_client.rs"]
 mod nats_client;

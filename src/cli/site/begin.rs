@@ -12,7 +12,7 @@ use super::invitation::{HubAddr, Invitation};
 use super::server::{Link, Server};
 use crate::cli::config::{quoted, sources};
 use crate::cli::{files, out};
-use crate::config::{BusUrl, Config, Fault, Sources};
+use crate::config::{BusUrl, Config, Fault, MeshInvitation, Sources};
 use crate::control::KeyFile;
 use crate::error::{Error, Kind, Result};
 use crate::model::Name;
@@ -124,22 +124,29 @@ impl First {
                 return Err(Error::invalid(why).with("bus", bus.host()));
             }
         }
-        if let Link::Hub(invitation) = link {
-            made.push((beside("invite.toml"), "the invitation for the sites that join", invitation.text()));
-        }
         let bus = server.map_or(bus, |server| server.url());
-        let text = self.text(site, &bus, &data, &keys)?;
-        made.push((file.clone(), "the configuration of a container", text));
-        // Looked at before anything is made; each file itself is made only where there is none.
-        if let Some((there, ..)) = made.iter().find(|(path, ..)| path.exists()) {
-            return Err(taken(there));
-        }
-        let (_, _, text) = made.last().ok_or_else(|| Error::internal("a site without a file"))?;
+        let mesh = match link {
+            Link::Leaf(invitation) => invitation.mesh.as_ref(),
+            Link::Hub(_) | Link::Alone => None,
+        };
+        let text = self.text(site, &bus, (&data, &keys), mesh)?;
         let given =
             Sources { file: Some((file.clone(), text.to_string())), env: Vec::new(), ..sources(None, Vec::new())? };
         Config::load(&given).map_err(|faults| Fault::combine(&faults))?;
+        let invite = matches!(link, Link::Hub(_)).then(|| beside("invite.toml"));
+        // Looked at before anything is made; each file itself is made only where there is none.
+        let paths = made.iter().map(|(path, ..)| path).chain(&invite).chain([&file]);
+        if let Some(there) = paths.into_iter().find(|path| path.exists()) {
+            return Err(taken(there));
+        }
         let found = keys.exists();
-        KeyFile::at(&keys).load_or_make(&SystemRng, false)?;
+        let ring = KeyFile::at(&keys).load_or_make(&SystemRng, false)?;
+        if let (Link::Hub(invitation), Some(path)) = (link, invite) {
+            let identity = ring.identity()?;
+            let mesh = MeshInvitation { site: site.clone(), keys: identity.keys(), word: identity.invitation() };
+            made.push((path, "the invitation for the sites that join", invitation.text(&mesh)));
+        }
+        made.push((file.clone(), "the configuration of a container", text));
         for (path, what, text) in &made {
             write(path, text)?;
             out::line(&format!("wrote {}: {what}", path.display()))?;
@@ -157,7 +164,13 @@ impl First {
         out::line(&format!("next: meshstore serve --config {}", file.display()))
     }
 
-    fn text(&self, site: &Name, bus: &BusUrl, data: &Path, keys: &Path) -> Result<Zeroizing<String>> {
+    fn text(
+        &self,
+        site: &Name,
+        bus: &BusUrl,
+        (data, keys): (&Path, &Path),
+        mesh: Option<&MeshInvitation>,
+    ) -> Result<Zeroizing<String>> {
         let path = |path: &Path| {
             let text = path.to_str().ok_or_else(|| {
                 Error::invalid("a configuration holds UTF-8 alone; choose another path").with("path", path.display())
@@ -166,6 +179,7 @@ impl First {
         };
         let (site, name, bus) = (quoted(site.as_str()), quoted(self.name.as_str()), quoted(bus.expose()));
         let (data, keys) = (path(data)?, path(keys)?);
+        let mesh = Zeroizing::new(mesh.map_or(String::new(), mesh_text));
         Ok(Zeroizing::new(format!(
             "# A container of a site. `meshstore config reference` explains every key, `meshstore config check` this file.
 
@@ -196,9 +210,23 @@ addr = \"127.0.0.1:7700\"
 [bus]
 # The NATS server of the site, 2.12 or later and with JetStream, and what opens it.
 mode = {bus}
-"
+{}",
+            *mesh
         )))
     }
+}
+
+/// How the site enters the mesh.
+fn mesh_text(mesh: &MeshInvitation) -> String {
+    format!(
+        "
+[mesh]
+# What the hub `{}` lets this site in by.
+invitation_secret = {}
+",
+        mesh.site,
+        quoted(&mesh.expose())
+    )
 }
 
 fn taken(file: &Path) -> Error {

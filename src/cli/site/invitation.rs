@@ -1,6 +1,7 @@
 //! The invitation that a hub hands to the sites that join it: where its NATS server takes leaf links, and what opens it.
 //!
-//! It is a file like a password. No key is in it: every site has a keyring of its own.
+//! It is a file like a password: it names what the hub proves itself by, and the word that lets a site into the mesh.
+//! No secret key is in it: every site has a keyring of its own.
 
 use std::fmt;
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::config::MeshInvitation;
 use crate::error::{Error, Result};
 use crate::model::{Name, Rng, push_hex};
 use crate::private;
@@ -102,6 +104,8 @@ pub(super) struct Invitation {
     pub(super) site: Name,
     pub(super) addr: HubAddr,
     pub(super) login: Login,
+    /// What lets a site into the mesh; where the hub makes the invitation it is drawn from its keyring, later.
+    pub(super) mesh: Option<MeshInvitation>,
 }
 
 /// The file as it is written.
@@ -118,12 +122,13 @@ struct Hub {
     addr: String,
     #[serde(flatten)]
     login: Login,
+    mesh: Zeroizing<String>,
 }
 
 impl Invitation {
     /// A new one to the hub `site`.
     pub(super) fn to(site: &Name, addr: &HubAddr, rng: &dyn Rng) -> Self {
-        Invitation { site: site.clone(), addr: addr.clone(), login: Login::new(LEAF_USER, rng) }
+        Invitation { site: site.clone(), addr: addr.clone(), login: Login::new(LEAF_USER, rng), mesh: None }
     }
 
     /// Reads one, which others must not be able to.
@@ -142,22 +147,30 @@ impl Invitation {
         if !hub.login.is_plain() {
             return Err(bad());
         }
-        let site = hub.site.parse().map_err(|_| bad())?;
-        Ok(Invitation { site, addr: hub.addr.parse().map_err(|_| bad())?, login: hub.login })
+        let site: Name = hub.site.parse().map_err(|_| bad())?;
+        let mesh: MeshInvitation = hub.mesh.parse().map_err(|_| bad())?;
+        if mesh.site != site {
+            return Err(bad());
+        }
+        Ok(Invitation { site, addr: hub.addr.parse().map_err(|_| bad())?, login: hub.login, mesh: Some(mesh) })
     }
 
-    pub(super) fn text(&self) -> Zeroizing<String> {
-        let Invitation { site, addr, login } = self;
+    /// The file of an invitation into the hub's mesh.
+    pub(super) fn text(&self, mesh: &MeshInvitation) -> Zeroizing<String> {
+        let Invitation { site, addr, login, .. } = self;
         Zeroizing::new(format!(
             "# An invitation to join the hub `{site}`: meshstore site join NAME --invite FILE
-# Whoever has it can connect a NATS server to the hub's: hand it over as you would a password.
+# Whoever has it can connect a NATS server to the hub's, and enter its mesh: hand it over as you would a password.
 [hub]
 site = \"{site}\"
 addr = \"{addr}\"
 user = \"{}\"
 password = \"{}\"
+mesh = \"{}\"
 ",
-            login.user, *login.password
+            login.user,
+            *login.password,
+            *mesh.expose()
         ))
     }
 }
@@ -171,7 +184,9 @@ mod tests {
     fn an_invitation_is_read_as_it_was_written_and_shows_no_password() {
         let addr: HubAddr = "cloud.example".parse().unwrap();
         let made = Invitation::to(&"cloud".parse().unwrap(), &addr, &SystemRng);
-        let read = Invitation::parse(&made.text()).unwrap();
+        let mesh = mesh();
+        let read = Invitation::parse(&made.text(&mesh)).unwrap();
+        assert!(read.mesh == Some(mesh));
         assert_eq!((read.site.as_str(), read.addr.to_string()), ("cloud", "cloud.example:7422".to_owned()));
         assert_eq!((read.login.user.as_str(), read.login.password.len()), ("leaf", 48));
         assert!(*read.login.password == *made.login.password);
@@ -179,9 +194,14 @@ mod tests {
         assert!(*Invitation::to(&made.site, &addr, &SystemRng).login.password != *made.login.password);
     }
 
+    fn mesh() -> MeshInvitation {
+        format!("cloud:{}:{}", "ab".repeat(64), "cd".repeat(32)).parse().unwrap()
+    }
+
     #[test]
     fn what_is_no_invitation_is_refused_and_not_repeated() {
-        let good = "[hub]\nsite='a'\naddr='h:1'\nuser='u'\npassword='planted'\n";
+        let word = mesh().expose().replace("cloud", "a");
+        let good = &format!("[hub]\nsite='a'\naddr='h:1'\nuser='u'\npassword='planted'\nmesh='{word}'\n");
         assert!(Invitation::parse(good).is_ok());
         for (from, to) in [
             ("'a'", "'A'"),
@@ -193,6 +213,8 @@ mod tests {
             ("user", "extra='x'\nuser"),
             ("site", "place"),
             ("[hub]", ""),
+            ("mesh='a:", "mesh='b:"),
+            ("mesh='a:", "mesh='a:planted"),
         ] {
             let error = Invitation::parse(&good.replace(from, to)).expect_err(to);
             assert!(!error.to_string().contains("planted"), "{error}");

@@ -121,7 +121,7 @@ leafnodes {{
 }
 
 /// The side of a site that dials out; nobody needs to reach it.
-fn remote(site: &Name, Invitation { site: hub, addr, login }: &Invitation) -> String {
+fn remote(site: &Name, Invitation { site: hub, addr, login, .. }: &Invitation) -> String {
     format!(
         "
 # The hub `{hub}`, which this server dials and dials again. What is said on the site's own subjects stays here: others ask

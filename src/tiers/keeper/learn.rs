@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::{Keeper, until};
 use crate::error::{Kind, Result};
 use crate::limits::{OUTBOX_MAX, TOMBSTONE_MS};
-use crate::model::{Address, ContainerId, Dot, Entry, Head, Incarnation, Usage, Version};
+use crate::model::{Address, ContainerId, Dot, Entry, Head, Incarnation, Manifest, Usage, Version};
 use crate::store::{Batch, KnownPlace, KnownStretch};
 use crate::tiers::disk::Plan;
 use crate::tiers::locked;
@@ -163,14 +163,15 @@ impl Keeper {
         others.chain((own.seq > 0).then_some(own)).collect()
     }
 
-    /// A stretch of what somebody lacks who has seen all that `has` says.
+    /// A stretch of what somebody lacks who has seen all that `has` says; of one collection alone, where one is named.
     pub fn lacking(
         &self,
+        within: Option<&str>,
         place: KnownPlace,
         limit: usize,
         has: impl Fn(Dot) -> bool + Send + Sync,
     ) -> Result<KnownStretch> {
-        self.disk.store().walk_known(place, limit, |dot| !has(dot))
+        self.disk.store().walk_known(within, place, limit, |dot| !has(dot))
     }
 
     /// The same of what memory alone holds, in the order of the addresses.
@@ -263,6 +264,18 @@ impl Keeper {
         }
         learnt.taken = taken.len() as u64;
         Ok(learnt)
+    }
+
+    /// Keeps what opens an object that another site keeps, as long as that is what is known at the address.
+    pub fn keep_key(&self, address: &Address, entry: &Entry) -> Result<()> {
+        let _order = locked(&self.order);
+        let known = self.disk.entry(address)?;
+        if known.is_some_and(|known| known.rank() == entry.rank() && known.object().is_some_and(Manifest::lacks_key)) {
+            let mut batch = Batch::new();
+            batch.put_entry(address, entry);
+            return self.disk.store().commit_lazily(&batch);
+        }
+        Ok(())
     }
 
     /// Up to where the site's log was read.

@@ -96,7 +96,7 @@ impl Node {
         }
         let mut place = Some(KnownPlace::default());
         while let Some(at) = place {
-            let stretch = other.keeper.lacking(at, 3, has).unwrap();
+            let stretch = other.keeper.lacking(None, at, 3, has).unwrap();
             let found = stretch.found.into_iter();
             lessons
                 .extend(found.map(|(address, keeper, head)| (address, Entry { keeper: keeper.unwrap_or(me), head })));

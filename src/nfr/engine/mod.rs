@@ -1,4 +1,6 @@
-//! The crypto engine: the only file that names aws-lc-rs. `aes-gcm` is the tests' independent oracle.
+//! The crypto engine: the only folder that names aws-lc-rs. `aes-gcm` is the tests' independent oracle.
+
+mod pair;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -9,6 +11,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, Result};
 use crate::model::Rng;
+
+pub use pair::{Agreement, SIGNATURE_BYTES, Signing, is_signed};
 
 /// Bytes of an authentication tag.
 pub const TAG_BYTES: usize = 16;
@@ -73,6 +77,11 @@ impl DataKey {
     /// A key of these bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         DataKey(Zeroizing::new(bytes))
+    }
+
+    /// The key's bytes, for another site that may open what it seals.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// The key's bytes, to be wrapped.

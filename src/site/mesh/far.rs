@@ -1,0 +1,150 @@
+//! What this container has heard of the other sites.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::super::members::{Heard, Member, Members};
+use super::super::wire::Beat;
+use crate::limits::FAR_CONTAINERS_MAX;
+use crate::model::{ContainerId, Incarnation, Name};
+use crate::nfr::SharedKey;
+use crate::store::FarContainer;
+
+/// The other sites.
+pub(in crate::site) struct Far {
+    me: (ContainerId, Incarnation),
+    sites: BTreeMap<Name, FarSite>,
+    /// Of which site each container is, and its name there; also of those that are silent since this one started.
+    homes: HashMap<ContainerId, (Name, Name)>,
+}
+
+struct FarSite {
+    members: Members,
+    /// The collections that this site may see of it, as of the sum that was told of them.
+    directory: Option<(u64, Collections)>,
+    fetching: bool,
+}
+
+/// The collections of another site: what changes with the policy of each, and what opens its news.
+pub(super) type Collections = BTreeMap<String, (u64, SharedKey)>;
+
+/// What a voice told.
+pub(super) struct Noted {
+    pub heard: Heard,
+    /// Whether something was lost since it was heard last.
+    pub missed: bool,
+    /// Whether its site's collections are to be asked for.
+    pub is_other_directory: bool,
+    /// Whether it was not known that it is of this site.
+    pub is_new: bool,
+}
+
+impl Far {
+    /// Nothing was heard yet; these are known from before.
+    pub(in crate::site) fn new(me: ContainerId, incarnation: Incarnation, known: Vec<FarContainer>) -> Self {
+        let homes = known.into_iter().map(|far| (far.container, (far.site, far.name))).collect();
+        Far { me: (me, incarnation), sites: BTreeMap::new(), homes }
+    }
+
+    fn site(&mut self, name: &Name) -> &mut FarSite {
+        let (me, incarnation) = self.me;
+        self.sites.entry(name.clone()).or_insert_with(|| FarSite {
+            members: Members::elsewhere(me, incarnation),
+            directory: None,
+            fetching: false,
+        })
+    }
+
+    /// Takes in a voice; nothing if it is of a container that is another site's.
+    pub(super) fn hear(&mut self, site: &Name, beat: Beat, directory: u64, now_ms: u64) -> Option<Noted> {
+        let (container, name) = (beat.container, beat.name().ok()?);
+        let is_new = self.claim(container, site, &name)?;
+        let known = self.site(site);
+        let missed = known.members.missed(&beat) > 0;
+        let heard = known.members.hear(beat, now_ms);
+        let is_current = known.directory.as_ref().is_some_and(|(sum, _)| *sum == directory);
+        let is_other_directory = !matches!(heard, Heard::Stale) && !is_current && !known.fetching;
+        known.fetching |= is_other_directory;
+        Some(Noted { heard, missed, is_other_directory, is_new })
+    }
+
+    /// Notes that a container is of a site. Says whether that is new; nothing if it is another site's, or this one.
+    pub(super) fn claim(&mut self, container: ContainerId, site: &Name, name: &Name) -> Option<bool> {
+        if container == self.me.0 {
+            return None;
+        }
+        match self.homes.get(&container) {
+            Some((home, known)) if home == site => {
+                let is_new = known != name;
+                if is_new {
+                    self.homes.insert(container, (site.clone(), name.clone()));
+                }
+                Some(is_new)
+            }
+            Some(_) => None,
+            None if self.homes.len() >= FAR_CONTAINERS_MAX => None,
+            None => {
+                self.homes.insert(container, (site.clone(), name.clone()));
+                Some(true)
+            }
+        }
+    }
+
+    /// The directory of a site was fetched, or could not be. Returns the collections that are new, or whose policy is.
+    pub(super) fn fetched(&mut self, site: &Name, directory: Option<(u64, Collections)>) -> Vec<String> {
+        let known = self.site(site);
+        known.fetching = false;
+        let Some((sum, collections)) = directory else { return Vec::new() };
+        let before = known.directory.take().map(|(_, before)| before).unwrap_or_default();
+        let policy = |collections: &Collections, name: &str| collections.get(name).map(|(policy, _)| *policy);
+        let is_new = |name: &&String| policy(&before, name) != policy(&collections, name);
+        let new = collections.keys().filter(is_new).cloned().collect();
+        known.directory = Some((sum, collections));
+        new
+    }
+
+    /// What is known of a directory counts no more: what it said opens nothing.
+    pub(super) fn doubt(&mut self, site: &Name) {
+        self.site(site).directory = None;
+    }
+
+    /// What the news of a collection of this site are opened with.
+    pub(super) fn news_key(&self, site: &Name, collection: &str) -> Option<SharedKey> {
+        let (_, collections) = self.sites.get(site)?.directory.as_ref()?;
+        collections.get(collection).map(|(_, key)| key.clone())
+    }
+
+    /// Whether a site has a collection, as far as that is known.
+    pub(super) fn has(&self, site: &Name, collection: &str) -> Option<bool> {
+        let (_, collections) = self.sites.get(site)?.directory.as_ref()?;
+        Some(collections.contains_key(collection))
+    }
+
+    /// The collections of a site that are known.
+    pub(super) fn collections(&self, site: &Name) -> Vec<String> {
+        let directory = self.sites.get(site).and_then(|known| known.directory.as_ref());
+        directory.map(|(_, collections)| collections.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Where a container is at home, and its name there.
+    pub(in crate::site) fn home(&self, container: ContainerId) -> Option<&(Name, Name)> {
+        self.homes.get(&container)
+    }
+
+    /// A container, as it was heard last.
+    pub(in crate::site) fn member(&self, container: ContainerId) -> Option<(Name, Member)> {
+        let (site, _) = self.homes.get(&container)?;
+        Some((site.clone(), self.sites.get(site)?.members.get(container)?.clone()))
+    }
+
+    /// The containers of a site that can be asked.
+    pub(in crate::site) fn alive(&self, site: &Name, now_ms: u64) -> Vec<(ContainerId, Name)> {
+        let known = self.sites.get(site).into_iter();
+        known.flat_map(|known| known.members.alive(now_ms)).map(|one| (one.container, one.name.clone())).collect()
+    }
+
+    /// All containers of a site that were heard, and whether each can be asked.
+    pub(in crate::site) fn members(&self, site: &Name, now_ms: u64) -> Vec<(Member, bool)> {
+        let known = self.sites.get(site).into_iter().flat_map(|known| known.members.all());
+        known.map(|member| (member.clone(), member.is_alive(now_ms))).collect()
+    }
+}

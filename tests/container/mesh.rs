@@ -1,0 +1,190 @@
+//! Several sites as one mesh: each with a nats-server of its own, linked to the hub's, and with containers as processes.
+
+use std::net::TcpListener;
+
+use serde_json::Value;
+
+use super::begin::{Server, read, said, site};
+use super::harness::*;
+use super::site::{level, until};
+
+/// Sites in one folder, each with its server; the first one is the hub.
+pub struct Mesh {
+    folder: tempfile::TempDir,
+    servers: Vec<(String, Option<Server>, String)>,
+}
+
+impl Mesh {
+    pub fn of(names: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let link = port();
+        let (hub, others) = names.split_first().unwrap();
+        let begin = |line: &str| said(&site(folder.path(), line), 0);
+        let bus = || format!("--bus nats://127.0.0.1:{}", port());
+        begin(&format!("init {hub} --config {hub}/site.toml --hub 127.0.0.1:{link} {}", bus()));
+        for other in others {
+            begin(&format!("join {other} --config {other}/site.toml --invite {hub}/invite.toml {}", bus()));
+        }
+        let start = |name: &&str| {
+            let (server, url) = Server::start(folder.path(), name);
+            ((*name).to_owned(), Some(server), url)
+        };
+        let servers = names.iter().map(start).collect();
+        Mesh { folder, servers }
+    }
+
+    pub fn container(&self, site: &str, name: &str) -> Process {
+        let (_, _, url) = self.servers.iter().find(|(known, ..)| known == site).unwrap();
+        let config = self.folder.path().join(site).join("site.toml");
+        Process::start(&["--config", config.to_str().unwrap(), "--name", name, "--bus", url])
+    }
+
+    /// Cuts a site off: its server is gone for all others, and for its own containers.
+    pub fn stop(&mut self, site: &str) {
+        self.servers.iter_mut().find(|(known, ..)| known == site).unwrap().1 = None;
+    }
+
+    pub fn start(&mut self, site: &str) {
+        let folder = self.folder.path();
+        let (name, server, _) = self.servers.iter_mut().find(|(known, ..)| known == site).unwrap();
+        *server = Some(Server::start(folder, name).0);
+    }
+}
+
+fn keys(process: &Process, collection: &str) -> Vec<String> {
+    let listed = process.request("GET", &format!("/v1/objects/{collection}?limit=1000"), &[], b"");
+    if listed.status != 200 {
+        return Vec::new();
+    }
+    let listed = listed.json();
+    listed["items"].as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap().to_owned()).collect()
+}
+
+fn locate(process: &Process, address: &str) -> Vec<String> {
+    let located = process.request("GET", &format!("/v1/locate/{address}"), &[], b"").expect(200).json();
+    let word = |copy: &Value, name: &str| copy[name].as_str().unwrap().to_owned();
+    let shown = |copy: &Value| format!("{}/{} {}", word(copy, "site"), word(copy, "container"), word(copy, "state"));
+    located["versions"][0]["copies"].as_array().unwrap().iter().map(shown).collect()
+}
+
+#[test]
+fn what_is_pushed_at_one_site_is_pulled_at_any() {
+    let mesh = Mesh::of(&["cloud", "edge", "fog"]);
+    let (cloud, edge, fog) = (mesh.container("cloud", "c1"), mesh.container("edge", "c1"), mesh.container("fog", "c1"));
+    let large: Vec<u8> = (0..3_500_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let push = |process: &Process, key: &str, class: &str, body: &[u8]| {
+        let headers = [("Mesh-Durability", class), ("Mesh-Meta-Of", "edge")];
+        process.request("PUT", &object(&format!("meteo/{key}")), &headers, body).expect(201)
+    };
+    push(&edge, "small", "disk", b"from the edge");
+    push(&edge, "large", "disk", &large);
+    push(&edge, "ram", "ram", b"in memory");
+    let plain = [("Mesh-Nfr", "encrypt=none")];
+    edge.request("PUT", &object("meteo/plain"), &plain, b"not encrypted").expect(201);
+    // The sites need a moment to meet.
+    until("the edge", || cloud.get("meteo/small").status == 200);
+    for (key, body) in
+        [("small", &b"from the edge"[..]), ("large", &large), ("ram", b"in memory"), ("plain", b"not encrypted")]
+    {
+        // From one edge to another as well, which meet at the hub.
+        for process in [&cloud, &fog] {
+            until("the other site", || process.get(&format!("meteo/{key}")).status == 200);
+            let pulled = process.get(&format!("meteo/{key}")).expect(200);
+            assert!(pulled.body == body, "{key}");
+        }
+    }
+    let part = fog.request("GET", &object("meteo/large"), &[("Range", "bytes=1048570-1048580")], b"").expect(206);
+    assert_eq!(part.body, large[1_048_570..=1_048_580]);
+    assert!(locate(&cloud, "meteo/small").contains(&"edge/c1 owed".to_owned()), "{:?}", locate(&cloud, "meteo/small"));
+    until("its news", || keys(&cloud, "meteo") == ["large", "plain", "ram", "small"]);
+
+    // What is replaced and deleted anywhere is so everywhere.
+    cloud.put("meteo/small", b"from the cloud").expect(200);
+    for process in [&edge, &fog] {
+        until("the new version", || process.get("meteo/small").body == b"from the cloud");
+    }
+    fog.delete("meteo/ram").expect(204);
+    for process in [&edge, &cloud] {
+        until("the delete", || process.get("meteo/ram").status == 404);
+    }
+    // What nobody has is asked of all who may have it, and all of them answer.
+    let absent = cloud.get("meteo/none");
+    assert_eq!((absent.status, absent.header("mesh-unasked")), (404, None));
+}
+
+#[test]
+fn a_site_that_is_cut_off_goes_on_and_agrees_afterwards() {
+    let mut mesh = Mesh::of(&["cloud", "edge"]);
+    let (mut cloud, edge) = (mesh.container("cloud", "c1"), mesh.container("edge", "c1"));
+    edge.put("meteo/read", b"read before").expect(201);
+    edge.put("meteo/known", b"known of").expect(201);
+    until("the edge", || cloud.get("meteo/read").status == 200);
+    until("its news", || keys(&cloud, "meteo").len() == 2);
+    cloud.put("meteo/of-cloud", b"1").expect(201);
+    until("the cloud", || edge.get("meteo/of-cloud").status == 200);
+
+    mesh.stop("edge");
+    until("the silence", || cloud.get("meteo/none").header("mesh-unasked") == Some("edge"));
+    // Memory is gone; what was read before has its copy and its key here.
+    cloud.terminate();
+    cloud.restart();
+    assert_eq!(
+        (cloud.get("meteo/read").expect(200).body, level(&cloud.get("meteo/read"))),
+        (b"read before".to_vec(), "ram")
+    );
+    let away = cloud.get("meteo/known");
+    away.expect_problem(503, "unavailable");
+    // Both go on, also where they do not know of each other.
+    for n in 0..40 {
+        edge.put(&format!("meteo/edge-{n}"), b"while cut off").expect(201);
+        cloud.put(&format!("meteo/cloud-{n}"), b"while cut off").expect(201);
+    }
+    edge.put("meteo/both", b"edge").expect(201);
+    cloud.put("meteo/both", b"cloud").expect(201);
+    edge.delete("meteo/known").expect(204);
+    cloud.put("meteo/of-cloud", b"2").expect(200);
+
+    mesh.start("edge");
+    until("agreement", || keys(&cloud, "meteo") == keys(&edge, "meteo") && keys(&edge, "meteo").len() == 83);
+    let last = edge.get("meteo/both").body;
+    assert!(last == b"edge" || last == b"cloud");
+    until("one of both", || cloud.get("meteo/both").body == edge.get("meteo/both").body);
+    assert_eq!(edge.get("meteo/of-cloud").expect(200).body, b"2");
+    for n in 0..40 {
+        assert_eq!(cloud.get(&format!("meteo/edge-{n}")).expect(200).body, b"while cut off");
+        assert_eq!(edge.get(&format!("meteo/cloud-{n}")).expect(200).body, b"while cut off");
+    }
+}
+
+#[test]
+fn who_has_no_invitation_or_anothers_name_is_no_site_of_the_mesh() {
+    let mesh = Mesh::of(&["cloud", "edge"]);
+    let (cloud, edge) = (mesh.container("cloud", "c1"), mesh.container("edge", "c1"));
+    edge.put("meteo/a", b"a").expect(201);
+    until("the edge", || cloud.get("meteo/a").status == 200);
+    let folder = mesh.folder.path();
+    let url = &mesh.servers[0].2;
+    let config = read(folder, "edge/site.toml");
+    let invitation = config.split_once("invitation_secret = \"").unwrap().1.split_once('"').unwrap().0;
+    let forged = format!("{}{}", &invitation[..invitation.len() - 64], "0".repeat(64));
+    let start = |site: &str, invitation: &str| {
+        let keys = folder.join(format!("{site}-{}.toml", invitation.len() + usize::from(invitation == forged)));
+        let secret = format!("mesh.invitation_secret={invitation}");
+        Process::start(&["--site", site, "--bus", url, "--keys", keys.to_str().unwrap(), "--set", &secret])
+    };
+    for (site, invitation, why) in
+        [("fog", forged.as_str(), "not one of this hub"), ("edge", invitation, "has this name and other keys")]
+    {
+        let other = start(site, invitation);
+        until("the refusal", || other.said().contains(why));
+        other.put("meteo/planted", b"planted").expect(201);
+        assert_eq!(keys(&cloud, "meteo"), ["a"]);
+        cloud.get("meteo/planted").expect_problem(404, "not_found");
+        other.get("meteo/a").expect_problem(404, "not_found");
+        assert!(!other.said().contains(&invitation[invitation.len() - 64..]));
+    }
+    // Who is invited comes in later as well.
+    let fog = start("fog", invitation);
+    until("the edge", || fog.get("meteo/a").status == 200);
+}

@@ -47,6 +47,8 @@ tests)
     want docker-compose docker-compose
     # The engine leads the containers' questions for names to itself with it.
     want iptables iptables
+    # Sites of the test bed are network namespaces.
+    want ip iproute2
     sh "$(dirname "$0")/nats.sh" >/dev/null
     sh "$(dirname "$0")/python.sh" >/dev/null
     ;;

@@ -32,7 +32,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventBook;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels::{Outcome, Served};
-use crate::tiers::{DiskTier, Keeper, Located, Resident};
+use crate::tiers::{DiskTier, Keeper, Lacks, Located, Resident};
 
 /// Bytes that one streamed body may have in flight: received, being sealed, and being written.
 pub(super) const BODY_BYTES_MAX: u64 = (3 * BODY_WINDOW_CHUNKS * CHUNK_BYTES) as u64;
@@ -166,7 +166,8 @@ impl Handle {
 
     /// Reads an object or a range of it.
     pub async fn pull(&self, pull: Pull) -> Result<Pulled> {
-        let covered = self.covered(Some(&pull.address), pull.session.as_ref(), pull.deadline).await;
+        let covered =
+            self.covered(pull.address.collection(), Some(&pull.address), pull.session.as_ref(), pull.deadline).await;
         if covered.is_ok()
             && let Some(resident) = self.hit(&pull.address)
             && pull.version.is_none_or(|version| version == resident.manifest.version)
@@ -212,7 +213,7 @@ impl Handle {
     /// What is known of an object.
     pub async fn stat(&self, Stat { address, version, session, deadline }: Stat) -> Result<Found> {
         self.must_be_joined()?;
-        self.covered(Some(&address), session.as_ref(), deadline).await?;
+        self.covered(address.collection(), Some(&address), session.as_ref(), deadline).await?;
         let look = || {
             let (keeper, address) = (Arc::clone(&self.0.crew.keeper), address.clone());
             blocking(move || match keeper.find(&address, version)? {
@@ -272,15 +273,21 @@ impl Handle {
             return Err(Error::invalid("a page holds 1 to 1000 entries").with("limit", list.limit));
         }
         self.must_be_joined()?;
-        self.covered(None, list.session.as_ref(), list.deadline).await?;
+        self.covered(list.collection.as_str(), None, list.session.as_ref(), list.deadline).await?;
+        let silent = match self.neighbours().get() {
+            Some(peers) => peers.gather(list.collection.as_str()).await,
+            None => Vec::new(),
+        };
         let keeper = Arc::clone(&self.0.crew.keeper);
-        blocking(move || page(&keeper, &list)).await
+        let page = blocking(move || page(&keeper, &list)).await?;
+        Ok(Page { silent, ..page })
     }
 
     /// Waits until what the caller has seen is here: an answer must not be older. Without an address,
-    /// everything it has seen must be.
+    /// everything it has seen must be that is of the collection, and all of this site.
     pub(super) async fn covered(
         &self,
+        collection: &str,
         address: Option<&Address>,
         session: Option<&Session>,
         deadline: Duration,
@@ -288,13 +295,21 @@ impl Handle {
         let Some(session) = session else { return Ok(()) };
         let look = || {
             let (keeper, address, session) = (Arc::clone(&self.0.crew.keeper), address.cloned(), session.clone());
-            blocking(move || keeper.covers(address.as_ref(), &session))
+            blocking(move || keeper.lacks(address.as_ref(), &session))
         };
         let waiting = async {
-            while !look().await? {
-                tokio::time::sleep(SESSION_POLL).await;
+            let (peers, mut asked) = (self.neighbours().get(), false);
+            loop {
+                match (look().await?, address, peers) {
+                    (Lacks::Nothing, ..) => return Ok(()),
+                    (Lacks::Dots(dots), _, Some(peers)) if peers.has_heard(collection, &dots) => return Ok(()),
+                    // It is known somewhere: asked for once, and then the news of it will come.
+                    (Lacks::Version, Some(address), _) if !asked => drop(self.0.crew.ask_others(address, None).await?),
+                    (Lacks::Dots(_), _, Some(peers)) if !asked => peers.catch_up(collection).await,
+                    _ => tokio::time::sleep(SESSION_POLL).await,
+                }
+                asked = true;
             }
-            Ok(())
         };
         timeout(deadline, waiting).await.unwrap_or_else(|_| {
             let why = "what the session has seen is not here yet; try again, or ask where it was written";

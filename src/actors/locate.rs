@@ -49,7 +49,7 @@ pub struct Copy {
 impl Handle {
     /// Asks every container that may have something what it has of an object.
     pub async fn locate(&self, Locate { address, session, deadline }: Locate) -> Result<Whereabouts> {
-        self.covered(Some(&address), session.as_ref(), deadline).await?;
+        self.covered(address.collection(), Some(&address), session.as_ref(), deadline).await?;
         let _permits = self.permits(0, deadline).await?;
         let (keeper, asked) = (Arc::clone(self.keeper()), address.clone());
         let own = blocking(move || keeper.holds(&asked));

@@ -51,7 +51,7 @@ pub(super) fn page(keeper: &Keeper, List { collection, prefix, after, limit, .. 
     let more = items.len() > *limit;
     items.truncate(*limit);
     let next = items.last().filter(|_| more).map(|item| item.key.clone());
-    Ok(Page { items, next: next.or(cut), incomplete: keeper.disk().is_incomplete() })
+    Ok(Page { items, next: next.or(cut), incomplete: keeper.disk().is_incomplete(), silent: Vec::new() })
 }
 
 fn in_memory(keeper: &Keeper, collection: &str, key: &str) -> Option<Found> {

@@ -198,4 +198,6 @@ pub struct Page {
     pub next: Option<String>,
     /// Whether a salvage of the store may have lost entries that nobody has accepted as lost.
     pub incomplete: bool,
+    /// Sites that may have more and did not tell in time, by name.
+    pub silent: Vec<String>,
 }

@@ -132,13 +132,14 @@ const QUEUES: [Column; 5] = [
     ("UNIT", "unit", Cell::Text),
     ("LOST", "lost", Cell::Number),
 ];
-const SITES: [Column; 8] = [
+const SITES: [Column; 9] = [
     ("SITE", "name", Cell::Text),
     ("HERE", "here", Cell::Text),
     ("EPOCH", "epoch", Cell::Number),
     ("MEMBERS", "members", Cell::Number),
     ("ALIVE", "alive", Cell::Number),
     ("SILENT", "silent", Cell::Number),
+    ("COLLECTIONS", "collections", Cell::Number),
     ("BUS", "bus.name", Cell::Text),
     ("CONNECTED", "bus.connected", Cell::Text),
 ];

@@ -3,7 +3,7 @@
 use super::admin::Overseer;
 use crate::gateway::admin::{BusReport, ContainerReport, LoadReport, PeerReport, QueueReport, SiteReport};
 use crate::limits::EVENT_READERS_MAX;
-use crate::site::{Load, Member, PeerStanding, Site};
+use crate::site::{Load, Member, PeerStanding, Site, SiteStanding};
 
 impl Overseer {
     pub(super) fn site_reports(&self) -> Vec<SiteReport> {
@@ -12,9 +12,13 @@ impl Overseer {
         let count =
             |wanted: bool| others.iter().filter(|(member, alive)| *alive == wanted && !member.left).count() as u64;
         let epoch = standing.as_ref().and_then(|standing| standing.epoch);
-        vec![SiteReport {
+        let record = self.site().and_then(Site::own_record);
+        let own = SiteReport {
             name: self.site_name().to_owned(),
             here: true,
+            keys: record.as_ref().map(|record| record.keys.to_string()),
+            since_ms: record.map(|record| record.since_ms),
+            collections: None,
             epoch: epoch.map(|(number, _)| number),
             members: epoch.map(|(_, members)| members as u64),
             alive: count(true) + 1,
@@ -25,28 +29,38 @@ impl Overseer {
                 connected: standing.bus.connected,
                 disconnects: standing.bus.disconnects,
             }),
-        }]
+        };
+        let other = |SiteStanding { record, members, collections }: SiteStanding| {
+            let count = |wanted: bool| members.iter().filter(|(one, alive)| *alive == wanted && !one.left).count();
+            SiteReport {
+                name: record.name.to_string(),
+                here: false,
+                keys: Some(record.keys.to_string()),
+                since_ms: Some(record.since_ms),
+                collections,
+                epoch: None,
+                members: None,
+                alive: count(true) as u64,
+                silent: count(false) as u64,
+                bus: None,
+            }
+        };
+        let others = self.site().map(Site::other_sites).unwrap_or_default();
+        std::iter::once(own).chain(others.into_iter().map(other)).collect()
     }
 
     pub(super) fn container_reports(&self) -> Vec<ContainerReport> {
         let site = self.site_name().to_owned();
         let others = self.site().map(Site::peers).unwrap_or_default();
-        let other = |PeerStanding { member, alive, heard_ago_ms, .. }: PeerStanding| ContainerReport {
-            id: format!("{:016x}", member.container.0),
-            name: member.name.to_string(),
-            site: site.clone(),
-            here: false,
-            alive,
-            left: member.left,
-            takes_changes: alive && member.takes_changes,
-            load: load(&member.load),
-            url: Some(member.url),
-            version: member.program,
-            started_ms: member.started_ms,
-            heard_ms_ago: heard_ago_ms,
-            own: None,
+        let now_ms = self.handle().telemetry().ticks_ns() / 1_000_000;
+        let other = |PeerStanding { member, alive, .. }: PeerStanding| told(site.clone(), member, alive, now_ms);
+        let far = |site: SiteStanding| {
+            let name = site.record.name.to_string();
+            site.members.into_iter().map(move |(member, alive)| told(name.clone(), member, alive, now_ms))
         };
-        std::iter::once(self.own_report()).chain(others.into_iter().map(other)).collect()
+        let sites = self.site().map(Site::other_sites).unwrap_or_default();
+        let of_site = std::iter::once(self.own_report()).chain(others.into_iter().map(other));
+        of_site.chain(sites.into_iter().flat_map(far)).collect()
     }
 
     pub(super) fn peer_reports(&self) -> Vec<PeerReport> {
@@ -94,6 +108,25 @@ impl Overseer {
             lost: Some(gauge.lost()),
         });
         std::iter::once(events).chain(site).chain(asked).collect()
+    }
+}
+
+/// Another container, as it told of itself.
+fn told(site: String, member: Member, alive: bool, now_ms: u64) -> ContainerReport {
+    ContainerReport {
+        id: format!("{:016x}", member.container.0),
+        name: member.name.to_string(),
+        site,
+        here: false,
+        alive,
+        left: member.left,
+        takes_changes: alive && member.takes_changes,
+        load: load(&member.load),
+        url: Some(member.url),
+        version: member.program,
+        started_ms: member.started_ms,
+        heard_ms_ago: now_ms.saturating_sub(member.heard_ms),
+        own: None,
     }
 }
 

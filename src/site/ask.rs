@@ -208,6 +208,18 @@ impl Peers for Site {
         Site::is_far(self, keeper)
     }
 
+    fn has_heard(&self, collection: &str, dots: &[Dot]) -> bool {
+        self.has_heard_far(collection, dots)
+    }
+
+    fn catch_up<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, ()> {
+        self.catch_up_far(collection).boxed()
+    }
+
+    fn gather<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, Vec<String>> {
+        self.gather_far(collection).boxed()
+    }
+
     fn plain(
         &self,
         address: &Address,

@@ -64,7 +64,7 @@ use home::Decisions;
 pub use members::Member;
 use members::Members;
 use mesh::{Far, Mesh};
-pub use mesh::{MeshParts, Roster};
+pub use mesh::{MeshParts, Roster, SiteStanding};
 pub use piece::{Part, Pieces};
 use route::Ways;
 pub use shared::{Shared, SharedBook};

@@ -167,12 +167,23 @@ impl Way {
         open
     }
 
-    /// A read through the door failed: it is looked at anew before the next one.
-    pub(super) fn doubt(&self) {
-        let mut door = locked(&self.door);
-        if matches!(door.state, State::Open) {
-            door.state = State::Unknown;
+    /// A read through the door failed. Says whether another way may do better; the door is looked at anew then before the
+    /// next read.
+    pub(super) fn fails(&self, error: &Error, now_ms: u64) -> bool {
+        // What another site calls itself may be the name of a door here, which knows nothing of that site's tickets.
+        if self.site.is_some() && matches!(error.kind(), Kind::Unauthorised | Kind::Forbidden) {
+            tracing::debug!(container = %self.name, url = self.url, "this is not its door; the bus is taken");
+            locked(&self.door).state = State::Shut { until_ms: now_ms + SHUT_MS };
+            return true;
         }
+        if is_of_the_way(error) {
+            let mut door = locked(&self.door);
+            if matches!(door.state, State::Open) {
+                door.state = State::Unknown;
+            }
+            return true;
+        }
+        false
     }
 
     /// How long an answer may take to begin before it is late.
@@ -234,6 +245,19 @@ mod tests {
         // It is looked at again once that time is over.
         assert_eq!(way.known(SHUT_MS + 1), Some(false));
         assert!(matches!(locked(&way.door).state, State::Shut { until_ms } if until_ms > 2 * SHUT_MS));
+    }
+
+    #[test]
+    fn a_door_of_another_site_that_knows_no_ticket_of_its_is_not_its_door() {
+        let refused = Error::new(Kind::Unauthorised, "no");
+        let own = way();
+        assert!(!own.fails(&refused, 1) && own.fails(&Error::unavailable("gone"), 1));
+        let far = Way { site: Some("edge".parse().unwrap()), ..Arc::into_inner(way()).unwrap() };
+        assert!(
+            far.fails(&refused, 1)
+                && matches!(locked(&far.door).state, State::Shut { until_ms } if until_ms == 1 + SHUT_MS)
+        );
+        assert!(!far.fails(&Error::not_found("gone"), 1));
     }
 
     #[test]

@@ -117,12 +117,10 @@ impl Parts {
         let kept = Arc::clone(&self.kept);
         let Some(client) = kept.way.door(|| kept.site.now_ms()).await else { return self.over_bus(bytes).await };
         match self.through_door(client, bytes).await {
-            Err(error) if is_of_the_way(&error) => {
-                kept.way.doubt();
-                kept.over_bus(self.next_part(bytes))
-                    .await
-                    .map_err(|other| if is_of_the_way(&other) { error } else { other })
-            }
+            Err(error) if kept.way.fails(&error, kept.site.now_ms()) => kept
+                .over_bus(self.next_part(bytes))
+                .await
+                .map_err(|other| if is_of_the_way(&other) { error } else { other }),
             outcome => outcome,
         }
     }

@@ -15,7 +15,7 @@ use futures_util::stream::StreamExt;
 use super::Site;
 use super::members::Member;
 use super::piece::{Form, Wanted};
-use super::route::{Way, is_of_the_way};
+use super::route::Way;
 use super::run::{Kept, Parts};
 use crate::client::{Client, ReadOptions};
 use crate::error::{Error, Result};
@@ -122,11 +122,10 @@ impl Site {
             let options = ReadOptions { range: Some(between), ..self.options(address, version, ticket)? };
             match self.while_heard(keeper, client.pull_with(address, &options)).await {
                 Ok(pulled) => return Ok(pulled.into_stream().boxed()),
-                Err(error) if !is_of_the_way(&error) => return Err(error),
-                Err(error) => {
+                Err(error) if way.fails(&error, self.now_ms()) => {
                     tracing::debug!(%error, container = %way.name, "its door fails; the bus is taken");
-                    way.doubt();
                 }
+                Err(error) => return Err(error),
             }
         }
         Ok(self.pieces(&way, &wanted, range).boxed())

@@ -26,7 +26,7 @@ pub use cloud::fuzzing;
 pub use cloud::{CloudHead, CloudParts, CloudReader, CloudTier};
 pub use copies::Copies;
 pub use disk::{DiskTier, DiskUsage, FrameReader, Recovery, Rewrapped, StagedFrame, Staging};
-pub use keeper::{Binding, Change, Draft, Job, Keeper, Learnt, Located, News, Outcome, Show, Swept};
+pub use keeper::{Binding, Change, Draft, Job, Keeper, Lacks, Learnt, Located, News, Outcome, Show, Swept};
 pub use memory::{MemoryTier, MemoryUsage, Note, Reservation, Resident, Ticket};
 pub use peer::{
     Accepted, Arriving, Asked, Deciding, Decision, Elsewhere, Everywhere, Handover, Opened, Peers, Sending,

@@ -154,6 +154,15 @@ pub trait Peers: Send + Sync + 'static {
         manifest: &'a Arc<Manifest>,
     ) -> BoxFuture<'a, Result<Opened>>;
 
+    /// Whether these changes were heard of, as far as they are of this collection and of another site's.
+    fn has_heard(&self, collection: &str, dots: &[Dot]) -> bool;
+
+    /// Asks other sites for what they have of a collection that is not known here.
+    fn catch_up<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, ()>;
+
+    /// Waits a moment for what other sites have of a collection. Returns those that may have more.
+    fn gather<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, Vec<String>>;
+
     /// Whether a container is another site's: what is brought from there is worth a copy.
     fn is_far(&self, keeper: ContainerId) -> bool;
 

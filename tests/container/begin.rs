@@ -94,12 +94,20 @@ impl Drop for Server {
 
 impl Server {
     pub fn start(folder: &Path, site: &str) -> (Self, String) {
+        Self::start_by(folder, site, &|program| Command::new(program))
+    }
+
+    /// The same, where programs are started in a way of the test's own.
+    pub fn start_by(folder: &Path, site: &str, command: &dyn Fn(&str) -> Command) -> (Self, String) {
         let log = std::fs::File::create(folder.join(site).join("log")).unwrap();
         let config = folder.join(site).join("nats.conf");
-        let server = Command::new(nats_server::program()).arg("-c").arg(config).stderr(log).spawn().unwrap();
+        let server = command(nats_server::program()).arg("-c").arg(config).stderr(log).spawn().unwrap();
         let text = read(folder, &format!("{site}/site.toml"));
         let url = format!("nats://{}", text.split_once("nats://").unwrap().1.split_once('"').unwrap().0);
-        until("the server", || binary().args(["ready", "--nats", &url]).output().unwrap().status.success());
+        until("the server", || {
+            let asked = command(env!("CARGO_BIN_EXE_meshstore")).args(["ready", "--nats", &url]).output();
+            asked.unwrap().status.success()
+        });
         (Server(server), url)
     }
 }

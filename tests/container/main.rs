@@ -5,6 +5,8 @@
 mod admin;
 mod api;
 mod batch;
+#[path = "../common/bed/mod.rs"]
+mod bed;
 mod begin;
 mod bits;
 mod broken;
@@ -19,6 +21,7 @@ mod doors;
 mod durability;
 mod events;
 mod eviction;
+mod far;
 mod faulty;
 mod full;
 mod harness;

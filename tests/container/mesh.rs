@@ -1,64 +1,117 @@
 //! Several sites as one mesh: each with a nats-server of its own, linked to the hub's, and with containers as processes.
 
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
+use super::bed::Host;
 use super::begin::{Server, read, said, site};
 use super::harness::*;
 use super::site::{level, until};
 
 /// Sites in one folder, each with its server; the first one is the hub.
 pub struct Mesh {
-    folder: tempfile::TempDir,
-    servers: Vec<(String, Option<Server>, String)>,
+    pub folder: tempfile::TempDir,
+    places: Vec<Place>,
+}
+
+struct Place {
+    name: String,
+    /// Where it is, unless on this machine itself.
+    host: Option<Host>,
+    server: Option<Server>,
+    url: String,
+}
+
+impl Place {
+    fn begin(folder: &Path, name: &str, host: Option<&Host>) -> Self {
+        let (server, url) = Self::serve(folder, name, host);
+        Place { name: name.to_owned(), host: host.cloned(), server: Some(server), url }
+    }
+
+    fn serve(folder: &Path, name: &str, host: Option<&Host>) -> (Server, String) {
+        Server::start_by(folder, name, &|program| match host {
+            Some(host) => host.command(program),
+            None => Command::new(program),
+        })
+    }
 }
 
 impl Mesh {
+    /// Sites on this machine.
     pub fn of(names: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let link = port();
+        let hub = format!("127.0.0.1:{}", port());
+        Self::begin(names, &hub, &|| format!("--bus nats://127.0.0.1:{}", port()), &[])
+    }
+
+    /// Sites on hosts of a test bed, which are called as they are.
+    pub fn on(hosts: &[&Host]) -> Self {
+        let names: Vec<&str> = hosts.iter().map(|host| host.name()).collect();
+        Self::begin(&names, &hosts[0].addr().to_string(), &|| "--bus nats://127.0.0.1:4222".to_owned(), hosts)
+    }
+
+    fn begin(names: &[&str], addr: &str, bus: &dyn Fn() -> String, hosts: &[&Host]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let (hub, others) = names.split_first().unwrap();
         let begin = |line: &str| said(&site(folder.path(), line), 0);
-        let bus = || format!("--bus nats://127.0.0.1:{}", port());
-        begin(&format!("init {hub} --config {hub}/site.toml --hub 127.0.0.1:{link} {}", bus()));
+        begin(&format!("init {hub} --config {hub}/site.toml --hub {addr} {}", bus()));
         for other in others {
             begin(&format!("join {other} --config {other}/site.toml --invite {hub}/invite.toml {}", bus()));
         }
-        let start = |name: &&str| {
-            let (server, url) = Server::start(folder.path(), name);
-            ((*name).to_owned(), Some(server), url)
-        };
-        let servers = names.iter().map(start).collect();
-        Mesh { folder, servers }
+        let place = |(nth, name): (usize, &&str)| Place::begin(folder.path(), name, hosts.get(nth).copied());
+        let places = names.iter().enumerate().map(place).collect();
+        Mesh { folder, places }
+    }
+
+    fn place(&self, site: &str) -> &Place {
+        self.places.iter().find(|place| place.name == site).unwrap()
+    }
+
+    pub fn url(&self, site: &str) -> &str {
+        &self.place(site).url
     }
 
     pub fn container(&self, site: &str, name: &str) -> Process {
-        let (_, _, url) = self.servers.iter().find(|(known, ..)| known == site).unwrap();
+        self.container_with(site, name, &[])
+    }
+
+    pub fn container_with(&self, site: &str, name: &str, more: &[&str]) -> Process {
+        let Place { url, host, .. } = self.place(site);
         let config = self.folder.path().join(site).join("site.toml");
-        Process::start(&["--config", config.to_str().unwrap(), "--name", name, "--bus", url])
+        let args = [&["--config", config.to_str().unwrap(), "--name", name, "--bus", url], more].concat();
+        match host {
+            Some(host) => Process::start_under(&host.wrapper().each_ref().map(String::as_str), &args),
+            None => Process::start(&args),
+        }
     }
 
     /// Cuts a site off: its server is gone for all others, and for its own containers.
     pub fn stop(&mut self, site: &str) {
-        self.servers.iter_mut().find(|(known, ..)| known == site).unwrap().1 = None;
+        self.places.iter_mut().find(|place| place.name == site).unwrap().server = None;
     }
 
     pub fn start(&mut self, site: &str) {
         let folder = self.folder.path();
-        let (name, server, _) = self.servers.iter_mut().find(|(known, ..)| known == site).unwrap();
-        *server = Some(Server::start(folder, name).0);
+        let place = self.places.iter_mut().find(|place| place.name == site).unwrap();
+        place.server = Some(Place::serve(folder, site, place.host.as_ref()).0);
     }
 }
 
-fn keys(process: &Process, collection: &str) -> Vec<String> {
+pub fn keys(process: &Process, collection: &str) -> Vec<String> {
     let listed = process.request("GET", &format!("/v1/objects/{collection}?limit=1000"), &[], b"");
     if listed.status != 200 {
         return Vec::new();
     }
     let listed = listed.json();
     listed["items"].as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap().to_owned()).collect()
+}
+
+fn admin_sites(process: &Process) -> Vec<Value> {
+    let told = process.request("GET", "/v1/admin/sites", &[], b"").expect(200).json();
+    told["sites"].as_array().unwrap().clone()
 }
 
 fn locate(process: &Process, address: &str) -> Vec<String> {
@@ -84,6 +137,9 @@ fn what_is_pushed_at_one_site_is_pulled_at_any() {
     edge.request("PUT", &object("meteo/plain"), &plain, b"not encrypted").expect(201);
     // The sites need a moment to meet.
     until("the edge", || cloud.get("meteo/small").status == 200);
+    // Nothing was ever asked of it at this one.
+    until("the edge", || admin_sites(&fog).iter().any(|site| site["name"] == "edge" && site["collections"] == 1));
+    assert_eq!(keys(&fog, "meteo"), ["large", "plain", "ram", "small"]);
     for (key, body) in
         [("small", &b"from the edge"[..]), ("large", &large), ("ram", b"in memory"), ("plain", b"not encrypted")]
     {
@@ -108,6 +164,20 @@ fn what_is_pushed_at_one_site_is_pulled_at_any() {
     for process in [&edge, &cloud] {
         until("the delete", || process.get("meteo/ram").status == 404);
     }
+    // Whoever goes from one site to another reads what it wrote, and lists it.
+    let mut session = String::new();
+    for n in 0..80 {
+        let headers = [("Mesh-Session", session.as_str())];
+        let headers = if session.is_empty() { &headers[..0] } else { &headers[..] };
+        let written = edge.request("PUT", &object(&format!("mine/{n:02}")), headers, b"mine").expect(201);
+        session = written.header("mesh-session").unwrap().to_owned();
+    }
+    let seen = [("Mesh-Session", session.as_str())];
+    for key in ["mine/00", "mine/40", "mine/79"] {
+        assert_eq!(cloud.request("GET", &object(key), &seen, b"").expect(200).body, b"mine", "{key}");
+    }
+    let listed = fog.request("GET", "/v1/objects/mine", &seen, b"").expect(200).json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 80);
     // What nobody has is asked of all who may have it, and all of them answer.
     let absent = cloud.get("meteo/none");
     assert_eq!((absent.status, absent.header("mesh-unasked")), (404, None));
@@ -164,7 +234,7 @@ fn who_has_no_invitation_or_anothers_name_is_no_site_of_the_mesh() {
     edge.put("meteo/a", b"a").expect(201);
     until("the edge", || cloud.get("meteo/a").status == 200);
     let folder = mesh.folder.path();
-    let url = &mesh.servers[0].2;
+    let url = mesh.url("cloud");
     let config = read(folder, "edge/site.toml");
     let invitation = config.split_once("invitation_secret = \"").unwrap().1.split_once('"').unwrap().0;
     let forged = format!("{}{}", &invitation[..invitation.len() - 64], "0".repeat(64));

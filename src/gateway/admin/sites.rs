@@ -1,4 +1,4 @@
-//! `GET /v1/admin/sites`: the sites that are known; today the container's own.
+//! `GET /v1/admin/sites`: the sites of the mesh that are known, the container's own first.
 
 use actix_web::HttpResponse;
 use serde::Serialize;
@@ -12,6 +12,12 @@ pub struct SiteReport {
     pub name: String,
     /// Whether it is the site of the container that tells this.
     pub here: bool,
+    /// What it proves itself by to other sites; `null` until the own site was joined.
+    pub keys: Option<String>,
+    /// Wall-clock milliseconds since 1970 at which it was let into the mesh.
+    pub since_ms: Option<u64>,
+    /// Collections of it that this site may see; `null` until it was heard, and of the own one.
+    pub collections: Option<u64>,
     /// The number of the list of those who decide conditions, greater with each change; `null` until it was read.
     pub epoch: Option<u64>,
     /// How many are on that list.
@@ -20,7 +26,7 @@ pub struct SiteReport {
     pub alive: u64,
     /// Containers that were heard and are silent now; those that left in order are not counted.
     pub silent: u64,
-    /// What carries its messages; `null` until it was joined.
+    /// What carries its messages; `null` until it was joined, and of another site.
     pub bus: Option<BusReport>,
 }
 

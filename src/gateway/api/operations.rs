@@ -266,7 +266,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     tell("/v1/admin/actors", "showActors", "Administration", "How each actor is doing: queue, restarts, last error."),
     tell("/v1/admin/queues", "showQueues", "Administration", "What waits, the limits it waits at, and what was lost."),
-    tell("/v1/admin/sites", "showSites", "Administration", "The sites that are known: today the container's own."),
+    tell(
+        "/v1/admin/sites",
+        "showSites",
+        "Administration",
+        "The sites of the mesh that are known, the container's own first.",
+    ),
     tell("/v1/admin/containers", "showContainers", "Administration", "The containers of the site, this one first."),
     tell(
         "/v1/admin/peers",

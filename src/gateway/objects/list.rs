@@ -57,6 +57,9 @@ pub(in crate::gateway) async fn list(door: &Shared, head: &RequestHead, collecti
     let page = within(deadline, door.core.list(list)).await?;
     let items = page.items.iter().map(item).collect();
     let mut response = reply::json(StatusCode::OK, &Page { items, next: page.next.as_deref() });
+    if !page.silent.is_empty() {
+        reply::set(response.headers_mut(), headers::MESH_UNASKED.clone(), page.silent.join(", ").into_bytes());
+    }
     if page.incomplete {
         // What is not in the list may have been lost, as a read of it would say.
         response.headers_mut().insert(headers::MESH_INCOMPLETE.clone(), HeaderValue::from_static("salvaged"));

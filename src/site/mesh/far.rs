@@ -119,10 +119,10 @@ impl Far {
         Some(collections.contains_key(collection))
     }
 
-    /// The collections of a site that are known.
-    pub(super) fn collections(&self, site: &Name) -> Vec<String> {
-        let directory = self.sites.get(site).and_then(|known| known.directory.as_ref());
-        directory.map(|(_, collections)| collections.keys().cloned().collect()).unwrap_or_default()
+    /// The collections of a site, where they are known.
+    pub(super) fn collections(&self, site: &Name) -> Option<Vec<String>> {
+        let (_, collections) = self.sites.get(site)?.directory.as_ref()?;
+        Some(collections.keys().cloned().collect())
     }
 
     /// Where a container is at home, and its name there.

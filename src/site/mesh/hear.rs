@@ -44,6 +44,8 @@ pub(in crate::site) enum FarNews {
     Listed(Name, Vec<String>),
     /// A collection is used here from now on.
     Use(String),
+    /// All that other sites have of a collection is to be here.
+    Refresh(String),
     /// An answer to what was fetched; with it how far all of them together come, in the last one.
     Page { site: Name, collection: String, page: FarPage, reached: Option<Vec<Dot>> },
     /// Nothing more comes of what was fetched.
@@ -124,13 +126,21 @@ impl Ear {
                 self.begin(collection, Vec::new()).await;
                 Ok(())
             }
+            FarNews::Refresh(collection) => {
+                let sites = self.site.0.mesh.roster.others().into_iter();
+                self.lacking.extend(sites.map(|site| (site, collection.clone())));
+                Ok(())
+            }
             FarNews::Page { site, collection, page, reached } => self.take_page(site, collection, page, reached).await,
             FarNews::Fetched { site, collection, failed } => {
                 let what = (site, collection);
                 self.fetching.remove(&what);
                 if failed {
                     self.failed.insert(what);
-                } else if self.used.get(&what.1).is_some_and(|used| !used.horizon.has_gap()) {
+                    return;
+                }
+                self.site.0.mesh.uses.complete(&what.1, &what.0);
+                if self.used.get(&what.1).is_some_and(|used| !used.horizon.has_gap()) {
                     // Whatever came in meanwhile behind a gap stands behind it no more.
                     self.lacking.remove(&what);
                 }
@@ -152,9 +162,9 @@ impl Ear {
             Err(error) => return tracing::warn!(%error, collection, "the news of a collection cannot be heard"),
         };
         let listening = tokio::spawn(listen::listen(self.site.clone(), collection.clone(), news));
+        self.site.0.mesh.uses.begin(&collection, &heard);
         let used = Used { horizon: Horizon::of(heard), dirty: true, listening };
         self.used.insert(collection.clone(), used);
-        locked(&self.site.0.mesh.used).insert(collection.clone());
         for site in self.site.0.mesh.roster.others() {
             self.lacking.insert((site, collection.clone()));
         }
@@ -163,7 +173,7 @@ impl Ear {
     /// What this site has and another one as well is used.
     async fn use_common(&mut self) {
         for site in self.site.0.mesh.roster.others() {
-            let theirs = locked(&self.site.0.mesh.far).collections(&site);
+            let theirs = locked(&self.site.0.mesh.far).collections(&site).unwrap_or_default();
             for collection in theirs {
                 if !self.used.contains_key(&collection) && self.site.has_collection(&collection) {
                     self.begin(collection, Vec::new()).await;
@@ -192,7 +202,10 @@ impl Ear {
         self.learn(&collection, entries).await?;
         let Some(used) = self.used.get_mut(&collection) else { return Ok(()) };
         let reached = used.horizon.hear(incarnation, after, upto);
-        used.dirty |= reached.is_some();
+        if let Some(reached) = reached {
+            used.dirty = true;
+            self.site.0.mesh.uses.reach(&collection, reached);
+        }
         if !used.horizon.has(Dot { incarnation, seq: upto }) {
             self.lacking.insert((site, collection));
         }
@@ -216,7 +229,10 @@ impl Ear {
         self.learn(&collection, entries).await?;
         let Some(used) = self.used.get_mut(&collection) else { return Ok(()) };
         for dot in reached.into_iter().flatten() {
-            used.dirty |= used.horizon.reach(dot).is_some();
+            if let Some(reached) = used.horizon.reach(dot) {
+                used.dirty = true;
+                self.site.0.mesh.uses.reach(&collection, reached);
+            }
         }
         Ok(())
     }
@@ -277,15 +293,6 @@ impl Site {
     /// Whether this site has made a collection.
     fn has_collection(&self, collection: &str) -> bool {
         self.news_key(collection).is_some()
-    }
-
-    /// From now on the news of a collection are listened to.
-    pub(super) fn use_collection(&self, collection: &str) {
-        if locked(&self.0.mesh.used).contains(collection) {
-            return;
-        }
-        // Whoever takes it in is busy at times; the next question says the same.
-        let _ = self.0.mesh.heard.try_send(FarNews::Use(collection.to_owned()));
     }
 
     /// A site told something that is not its to tell.

@@ -24,10 +24,12 @@ mod hear;
 mod listen;
 mod read;
 mod roster;
+mod standing;
 mod tell;
+mod uses;
 mod voice;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, mpsc};
@@ -42,7 +44,9 @@ use directory::Directory;
 pub(super) use far::Far;
 use hear::FarNews;
 pub use roster::Roster;
+pub use standing::SiteStanding;
 use tell::Chains;
+use uses::Uses;
 
 /// What was heard of other sites and waits to be taken in.
 const HEARD_MAX: usize = 256;
@@ -62,8 +66,7 @@ pub(super) struct Mesh {
     /// What this site shows to others.
     shown: Mutex<Arc<Directory>>,
     chains: Mutex<Chains>,
-    /// Collections whose news are listened to.
-    used: Mutex<BTreeSet<String>>,
+    uses: Uses,
     heard: mpsc::Sender<FarNews>,
     /// Held by who asks others for what this site should know of them.
     asking: Arc<Semaphore>,
@@ -91,7 +94,7 @@ impl Mesh {
             far: Mutex::new(far),
             shown: Mutex::default(),
             chains: Mutex::default(),
-            used: Mutex::default(),
+            uses: Uses::default(),
             heard,
             asking: Arc::new(Semaphore::new(WALKS_MAX)),
         };

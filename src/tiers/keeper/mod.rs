@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 pub use change::{Binding, Change, Draft, Job, Located, Outcome, Show};
 use learn::Outbox;
 pub use learn::{Learnt, News};
+pub use read::Lacks;
 pub use sweep::Swept;
 use tally::{Ledger, Tally};
 

@@ -8,6 +8,17 @@ use crate::model::{Address, Dot, Entry, Head, Manifest, Session, Usage, Version}
 use crate::store::{WalkPlace, WalkStretch};
 use crate::tiers::Resident;
 
+/// What a client has seen and is not here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// All of it is.
+    Nothing,
+    /// The version of the object that it knows, or a newer one.
+    Version,
+    /// These changes, as far as they are of what is asked for.
+    Dots(Vec<Dot>),
+}
+
 impl Keeper {
     /// Wall-clock milliseconds since 1970, by the clock that decides what has ended.
     pub fn now_ms(&self) -> u64 {
@@ -88,13 +99,18 @@ impl Keeper {
         last.is_some_and(|last| seq <= last)
     }
 
-    /// Whether what a client has seen of an object, or of anything when none is named, is here.
-    pub fn covers(&self, address: Option<&Address>, session: &Session) -> Result<bool> {
-        match address.and_then(|address| Some((address, session.wants(address)?))) {
-            Some((address, wanted)) => Ok(self.newest(address)? >= Some(wanted)),
-            None if address.is_some() => Ok(session.dots().all(|dot| self.has_seen(dot))),
-            None => Ok(session.all_dots().all(|dot| self.has_seen(dot))),
-        }
+    /// What a client has seen of an object, or of anything when none is named, and is not here.
+    pub fn lacks(&self, address: Option<&Address>, session: &Session) -> Result<Lacks> {
+        let unseen = |dots: &mut dyn Iterator<Item = Dot>| match dots.filter(|dot| !self.has_seen(*dot)).collect() {
+            dots if Vec::is_empty(&dots) => Lacks::Nothing,
+            dots => Lacks::Dots(dots),
+        };
+        Ok(match address.and_then(|address| Some((address, session.wants(address)?))) {
+            Some((address, wanted)) if self.newest(address)? >= Some(wanted) => Lacks::Nothing,
+            Some(_) => Lacks::Version,
+            None if address.is_some() => unseen(&mut session.dots()),
+            None => unseen(&mut session.all_dots()),
+        })
     }
 
     pub(super) fn lives(&self, manifest: &Manifest) -> bool {

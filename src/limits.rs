@@ -59,8 +59,8 @@ pub const OUTBOX_MAX: usize = 16_384;
 /// Sites of a mesh that are known at most.
 pub const SITES_MAX: usize = 4096;
 
-/// Containers of other sites that are known at most.
-pub const FAR_CONTAINERS_MAX: usize = 65_536;
+/// Containers of another site that are known at most.
+pub const FAR_CONTAINERS_MAX: usize = 1024;
 
 /// Collections of other sites that are used at the same time.
 pub const COLLECTIONS_USED_MAX: usize = 4096;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::cpu::blocking;
 use crate::error::{Error, Result};
@@ -18,9 +19,18 @@ use crate::tiers::{CloudTier, Keeper, Run, Source};
 
 type Flight = Shared<BoxFuture<'static, bool>>;
 
-/// Transfers that are under way.
-#[derive(Clone, Default)]
-pub struct Fetches(Arc<Mutex<HashMap<FrameId, Flight>>>);
+/// Copies of what others keep that are made at the same time: each holds a thread.
+const COPIES_MAX: usize = 16;
+
+/// Transfers that are under way, and places for those that come from other containers.
+#[derive(Clone)]
+pub struct Fetches(Arc<Mutex<HashMap<FrameId, Flight>>>, Arc<Semaphore>);
+
+impl Default for Fetches {
+    fn default() -> Self {
+        Fetches(Arc::default(), Arc::new(Semaphore::new(COPIES_MAX)))
+    }
+}
 
 impl Fetches {
     /// Brings an object to the disk, if there is room for it without sending others away. Returns whether
@@ -39,6 +49,11 @@ impl Fetches {
         let (keeper, cloud) = (Arc::clone(keeper), cloud.clone());
         let (address, manifest) = (address.clone(), Arc::clone(manifest));
         self.share(seal.frame, move || copy(&keeper, &cloud, &address, &manifest)).await
+    }
+
+    /// A place for one that comes from another container.
+    pub async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.1).acquire_owned().await.ok()
     }
 
     /// Does the work of moving a frame, once for all who ask for it at the same time. It goes on also when those

@@ -29,7 +29,10 @@ impl Crew {
             && let Some(entry) = asked.found.clone()
         {
             let (keeper, address) = (Arc::clone(&self.keeper), address.clone());
-            blocking(move || keeper.learn(&[(address, entry)], &[]).map(drop)).await?;
+            let is_far = peers.is_far(entry.keeper);
+            let lesson = [(address, entry)];
+            let learn = move || if is_far { keeper.learn_of_sites(&lesson) } else { keeper.learn(&lesson, &[]) };
+            blocking(move || learn().map(drop)).await?;
         }
         Ok(asked)
     }

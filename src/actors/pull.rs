@@ -27,6 +27,9 @@ use crate::store::lost;
 use crate::telemetry::trace;
 use crate::tiers::{FrameReader, Keeper, Located, MemoryTier, Opened, Reservation, Resident, Source, Ticket};
 
+/// Bytes of what another site keeps of which a copy is made without being asked for.
+const COPIED_UNASKED_MAX: u64 = 4 << 20;
+
 const LATE: &str = "the object could not be read in time";
 
 /// An object may be replaced while it is being looked up; so often is it looked up anew.
@@ -87,9 +90,12 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
                 let reading = reading(manifest, Frame::elsewhere(Level::Peer, Arc::new(Bytes::new())), level);
                 let whole = range == (0..reading.manifest.size);
                 let is_far = crew.peers(&pull.address)?.is_far(keeper);
-                let is_inline = reading.manifest.seal.as_ref().is_some_and(|seal| seal.inline);
-                // A copy stays behind that serves those who come after, also when the other site is cut off.
-                let stored = whole && (is_far || mode(&crew, &pull) == Mode::Storage && !is_inline);
+                let (bytes, is_inline) =
+                    reading.manifest.seal.as_ref().map_or((0, true), |seal| (seal.bytes, seal.inline));
+                // A copy stays behind that serves those who come after, also when the other site is cut off. Who waits for
+                // it waits for all of it: a large one is copied only where that is asked for.
+                let is_light = is_far && bytes <= COPIED_UNASKED_MAX;
+                let stored = whole && (is_light || mode(&crew, &pull) == Mode::Storage && !(is_inline && !is_far));
                 let version = reading.manifest.version;
                 match within(pull.deadline, LATE, reading.at_keeper(keeper, range, stored, &mut permits)).await {
                     // A version that is named may have been taken over by another container.
@@ -292,7 +298,8 @@ impl Reading {
                 let opened = self.crew.peers(&self.address)?.opened(&self.address, keeper, &self.manifest).await;
                 let Opened { manifest, frame } = opened.map_err(|error| self.named(error))?;
                 self.manifest = manifest;
-                if stored {
+                copy = self.crew.copies.reader(seal.frame, seal.bytes);
+                if copy.is_none() && stored {
                     copy = self.copied(&seal, &frame).await;
                 }
                 self.frame = Frame::elsewhere(Level::Peer, frame);
@@ -320,6 +327,7 @@ impl Reading {
     /// The copy of a frame on the disk here, made first.
     async fn copied(&self, seal: &Seal, source: &Arc<dyn Source>) -> Option<FrameReader> {
         let (copies, frame, bytes) = (Arc::clone(&self.crew.copies), seal.frame, seal.bytes);
+        let _place = self.crew.fetches.place().await?;
         let (taking, source) = (Arc::clone(&copies), InOneGo::of(source));
         self.crew.fetches.share(frame, move || taking.take(frame, &*source)).await;
         copies.reader(frame, bytes)

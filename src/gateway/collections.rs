@@ -15,7 +15,7 @@ use crate::actors::CollectionView;
 use crate::control;
 use crate::error::{Error, Result};
 use crate::limits::POLICY_BYTES_MAX;
-use crate::model::{CollectionPolicy, Name};
+use crate::model::{CollectionPolicy, Name, Visibility};
 
 /// What a collection's path answers.
 pub(super) const METHODS: [Method; 4] = [Method::GET, Method::HEAD, Method::PUT, Method::DELETE];
@@ -39,7 +39,14 @@ pub(super) async fn answer(
     let deadline = headers::deadline(&head.headers)?.unwrap_or(door.options.request_deadline);
     match *method {
         Method::PUT => {
-            let policy = policy(&head.headers, payload, door).await?;
+            let mut policy = policy(&head.headers, payload, door).await?;
+            // Who decides that only some may see it does not shut itself out, also not where others take the policy over.
+            if let (Visibility::Sites(sites), Ok(own)) = (&mut policy.visibility, door.options.site.parse())
+                && !sites.contains(&own)
+            {
+                sites.push(own);
+                sites.sort_unstable();
+            }
             let expected = expected(&head.headers)?;
             let (view, created) = within(deadline, door.core.put_collection(name, policy, expected)).await?;
             Ok(shown(if created { StatusCode::CREATED } else { StatusCode::OK }, &view))

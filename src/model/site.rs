@@ -69,13 +69,6 @@ pub struct SiteRecord {
     pub since_ms: u64,
 }
 
-impl SiteRecord {
-    /// Which of two records of one name counts: the one that was there first.
-    pub fn counts_before(&self, other: &SiteRecord) -> bool {
-        (self.since_ms, self.keys) < (other.since_ms, other.keys)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

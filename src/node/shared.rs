@@ -53,6 +53,10 @@ impl SharedBook for SiteBook {
         all
     }
 
+    fn has_collection(&self, name: &str) -> bool {
+        self.handle.policies().get(name).is_ok_and(|known| known.is_some())
+    }
+
     fn merge(&self, records: Vec<Shared>) -> Result<()> {
         let (policies, keeper) = (self.handle.policies(), self.handle.keeper());
         let (mut tokens, mut sites) = (Vec::new(), Vec::new());

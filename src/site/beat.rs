@@ -17,9 +17,11 @@ impl Site {
     /// What this container says of itself, for this subject.
     pub(super) fn signed_beat(&self, subject: &str) -> Result<Vec<u8>> {
         let nth = self.0.beats.fetch_add(1, Ordering::Relaxed) + 1;
-        wire::write(&self.ring(), subject, &self.own_beat(nth))
+        let (vector, shared) = (self.keeper().vector(), shared::sum(&*self.0.parts.shared));
+        wire::write(&self.ring(), subject, &Beat { vector, shared, ..self.own_beat(nth) })
     }
 
+    /// The same without how far it is, which is for its own site.
     pub(super) fn own_beat(&self, nth: u64) -> Beat {
         let parts = &self.0.parts;
         let (load, takes_changes) = (parts.load)();
@@ -35,8 +37,8 @@ impl Site {
             leaving: self.0.leaving.load(Ordering::Acquire),
             takes_changes,
             load,
-            vector: self.keeper().vector(),
-            shared: shared::sum(&*parts.shared),
+            vector: Vec::new(),
+            shared: 0,
             clock: self.keeper().last_version(),
         }
     }
@@ -82,6 +84,9 @@ impl Site {
             Heard::Joined => {
                 tracing::info!(container = %name.escape_default(), "a container of the site is here");
                 self.0.others.notify_waiters();
+                if let Ok(name) = name.parse() {
+                    self.note_own(from, &name).await;
+                }
             }
             Heard::Left => tracing::info!(container = %name.escape_default(), "a container left the site"),
             Heard::SameName => {

@@ -63,7 +63,7 @@ use hear::News;
 use home::Decisions;
 pub use members::Member;
 use members::Members;
-use mesh::{Far, Mesh};
+use mesh::Mesh;
 pub use mesh::{MeshParts, Roster, SiteStanding};
 pub use piece::{Part, Pieces};
 use route::Ways;
@@ -178,7 +178,7 @@ impl Site {
         let joined_ms = parts.telemetry.ticks_ns() / 1_000_000;
         let ways = Ways::new(parts.ca.clone());
         let known = parts.keeper.disk().store().far_containers()?;
-        let (mesh, far) = Mesh::new(mesh, Far::new(me, last.incarnation, known));
+        let (mesh, far) = Mesh::new(mesh, (me, last.incarnation), known);
         let site = Site(Arc::new(Inner {
             parts,
             me,

@@ -32,9 +32,6 @@ use crate::nfr::{Signature, fingerprint};
 /// What a message carries beside the bytes.
 const SLACK_BYTES: usize = 1024;
 
-/// How many of them one read has asked for at a time: what is held for it is bounded, whatever the window allows.
-const AHEAD: usize = 8;
-
 /// How long a piece may take. It is asked for twice.
 const PIECE_MAX: Duration = Duration::from_secs(5);
 
@@ -183,10 +180,16 @@ impl Site {
         range: Range<u64>,
     ) -> impl Stream<Item = Result<Bytes>> + Send + use<> {
         let (site, way, wanted) = (self.clone(), Arc::clone(way), wanted.clone());
-        let pieces = stream::iter(cut(range, self.piece_bytes()));
+        let (most, ahead) = (self.piece_bytes(), way.ahead);
+        let asked = Arc::clone(&way);
+        // Each as long as the window allows when its turn comes.
+        let pieces = stream::unfold(range, move |left| {
+            let next = cut(&left, asked.window.piece_bytes().min(most));
+            std::future::ready(next.map(|piece| (piece.clone(), piece.end..left.end)))
+        });
         // Each is a task: whoever takes them slowly gives its places in the window back all the same.
         let ask = move |piece| Task::start(piece_of(site.clone(), Arc::clone(&way), wanted.clone(), piece)).done();
-        pieces.map(ask).buffered(AHEAD)
+        pieces.map(ask).buffered(ahead)
     }
 }
 
@@ -241,17 +244,16 @@ impl<T> Drop for Task<T> {
 
 /// One piece, once there is a place for it in the window.
 async fn piece_of(site: Site, way: Arc<Way>, wanted: Wanted, range: Range<u64>) -> Result<Bytes> {
-    let place = way.window.enter().await?;
     let ticks = || site.0.parts.telemetry.ticks_ns();
+    let place = way.window.enter(range.end - range.start, ticks).await?;
     let mut tries = 0;
     loop {
-        let since = ticks();
         let asked = ask(&site, &way, &wanted, &range).await;
         tries += 1;
         match asked {
             Err(error) if is_lost(&error) && tries < TRIES => {}
             Ok(bytes) => {
-                way.window.came(place, Duration::from_nanos(ticks().saturating_sub(since)));
+                way.window.came(place, ticks());
                 return Ok(bytes);
             }
             Err(error) => return Err(error),
@@ -279,7 +281,7 @@ async fn ask(site: &Site, way: &Way, wanted: &Wanted, range: &Range<u64>) -> Res
     })?;
     let subject = answer.subject.as_str();
     if let Some(other) = &way.site {
-        let bytes = site.far_bytes(other, &answer)?;
+        let bytes = site.far_bytes(other, *form, &answer)?;
         return match bytes.len() as u64 == range.end - range.start {
             true => Ok(bytes),
             false => Err(Error::corrupt("a piece has not the length that it should have")),
@@ -309,14 +311,11 @@ fn given(form: Form, bytes: &Bytes) -> Result<Vec<u8>> {
     wire::plain(&Given { bytes: bytes.len() as u64, fingerprint })
 }
 
-/// Cuts a range into pieces of about the same length, none longer than `most`.
-fn cut(range: Range<u64>, most: u64) -> impl Iterator<Item = Range<u64>> + Send + use<> {
+/// The first of the pieces of about the same length that a range is cut into, none longer than `most`.
+fn cut(range: &Range<u64>, most: u64) -> Option<Range<u64>> {
     let bytes = range.end.saturating_sub(range.start);
-    let step = bytes.div_ceil(bytes.div_ceil(most).max(1)).max(1);
-    (0..bytes.div_ceil(step)).map(move |nth| {
-        let start = range.start + nth * step;
-        start..range.end.min(start + step)
-    })
+    let step = bytes.div_ceil(bytes.div_ceil(most).max(1));
+    (bytes > 0).then(|| range.start..range.start + step)
 }
 
 #[cfg(test)]
@@ -327,14 +326,16 @@ mod tests {
     fn pieces_cover_a_range_once() {
         for (start, end, most) in [(0, 1, 5), (3, 3, 5), (7, 1_048_640, 262_144), (0, 10, 5), (0, 11, 5), (0, 3, 1)] {
             let mut at = start;
-            for piece in cut(start..end, most) {
+            while let Some(piece) = cut(&(at..end), most) {
                 assert!(piece.start == at && piece.end > at && piece.end - piece.start <= most, "{piece:?}");
                 at = piece.end;
             }
             assert_eq!(at, end);
         }
-        let lengths: Vec<u64> =
-            cut(0..1_048_640, PIECE_BYTES_MAX as u64).map(|piece| piece.end - piece.start).collect();
-        assert_eq!(lengths, [262_160; 4]);
+        let mut left = 0..1_048_640;
+        while let Some(piece) = cut(&left, PIECE_BYTES_MAX as u64) {
+            assert_eq!(piece.end - piece.start, 262_160);
+            left.start = piece.end;
+        }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::locked;
 use super::members::Member;
-use super::window::Window;
+use super::window::{Step, Window};
 use crate::client::Client;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ContainerId, Name};
@@ -56,6 +56,8 @@ pub(super) struct Way {
     url: String,
     /// A client of its door, where it says at which address others reach it.
     pub client: Option<Client>,
+    /// Pieces that one read asks for at a time over the bus.
+    pub ahead: usize,
     /// What is under way from it over the bus.
     pub window: Window,
     /// Held by threads that wait for its bytes.
@@ -97,12 +99,14 @@ impl Ways {
         }
         let client = || Client::trusting(&member.url, None, self.ca.as_deref());
         let client = (!member.url.is_empty()).then(client).transpose()?;
+        let step = if site.is_some() { Step::FAR } else { Step::NEAR };
         let way = Arc::new(Way {
             name: member.name.clone(),
             site,
             url: member.url.clone(),
             client,
-            window: Window::default(),
+            ahead: step.ahead,
+            window: Window::of(step),
             readers: Semaphore::new(READERS_MAX),
             trying: tokio::sync::Mutex::default(),
             door: Mutex::default(),
@@ -229,7 +233,8 @@ mod tests {
             site: None,
             url: String::new(),
             client: Some(Client::new("http://127.0.0.1:1", None).unwrap()),
-            window: Window::default(),
+            ahead: Step::NEAR.ahead,
+            window: Window::of(Step::NEAR),
             readers: Semaphore::new(READERS_MAX),
             trying: tokio::sync::Mutex::default(),
             door: Mutex::default(),

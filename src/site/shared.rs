@@ -57,6 +57,9 @@ pub trait SharedBook: Send + Sync {
     /// All of it, sorted by key.
     fn all(&self) -> Vec<Shared>;
 
+    /// Whether there is a collection of this name.
+    fn has_collection(&self, name: &str) -> bool;
+
     /// Takes in what is newer than what is here. It waits for the disk.
     fn merge(&self, records: Vec<Shared>) -> Result<()>;
 

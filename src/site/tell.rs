@@ -81,10 +81,10 @@ impl Teller {
         // In the order of their dots, so that each message completes a stretch of its own: one that is lost is a gap.
         let seq = |entry: &Entry| Some(entry.head.dot()).filter(|dot| dot.incarnation == own).map_or(0, |dot| dot.seq);
         entries.sort_by_key(|(_, entry)| seq(entry));
-        if self.site.has_sites()
-            && let Err(error) = self.site.tell_sites(own, end, &entries).await
-        {
-            // The gap before what comes next makes them ask.
+        if !self.site.has_sites() {
+            self.site.pass_over(end);
+        } else if let Err(error) = self.site.tell_sites(own, end, &entries).await {
+            // They hear that something was left out, and ask.
             self.site.begin_chains(end);
             tracing::debug!(%error, "the other sites could not be told what changed");
         }

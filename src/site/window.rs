@@ -1,5 +1,10 @@
-//! How many pieces of one container's bytes are under way over the bus: the reader decides, so that no queue on the
-//! way overflows, and control that takes the same way is not held up.
+//! How much of one container's bytes is under way over the bus: the reader decides, so that no queue on the way
+//! overflows, and control that takes the same way is not held up.
+//!
+//! What waits on the way shows in how much longer a piece takes than the quickest did. The window holds what bandwidth
+//! times delay asks for, and little beyond it. It doubles with each round at first; once something has waited it grows by
+//! a sixteenth a round, and gives back an eighth whenever pieces wait for too long, or half where they wait for much
+//! longer.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,19 +13,44 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::locked;
 use crate::error::{Error, Result};
+use crate::limits::PIECE_BYTES_MAX;
 
-/// Pieces under way at first.
-const FIRST: usize = 4;
-
-/// Pieces under way at most: more of them wait on the way, and come no sooner.
+/// Pieces that a container gives at the same time.
 pub(super) const PIECES_MAX: usize = 16;
 
-/// How much longer than the quickest a piece may take before fewer are asked for: what waits on the way is what comes
-/// in so long. So the window holds what bandwidth times delay asks for, and this much beyond it.
-const QUEUE_MAX: Duration = Duration::from_millis(100);
+/// The part of a window that one piece takes: a round then brings several, and none of them is long under way.
+const PIECES_OF_WINDOW: usize = 8;
+
+/// What a reader asks for at a time, of one kind of way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    /// Bytes that the window is counted in; no piece has less, unless it is the last one.
+    unit: usize,
+    /// Units of a piece at most.
+    piece: usize,
+    /// Units under way at first.
+    first: usize,
+    /// Units under way at most.
+    most: usize,
+    /// Pieces that one read has asked for at a time: what is held for it is bounded, whatever the window allows.
+    pub ahead: usize,
+    /// How long a piece may wait on the way before the window shrinks; up to half of that it grows.
+    wait: Duration,
+}
+
+impl Step {
+    /// Within a site.
+    pub(super) const NEAR: Step =
+        Step { unit: PIECE_BYTES_MAX, piece: 1, first: 4, most: 16, ahead: 8, wait: Duration::from_millis(100) };
+
+    /// Between sites, whose link may take a second for a megabit: so one unit is asked for at first.
+    pub(super) const FAR: Step =
+        Step { unit: PIECE_BYTES_MAX / 16, piece: 16, first: 1, most: 256, ahead: 16, wait: Duration::from_millis(50) };
+}
 
 /// A window that grows while pieces come in time.
 pub(super) struct Window {
+    step: Step,
     places: Semaphore,
     pace: Mutex<Pace>,
 }
@@ -29,32 +59,68 @@ struct Pace {
     size: usize,
     /// What the quickest piece took. It rises slowly, so that a way that has become longer is learnt.
     least: Duration,
+    /// Whether something has waited.
+    has_waited: bool,
+    /// Units that came in time since the window grew last.
+    in_time: usize,
+    /// When the window shrank last: what was asked for before says nothing of what it is like since.
+    shrank_ns: u64,
 }
 
-impl Default for Window {
-    fn default() -> Self {
-        Window { places: Semaphore::new(FIRST), pace: Mutex::new(Pace { size: FIRST, least: Duration::MAX }) }
-    }
+/// A place for a piece.
+pub(super) struct Place<'a> {
+    permit: SemaphorePermit<'a>,
+    since_ns: u64,
 }
 
 impl Window {
-    /// Waits for a place.
-    pub(super) async fn enter(&self) -> Result<SemaphorePermit<'_>> {
-        self.places.acquire().await.map_err(|_| Error::internal("a window is closed"))
+    pub(super) fn of(step: Step) -> Self {
+        let pace = Pace { size: step.first, least: Duration::MAX, has_waited: false, in_time: 0, shrank_ns: 0 };
+        Window { step, places: Semaphore::new(step.first), pace: Mutex::new(pace) }
     }
 
-    /// A piece has come after so long.
-    pub(super) fn came(&self, place: SemaphorePermit<'_>, took: Duration) {
-        let is_full = self.places.available_permits() == 0;
+    /// How long the next piece should be, in bytes.
+    pub(super) fn piece_bytes(&self) -> u64 {
+        let units = (locked(&self.pace).size / PIECES_OF_WINDOW).clamp(1, self.step.piece);
+        (units * self.step.unit) as u64
+    }
+
+    /// Waits for a place for so many bytes.
+    pub(super) async fn enter(&self, bytes: u64, now_ns: impl Fn() -> u64) -> Result<Place<'_>> {
+        let units = (bytes as usize).div_ceil(self.step.unit).clamp(1, locked(&self.pace).size);
+        let permit = self.places.acquire_many(units as u32).await;
+        let permit = permit.map_err(|_| Error::internal("a window is closed"))?;
+        Ok(Place { permit, since_ns: now_ns() })
+    }
+
+    /// A piece has come.
+    pub(super) fn came(&self, place: Place<'_>, now_ns: u64) {
+        let is_full = self.places.available_permits() < PIECES_OF_WINDOW.min(self.step.first);
+        let took = Duration::from_nanos(now_ns.saturating_sub(place.since_ns));
+        let units = place.permit.num_permits();
+        drop(place.permit);
         let mut pace = locked(&self.pace);
         pace.least = took.min(pace.least.saturating_add(pace.least / 64));
         let waited = took.saturating_sub(pace.least);
-        if waited > QUEUE_MAX && pace.size > 1 {
-            pace.size -= 1;
-            place.forget();
-        } else if waited < QUEUE_MAX / 2 && is_full && pace.size < PIECES_MAX {
-            pace.size += 1;
-            self.places.add_permits(1);
+        if waited > self.step.wait {
+            pace.has_waited = true;
+            if place.since_ns >= pace.shrank_ns {
+                pace.shrank_ns = now_ns;
+                let part = if waited > 2 * self.step.wait { 2 } else { 8 };
+                let less = (pace.size / part).max(1).min(pace.size - 1);
+                pace.size -= self.places.forget_permits(less);
+            }
+        } else if waited < self.step.wait / 2 && is_full {
+            pace.in_time += units;
+            let more = match pace.has_waited {
+                false => units,
+                true if pace.in_time >= pace.size => (pace.size / 16).max(1),
+                true => return,
+            };
+            let more = more.min(self.step.most.saturating_sub(pace.size));
+            pace.size += more;
+            pace.in_time = 0;
+            self.places.add_permits(more);
         }
     }
 }
@@ -63,39 +129,60 @@ impl Window {
 mod tests {
     use super::*;
 
+    const MS: u64 = 1_000_000;
+
     fn size(window: &Window) -> usize {
         locked(&window.pace).size
     }
 
-    async fn round(window: &Window, took: Duration) {
+    /// Asks for a whole window, all of which comes after so long.
+    async fn round(window: &Window, at: &mut u64, took_ms: u64) {
         let mut places = Vec::new();
-        for _ in 0..size(window) {
-            places.push(window.enter().await.unwrap());
+        while window.places.available_permits() > 0 {
+            places.push(window.enter(window.piece_bytes(), || *at).await.unwrap());
         }
-        places.into_iter().for_each(|place| window.came(place, took));
+        *at += took_ms * MS;
+        places.into_iter().for_each(|place| window.came(place, *at));
     }
 
     #[tokio::test]
     async fn it_grows_while_pieces_come_in_time_and_shrinks_when_they_wait() {
-        let window = Window::default();
-        for _ in 0..40 {
-            round(&window, Duration::from_millis(3)).await;
+        for step in [Step::NEAR, Step::FAR] {
+            let (window, mut at) = (Window::of(step), 0);
+            for _ in 0..60 {
+                round(&window, &mut at, 3).await;
+            }
+            assert_eq!(size(&window), step.most, "{step:?}");
+            let before = size(&window);
+            round(&window, &mut at, 500).await;
+            assert_eq!(size(&window), before / 2, "once for a round");
+            for _ in 0..60 {
+                round(&window, &mut at, 500).await;
+                at += MS;
+            }
+            assert!(size(&window) < before / 2, "{step:?} {}", size(&window));
+            assert_eq!(window.places.available_permits(), size(&window));
         }
-        assert_eq!(size(&window), PIECES_MAX);
-        for _ in 0..3 {
-            round(&window, Duration::from_millis(500)).await;
+    }
+
+    #[tokio::test]
+    async fn pieces_grow_with_the_window() {
+        let (window, mut at) = (Window::of(Step::FAR), 0);
+        assert_eq!(window.piece_bytes(), PIECE_BYTES_MAX as u64 / 16);
+        for _ in 0..60 {
+            round(&window, &mut at, 100).await;
         }
-        assert_eq!(size(&window), 1);
-        assert_eq!(window.places.available_permits(), 1);
+        assert_eq!(window.piece_bytes(), PIECE_BYTES_MAX as u64);
     }
 
     #[tokio::test]
     async fn it_does_not_grow_beyond_what_is_asked_for() {
-        let window = Window::default();
+        let (window, mut at) = (Window::of(Step::NEAR), 0);
         for _ in 0..40 {
-            let place = window.enter().await.unwrap();
-            window.came(place, Duration::from_millis(3));
+            let place = window.enter(1, || at).await.unwrap();
+            at += 3 * MS;
+            window.came(place, at);
         }
-        assert_eq!(size(&window), FIRST);
+        assert_eq!(size(&window), Step::NEAR.first);
     }
 }

@@ -14,7 +14,7 @@ const SITE: u8 = b's';
 const CONTAINER: u8 = b'c';
 const PLACE: u8 = b'p';
 
-/// A container of another site.
+/// A container, and of which site it is; also of the own one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FarContainer {
     /// Its identity.
@@ -25,9 +25,11 @@ pub struct FarContainer {
     pub name: Name,
 }
 
-/// How far the news of a collection were heard, of each life of the containers that tell of it.
+/// How far the news of a collection of a site were heard, of each life of the containers that tell of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewsPlace {
+    /// Of which site.
+    pub site: Name,
     /// Which collection.
     pub collection: String,
     /// How far.
@@ -47,7 +49,9 @@ impl Batch {
 
     /// Keeps how far the news of a collection were heard.
     pub fn put_news_place(&mut self, place: &NewsPlace) {
-        self.put_known(PLACE, place.collection.as_bytes(), place);
+        // No name holds a 0.
+        let name = [place.site.as_str().as_bytes(), &[0], place.collection.as_bytes()].concat();
+        self.put_known(PLACE, &name, place);
     }
 
     fn put_known<T: Serialize>(&mut self, kind: u8, name: &[u8], record: &T) {
@@ -63,7 +67,7 @@ impl Store {
         self.known_of(SITE)
     }
 
-    /// Containers of other sites.
+    /// Containers that were heard at some time.
     pub fn far_containers(&self) -> Result<Vec<FarContainer>> {
         self.known_of(CONTAINER)
     }
@@ -71,6 +75,19 @@ impl Store {
     /// How far the news of collections were heard.
     pub fn news_places(&self) -> Result<Vec<NewsPlace>> {
         self.known_of(PLACE)
+    }
+
+    /// Forgets how far the news were heard: what was taken in may be lost, and is to be fetched again.
+    pub(super) fn forget_news_places(&self) -> Result<()> {
+        let mut batch = Batch::new();
+        self.rows.scan(Table::Mesh, &[PLACE], &mut |key, _| {
+            let is_one = key.first() == Some(&PLACE);
+            if is_one {
+                batch.remove(Table::Mesh, key.to_vec());
+            }
+            Ok(is_one)
+        })?;
+        self.commit(&batch)
     }
 
     fn known_of<T: serde::de::DeserializeOwned + Send>(&self, kind: u8) -> Result<Vec<T>> {
@@ -105,7 +122,7 @@ mod tests {
         };
         let far = FarContainer { container: ContainerId(7), site: site("edge").name, name: "c1".parse().unwrap() };
         let dot = |seq| Dot { incarnation: Incarnation(1), seq };
-        let place = |seq| NewsPlace { collection: "meteo".to_owned(), heard: vec![dot(seq)] };
+        let place = |seq| NewsPlace { site: site("edge").name, collection: "meteo".to_owned(), heard: vec![dot(seq)] };
         let mut batch = Batch::new();
         batch.put_site(&site("edge"));
         batch.put_site(&site("cloud"));
@@ -116,5 +133,7 @@ mod tests {
         assert_eq!(store.sites().unwrap(), [site("cloud"), site("edge")]);
         assert_eq!(store.far_containers().unwrap(), [far]);
         assert_eq!(store.news_places().unwrap(), [place(5)]);
+        store.forget_news_places().unwrap();
+        assert!(store.news_places().unwrap().is_empty() && store.sites().unwrap().len() == 2);
     }
 }

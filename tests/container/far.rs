@@ -103,3 +103,42 @@ fn sites_agree_soon_after_a_cut_under_load() {
         }
     }
 }
+
+#[test]
+fn bulk_between_two_sites_that_only_dial_out_leaves_room_for_control() {
+    let bed = Bed::new().unwrap();
+    let (hub, a, b) = (bed.host("cloud").unwrap(), bed.host("a").unwrap(), bed.host("b").unwrap());
+    let quality = Quality::delayed(DELAY).rated(10_000_000);
+    let _links = [&a, &b].map(|edge| bed.link(edge, &hub, quality).unwrap());
+    [&a, &b].into_iter().for_each(|edge| edge.dial_out_only().unwrap());
+    let mesh = Mesh::on(&[&hub, &a, &b]);
+    let _cloud = There(&hub, mesh.container("cloud", "c1"));
+    let a = There(&a, mesh.container("a", "c1"));
+    let b = There(&b, mesh.container("b", "c1"));
+    let large = random(5_000_000, 7);
+    a.put("bulk/small", b"small").expect(201);
+    a.put("bulk/large", &large).expect(201);
+    until("the other edge", || b.get("bulk/small").status == 200);
+    let (bulk, mut took) = std::thread::scope(|scope| {
+        let pulling = scope.spawn(|| {
+            let began = Instant::now();
+            assert!(b.get("bulk/large").expect(200).body == large);
+            began.elapsed()
+        });
+        let mut took = Vec::new();
+        while !pulling.is_finished() {
+            let began = Instant::now();
+            // A question to the site that the bulk comes from, and its answer.
+            b.get(&format!("bulk/none-{}", took.len())).expect(404);
+            took.push(began.elapsed());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        (pulling.join().unwrap(), took)
+    });
+    took.sort();
+    let p99 = took[(took.len() * 99).div_ceil(100) - 1];
+    let (p50, rate) = (took[took.len() / 2], 40.0 / bulk.as_secs_f64());
+    println!("5 MB: {bulk:?}, {rate:.1} Mbit/s; {} requests meanwhile: p50 {p50:?}, p99 {p99:?}", took.len());
+    assert!(p99 < Duration::from_millis(250), "{took:?}");
+    assert!(rate > 5.0, "{bulk:?}");
+}

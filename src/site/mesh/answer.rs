@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::super::answer::walk;
 use super::super::horizon::Horizon;
@@ -18,6 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::TICKET_MS;
 use crate::model::{Address, ContainerId, Dot, Entry, Holds, Name, Version};
 use crate::nfr::{Grant, SharedKey, binding};
+use crate::tiers::Asked;
 
 /// Questions at work at the same time; the rest waits on the bus.
 const QUESTIONS_MAX: usize = 64;
@@ -25,8 +27,8 @@ const QUESTIONS_MAX: usize = 64;
 /// A frame up to this size comes with what opens it.
 const FRAME_BYTES_MAX: u64 = 64 << 10;
 
-/// How long bytes may take to be read here.
-const READ_MAX: Duration = Duration::from_secs(5);
+/// How long the bytes that come with a key may take to be read.
+const READ_MAX: Duration = Duration::from_millis(200);
 
 /// Says that the body is bytes which prove themselves.
 pub(in crate::site) const SEALED: &str = "Mesh-Sealed";
@@ -93,11 +95,11 @@ impl Site {
             Call::Policy(collection) => Ok(Answer::Policy(self.shown_policy(&collection, from).map(Box::new))),
             Call::Latest(address, version) => {
                 let address: Address = address.parse()?;
-                let known = match self.is_visible(address.collection(), from) {
+                let Asked { found, silent } = match self.is_visible(address.collection(), from) {
                     true => self.latest_here(&address, version).await?,
-                    false => None,
+                    false => Asked::default(),
                 };
-                Ok(Answer::Latest(known.and_then(|entry| self.known(entry)).map(Box::new)))
+                Ok(Answer::Latest(found.and_then(|entry| self.known(entry)).map(Box::new), silent))
             }
             Call::Holds(address) => {
                 let address: Address = address.parse()?;
@@ -133,15 +135,15 @@ impl Site {
     }
 
     /// What this site itself keeps of an address, as far as any of its containers knows.
-    async fn latest_here(&self, address: &Address, version: Option<Version>) -> Result<Option<Entry>> {
+    async fn latest_here(&self, address: &Address, version: Option<Version>) -> Result<Asked> {
         let asked = address.clone();
         let own = self.blocking(move |keeper| match version {
             None => keeper.newest_entry(&asked),
             Some(version) => keeper.own_version(&asked, version),
         });
         match own.await? {
-            Some(entry) => Ok(Some(entry)),
-            None => Ok(self.ask_own_site(address, version).await.found),
+            Some(entry) => Ok(Asked { found: Some(entry), silent: Vec::new() }),
+            None => Ok(self.ask_own_site(address, version).await),
         }
     }
 
@@ -151,13 +153,9 @@ impl Site {
         Some(Known { entry: entry.for_others(), keeper })
     }
 
-    /// The name of a container of this site.
+    /// The name of a container of this site, as far as it was ever heard.
     fn own_name_of(&self, container: ContainerId) -> Option<String> {
-        match self.is_far(container) {
-            true => None,
-            // One that was never heard since this container started is named by its number.
-            false => Some(self.known_as(container).unwrap_or_else(|| format!("{:016x}", container.0))),
-        }
+        self.known_as(container).or_else(|| Some(locked(&self.0.mesh.own).get(&container)?.to_string()))
     }
 
     async fn far_page(&self, collection: String, seen: Vec<Dot>, place: Place) -> Result<FarPage> {
@@ -196,7 +194,9 @@ impl Site {
         let frame = match is_small {
             true => {
                 let part = Part { address, version, range: 0..seal.bytes, deadline: READ_MAX };
-                self.0.parts.pieces.sealed(part).await?.into()
+                // Without it the frame is read like a large one.
+                let read = timeout(READ_MAX, self.0.parts.pieces.sealed(part)).await;
+                read.ok().and_then(Result::ok).map(Vec::from).unwrap_or_default()
             }
             false => Vec::new(),
         };
@@ -207,6 +207,6 @@ impl Site {
 impl Site {
     /// Whether a container is another site's.
     pub(in crate::site) fn is_far(&self, container: ContainerId) -> bool {
-        locked(&self.0.mesh.far).home(container).is_some()
+        locked(&self.0.mesh.far).home(container).is_some() && !self.is_own(container)
     }
 }

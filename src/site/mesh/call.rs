@@ -48,7 +48,8 @@ pub(in crate::site) enum Answer {
     /// A page of collections, and behind which there are more.
     Directory(Vec<Listed>, Option<String>),
     Policy(Option<Box<CollectionRecord>>),
-    Latest(Option<Box<Known>>),
+    /// What is known, and which containers of the site that may know more stayed silent.
+    Latest(Option<Box<Known>>, Vec<String>),
     Holds(Holds),
     Lacking(FarPage),
     Open(Opening),

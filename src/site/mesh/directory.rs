@@ -9,15 +9,20 @@ use super::super::shared::Shared;
 use super::super::{Site, locked, wire};
 use super::call::{Answer, Call, Listed};
 use super::far::Collections;
-use super::hear::FarNews;
 use crate::error::{Error, Result};
 use crate::limits::ASK_MAX;
 use crate::model::{Name, Visibility, fingerprint, mix};
 use crate::nfr::SharedKey;
 use crate::store::CollectionRecord;
 
+/// The greatest revision of a policy that is believed: nobody changes one so often.
+const REVISION_MAX: u64 = 1 << 40;
+
 /// Collections of a page.
 const PAGE: usize = 1024;
+
+/// Bytes that a collection takes in it at most.
+const LISTED_BYTES: usize = 128;
 
 /// Pages that are asked for of one site.
 const PAGES_MAX: usize = 64;
@@ -80,6 +85,10 @@ impl Site {
         if known.collections.contains_key(collection) {
             return known;
         }
+        // What nobody has made is asked for often.
+        if !self.0.parts.shared.has_collection(collection) {
+            return known;
+        }
         let shown = self.draw_up();
         *locked(&self.0.mesh.shown) = Arc::clone(&shown);
         shown
@@ -112,11 +121,25 @@ impl Site {
     pub(super) async fn take_policy(&self, site: &Name, collection: &str) -> Result<()> {
         match self.call(site, None, &Call::Policy(collection.to_owned()), ASK_MAX).await? {
             Answer::Policy(None) => Ok(()),
-            Answer::Policy(Some(record)) => {
+            // Where there is a policy here, who is not admitted by it has no say in it.
+            Answer::Policy(Some(record)) if self.admits(collection, site) && record.revision <= REVISION_MAX => {
                 self.merge_shared(vec![Shared::Collection(collection.to_owned(), *record)]).await
             }
+            Answer::Policy(Some(_)) => Ok(()),
             _ => Err(Error::internal("another site answers something else").with("site", site)),
         }
+    }
+
+    /// Whether a site has a say in a collection: its policy here says so, or there is none yet.
+    pub(super) fn admits(&self, collection: &str, site: &Name) -> bool {
+        self.shown(collection).collections.get(collection).is_none_or(|shown| shown.is_for(site))
+    }
+
+    /// Collections that this site and another one have, which nobody listens to yet.
+    pub(super) fn common_collections(&self) -> Vec<String> {
+        let shown = Arc::clone(&locked(&self.0.mesh.shown));
+        let unused = shown.collections.keys().filter(|name| !self.0.mesh.uses.has(name));
+        unused.filter(|name| !self.listing_sites(name).is_empty()).cloned().collect()
     }
 
     /// Asks the sites that have a collection for its policy, before it is made here.
@@ -142,8 +165,9 @@ impl Site {
         let wanted = shown.collections.iter().filter(|(name, one)| behind(name) && one.is_for(to));
         let listed =
             |(name, one): (&String, &Shown)| Listed { name: name.clone(), policy: one.policy, key: *one.key.expose() };
-        let page: Vec<Listed> = wanted.map(listed).take(PAGE).collect();
-        let next = page.last().filter(|_| page.len() == PAGE).map(|last| last.name.clone());
+        let most = (self.message_room() / LISTED_BYTES).clamp(1, PAGE);
+        let page: Vec<Listed> = wanted.map(listed).take(most).collect();
+        let next = page.last().filter(|_| page.len() == most).map(|last| last.name.clone());
         Answer::Directory(page, next)
     }
 
@@ -160,8 +184,7 @@ impl Site {
             };
             let new = locked(&me.0.mesh.far).fetched(&site, directory);
             if !new.is_empty() {
-                // Whoever takes it in may have ended.
-                let _ = me.0.mesh.heard.send(FarNews::Listed(site, new)).await;
+                me.want(|wanted| wanted.listed.extend(new.into_iter().map(|collection| (site.clone(), collection))));
             }
         });
     }
@@ -189,7 +212,8 @@ impl Site {
     pub(super) fn sites_with(&self, collection: &str) -> Vec<Name> {
         let others = self.0.mesh.roster.others();
         let far = locked(&self.0.mesh.far);
-        others.into_iter().filter(|site| far.has(site, collection).unwrap_or(true)).collect()
+        let may_have = |site: &Name| far.has(site, collection).unwrap_or(true) && self.admits(collection, site);
+        others.into_iter().filter(may_have).collect()
     }
 
     /// Bytes that a message to another site may have.

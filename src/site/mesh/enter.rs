@@ -20,6 +20,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long it is waited before it is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// The same after a refusal.
+const REFUSED_RETRY: Duration = Duration::from_secs(60);
+
 /// Bytes of keys before what is sealed.
 const KEYS_BYTES: usize = 64;
 
@@ -55,7 +58,9 @@ pub(super) async fn enter(site: Site) {
             true => tracing::debug!(%error, hub = %invitation.site, "the mesh is not entered yet"),
         }
         told = true;
-        tokio::time::sleep(RETRY).await;
+        // One that refuses will hardly do otherwise a moment later.
+        let is_refused = matches!(error.kind(), Kind::Unauthorised | Kind::AlreadyExists);
+        tokio::time::sleep(if is_refused { REFUSED_RETRY } else { RETRY }).await;
     }
     tracing::info!(hub = %invitation.site, sites = site.0.mesh.roster.all().len(), "this site is one of the mesh");
 }
@@ -63,8 +68,9 @@ pub(super) async fn enter(site: Site) {
 /// Lets in who has the word of the invitation.
 pub(super) async fn let_in(site: Site, mut entering: Subscription) {
     while let Some(message) = site.next(&mut entering, "entering").await {
+        let subject = message.subject.to_string();
         if let Err(error) = site.let_one_in(message).await {
-            tracing::warn!(%error, "somebody was not let into the mesh");
+            site.meet_stranger(&subject, &error);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 use super::super::members::{Heard, Member, Members};
 use super::super::wire::Beat;
 use crate::limits::FAR_CONTAINERS_MAX;
@@ -22,10 +24,31 @@ struct FarSite {
     /// The collections that this site may see of it, as of the sum that was told of them.
     directory: Option<(u64, Collections)>,
     fetching: bool,
+    /// The sum of a directory that did not open what it should have.
+    doubted: Option<u64>,
+    /// Containers that are known to be of it.
+    homes: usize,
+    /// How often each began to tell anew.
+    chains: BTreeMap<ContainerId, u64>,
 }
 
 /// The collections of another site: what changes with the policy of each, and what opens its news.
 pub(super) type Collections = BTreeMap<String, (u64, SharedKey)>;
+
+/// So many voices that are lost one after the other mean that more was lost than the repeats of the news would tell of
+/// soon.
+const MISSED_MANY: u64 = 3;
+
+/// What a voice says of its container and its site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sums {
+    /// Changes with the collections that the site has.
+    pub directory: u64,
+    /// Changes with the sites that it knows.
+    pub roster: u64,
+    /// One more with each time that the container left something out of its news.
+    pub chains: u64,
+}
 
 /// What a voice told.
 pub(super) struct Noted {
@@ -41,8 +64,11 @@ pub(super) struct Noted {
 impl Far {
     /// Nothing was heard yet; these are known from before.
     pub(in crate::site) fn new(me: ContainerId, incarnation: Incarnation, known: Vec<FarContainer>) -> Self {
-        let homes = known.into_iter().map(|far| (far.container, (far.site, far.name))).collect();
-        Far { me: (me, incarnation), sites: BTreeMap::new(), homes }
+        let mut far = Far { me: (me, incarnation), sites: BTreeMap::new(), homes: HashMap::new() };
+        for FarContainer { container, site, name } in known {
+            far.claim(container, &site, &name);
+        }
+        far
     }
 
     fn site(&mut self, name: &Name) -> &mut FarSite {
@@ -51,19 +77,24 @@ impl Far {
             members: Members::elsewhere(me, incarnation),
             directory: None,
             fetching: false,
+            doubted: None,
+            homes: 0,
+            chains: BTreeMap::new(),
         })
     }
 
     /// Takes in a voice; nothing if it is of a container that is another site's.
-    pub(super) fn hear(&mut self, site: &Name, beat: Beat, directory: u64, now_ms: u64) -> Option<Noted> {
+    pub(super) fn hear(&mut self, site: &Name, beat: Beat, sums: Sums, now_ms: u64) -> Option<Noted> {
+        let Sums { directory, chains, .. } = sums;
         let (container, name) = (beat.container, beat.name().ok()?);
         let is_new = self.claim(container, site, &name)?;
         let known = self.site(site);
-        let missed = known.members.missed(&beat) > 0;
+        let missed = known.members.missed(&beat) >= MISSED_MANY;
         let heard = known.members.hear(beat, now_ms);
         let is_current = known.directory.as_ref().is_some_and(|(sum, _)| *sum == directory);
-        let is_other_directory = !matches!(heard, Heard::Stale) && !is_current && !known.fetching;
+        let is_other_directory = heard != Heard::Stale && !is_current && !known.fetching;
         known.fetching |= is_other_directory;
+        let missed = missed || known.chains.insert(container, chains).is_some_and(|before| before != chains);
         Some(Noted { heard, missed, is_other_directory, is_new })
     }
 
@@ -72,17 +103,18 @@ impl Far {
         if container == self.me.0 {
             return None;
         }
-        match self.homes.get(&container) {
-            Some((home, known)) if home == site => {
-                let is_new = known != name;
+        match self.homes.get(&container).cloned() {
+            Some((home, known)) if home == *site => {
+                let is_new = known != *name;
                 if is_new {
                     self.homes.insert(container, (site.clone(), name.clone()));
                 }
                 Some(is_new)
             }
             Some(_) => None,
-            None if self.homes.len() >= FAR_CONTAINERS_MAX => None,
+            None if self.site(site).homes >= FAR_CONTAINERS_MAX => None,
             None => {
+                self.site(site).homes += 1;
                 self.homes.insert(container, (site.clone(), name.clone()));
                 Some(true)
             }
@@ -94,6 +126,7 @@ impl Far {
         let known = self.site(site);
         known.fetching = false;
         let Some((sum, collections)) = directory else { return Vec::new() };
+        known.doubted = known.doubted.filter(|doubted| *doubted == sum);
         let before = known.directory.take().map(|(_, before)| before).unwrap_or_default();
         let policy = |collections: &Collections, name: &str| collections.get(name).map(|(policy, _)| *policy);
         let is_new = |name: &&String| policy(&before, name) != policy(&collections, name);
@@ -102,9 +135,14 @@ impl Far {
         new
     }
 
-    /// What is known of a directory counts no more: what it said opens nothing.
+    /// What is known of a directory does not open what it should: it is asked for anew, once.
     pub(super) fn doubt(&mut self, site: &Name) {
-        self.site(site).directory = None;
+        let known = self.site(site);
+        if let Some((sum, _)) = known.directory.as_mut()
+            && known.doubted != Some(*sum)
+        {
+            known.doubted = Some(std::mem::replace(sum, !*sum));
+        }
     }
 
     /// What the news of a collection of this site are opened with.

@@ -8,85 +8,108 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::super::horizon::Horizon;
-use super::super::wire::{Place, Told};
+use super::super::wire::Told;
 use super::super::{Site, locked};
-use super::call::{Answer, Call, FarPage};
+use super::call::FarPage;
 use super::listen;
 use super::tell::Tidings;
 use crate::error::{Error, Kind, Result};
 use crate::limits::COLLECTIONS_USED_MAX;
 use crate::model::{Address, ContainerId, Dot, Entry, Name};
-use crate::store::{Batch, FarContainer, NewsPlace};
+use crate::store::{Batch, NewsPlace};
 
 /// How often what is to be fetched is begun, and what was heard is kept.
 const TICK: Duration = Duration::from_millis(500);
 
-/// How long a page may take.
-const PAGE_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked which collections both this site and others have, in ticks.
+const COMMON_EVERY: u64 = 2;
+
+/// How long it is waited after a fetch that failed, at first and at most.
+const RETRY_FIRST_MS: u64 = 500;
+const RETRY_MOST_MS: u64 = 30_000;
 
 /// Entries that one commit takes in: while it lasts, pushes wait.
 const LESSONS_MAX: usize = 512;
-
-/// How often it is looked which collections both this site and others have, in ticks.
-const COMMON_EVERY: u64 = 2;
 
 /// What was heard.
 pub(in crate::site) enum FarNews {
     /// Changes, as they happened.
     Tidings { site: Name, collection: String, news: Tidings },
-    /// Something may have been missed of a site.
-    Check(Name),
-    /// Collections of a site are new, or their policies are.
-    Listed(Name, Vec<String>),
-    /// A collection is used here from now on.
-    Use(String),
-    /// All that other sites have of a collection is to be here.
-    Refresh(String),
-    /// An answer to what was fetched; with it how far all of them together come, in the last one.
-    Page { site: Name, collection: String, page: FarPage, reached: Option<Vec<Dot>> },
-    /// Nothing more comes of what was fetched.
-    Fetched { site: Name, collection: String, failed: bool },
+    /// Something is to be looked at: see [`Wanted`].
+    Wake,
+    /// A part of what is fetched, and whom to tell that it was taken in.
+    Page { site: Name, collection: String, page: FarPage, taken: oneshot::Sender<bool> },
+    /// All of it came, and this is how far it comes; or nothing more comes of it.
+    Fetched { site: Name, collection: String, reached: Option<Vec<Dot>> },
 }
 
-struct Used {
+/// What others want the one who takes in to look at. It is not in the queue: whoever hears voices waits for nobody.
+#[derive(Default)]
+pub(super) struct Wanted {
+    /// Sites of which something may have been missed.
+    pub sites: BTreeSet<Name>,
+    /// Collections of a site that are new, or whose policies are.
+    pub listed: BTreeSet<(Name, String)>,
+    /// Collections that are used from now on.
+    pub used: BTreeSet<String>,
+    /// Collections all of which is to be here.
+    pub refreshed: BTreeSet<String>,
+}
+
+/// The news of one site of one collection.
+#[derive(Default)]
+struct Row {
     horizon: Horizon,
     /// Whether more was heard than is kept.
     dirty: bool,
-    listening: JoinHandle<()>,
+    /// Whether something is to be fetched, and how far it was heard when that was noticed first: what is told meanwhile
+    /// proves nothing of what is behind it.
+    lacks: Option<Vec<Dot>>,
+    /// Fetches that failed, one after the other.
+    failed: u32,
+    /// When it is tried again.
+    not_before_ms: u64,
 }
 
-impl Drop for Used {
-    fn drop(&mut self) {
-        self.listening.abort();
+impl Row {
+    fn lack(&mut self) {
+        if self.lacks.is_none() {
+            self.lacks = Some(self.horizon.dots());
+        }
     }
 }
 
 struct Ear {
     site: Site,
-    used: BTreeMap<String, Used>,
-    /// What is to be fetched, and what is being fetched.
-    lacking: BTreeSet<(Name, String)>,
-    fetching: BTreeSet<(Name, String)>,
-    /// What could not be fetched, and is tried again with the next tick.
-    failed: BTreeSet<(Name, String)>,
+    /// Who listens to each collection that is used.
+    listening: BTreeMap<String, Listener>,
+    rows: BTreeMap<(Name, String), Row>,
+    /// What is being fetched, of each site at most one collection; and what of it was taken for lacking again since.
+    fetching: BTreeMap<Name, (String, bool)>,
+}
+
+/// A task that ends with this.
+struct Listener(JoinHandle<()>);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Takes in what is heard, until nobody can tell anything any more.
 pub(super) async fn take_in(site: Site, mut heard: mpsc::Receiver<FarNews>) {
-    let mut ear = Ear {
-        site,
-        used: BTreeMap::new(),
-        lacking: BTreeSet::new(),
-        fetching: BTreeSet::new(),
-        failed: BTreeSet::new(),
-    };
+    let mut ear = Ear { site, listening: BTreeMap::new(), rows: BTreeMap::new(), fetching: BTreeMap::new() };
     let known = ear.site.blocking(|keeper| keeper.disk().store().news_places()).await.unwrap_or_default();
-    for NewsPlace { collection, heard } in known {
-        ear.begin(collection, heard).await;
+    for NewsPlace { site, collection, heard } in known {
+        ear.begin(&collection).await;
+        heard.iter().for_each(|dot| ear.site.0.mesh.uses.reach(&collection, *dot));
+        let row = Row { horizon: Horizon::of(heard), ..Row::default() };
+        ear.rows.insert((site, collection), row);
     }
     let (mut tick, mut ticks) = (tokio::time::interval(TICK), 0u64);
     loop {
@@ -100,141 +123,160 @@ pub(super) async fn take_in(site: Site, mut heard: mpsc::Receiver<FarNews>) {
                 if ticks.is_multiple_of(COMMON_EVERY) {
                     ear.use_common().await;
                 }
+                ear.look().await;
+                ear.fetch();
                 ear.keep().await;
-                ear.lacking.append(&mut ear.failed);
             }
         }
-        ear.fetch();
     }
 }
 
 impl Ear {
     async fn take(&mut self, news: FarNews) {
-        let taken = match news {
-            FarNews::Tidings { site, collection, news } => self.take_tidings(site, collection, news).await,
-            FarNews::Check(site) => {
-                self.check(&site);
-                Ok(())
-            }
-            FarNews::Listed(site, collections) => {
-                let used = collections.into_iter().filter(|collection| self.used.contains_key(collection));
-                let todo: Vec<_> = used.map(|collection| (site.clone(), collection)).collect();
-                self.lacking.extend(todo);
-                Ok(())
-            }
-            FarNews::Use(collection) => {
-                self.begin(collection, Vec::new()).await;
-                Ok(())
-            }
-            FarNews::Refresh(collection) => {
-                let sites = self.site.0.mesh.roster.others().into_iter();
-                self.lacking.extend(sites.map(|site| (site, collection.clone())));
-                Ok(())
-            }
-            FarNews::Page { site, collection, page, reached } => self.take_page(site, collection, page, reached).await,
-            FarNews::Fetched { site, collection, failed } => {
+        match news {
+            FarNews::Tidings { site, collection, news } => {
                 let what = (site, collection);
-                self.fetching.remove(&what);
-                if failed {
-                    self.failed.insert(what);
-                    return;
+                if let Err(error) = self.take_tidings(&what, news).await {
+                    tracing::warn!(%error, site = %what.0, "what another site told could not be taken in");
+                    self.lack(what);
                 }
-                self.site.0.mesh.uses.complete(&what.1, &what.0);
-                if self.used.get(&what.1).is_some_and(|used| !used.horizon.has_gap()) {
-                    // Whatever came in meanwhile behind a gap stands behind it no more.
-                    self.lacking.remove(&what);
-                }
-                Ok(())
             }
-        };
-        if let Err(error) = taken {
-            tracing::warn!(%error, "what another site told could not be taken in; it is asked for again");
+            FarNews::Wake => {
+                self.look().await;
+                self.fetch();
+            }
+            FarNews::Page { site, collection, page, taken } => {
+                let outcome = self.take_page(&site, &collection, page).await;
+                if let Err(error) = &outcome {
+                    tracing::warn!(%error, %site, "what another site has could not be taken in; it is asked for again");
+                }
+                // Who fetches may have been ended.
+                let _ = taken.send(outcome.is_ok());
+            }
+            FarNews::Fetched { site, collection, reached } => {
+                self.note_fetched(site, collection, reached);
+                self.fetch();
+            }
         }
     }
 
     /// From now on a collection is listened to, and what is behind is fetched.
-    async fn begin(&mut self, collection: String, heard: Vec<Dot>) {
-        if self.used.contains_key(&collection) || self.used.len() >= COLLECTIONS_USED_MAX {
+    async fn begin(&mut self, collection: &str) {
+        if self.listening.contains_key(collection) {
             return;
+        }
+        if self.listening.len() >= COLLECTIONS_USED_MAX {
+            return tracing::warn!(collection, "too many collections of other sites are used; misses ask for this one");
         }
         let news = match self.site.subscribe(&format!("mesh.news.*.{collection}")).await {
             Ok(news) => news,
             Err(error) => return tracing::warn!(%error, collection, "the news of a collection cannot be heard"),
         };
-        let listening = tokio::spawn(listen::listen(self.site.clone(), collection.clone(), news));
-        self.site.0.mesh.uses.begin(&collection, &heard);
-        let used = Used { horizon: Horizon::of(heard), dirty: true, listening };
-        self.used.insert(collection.clone(), used);
-        for site in self.site.0.mesh.roster.others() {
-            self.lacking.insert((site, collection.clone()));
+        let listening = tokio::spawn(listen::listen(self.site.clone(), collection.to_owned(), news));
+        self.listening.insert(collection.to_owned(), Listener(listening));
+        self.site.0.mesh.uses.begin(collection);
+        self.lack_of_all(collection);
+    }
+
+    /// What every site that has a collection has of it is to be here.
+    fn lack_of_all(&mut self, collection: &str) {
+        for site in self.site.listing_sites(collection) {
+            self.lack((site, collection.to_owned()));
         }
+    }
+
+    fn lack(&mut self, what: (Name, String)) {
+        if let Some((_, again)) = self.fetching.get_mut(&what.0).filter(|(collection, _)| *collection == what.1) {
+            *again = true;
+        }
+        self.rows.entry(what).or_default().lack();
     }
 
     /// What this site has and another one as well is used.
     async fn use_common(&mut self) {
-        for site in self.site.0.mesh.roster.others() {
-            let theirs = locked(&self.site.0.mesh.far).collections(&site).unwrap_or_default();
-            for collection in theirs {
-                if !self.used.contains_key(&collection) && self.site.has_collection(&collection) {
-                    self.begin(collection, Vec::new()).await;
-                }
-            }
+        for collection in self.site.common_collections() {
+            self.begin(&collection).await;
         }
     }
 
-    /// Something of a site may have been missed.
-    fn check(&mut self, site: &Name) {
-        self.lacking.extend(self.used.keys().map(|collection| (site.clone(), collection.clone())));
+    /// Looks at what others want.
+    async fn look(&mut self) {
+        let Wanted { sites, listed, used, refreshed } = std::mem::take(&mut *locked(&self.site.0.mesh.wanted));
+        for collection in used.iter().chain(&refreshed) {
+            self.begin(collection).await;
+        }
+        refreshed.iter().for_each(|collection| self.lack_of_all(collection));
+        let is_used = |what: &(Name, String)| self.listening.contains_key(&what.1);
+        let mut todo: Vec<(Name, String)> = listed.into_iter().filter(is_used).collect();
+        todo.extend(self.rows.keys().filter(|(site, _)| sites.contains(site)).cloned());
+        todo.into_iter().for_each(|what| self.lack(what));
     }
 
-    async fn take_tidings(&mut self, site: Name, collection: String, news: Tidings) -> Result<()> {
+    async fn take_tidings(&mut self, what: &(Name, String), news: Tidings) -> Result<()> {
+        let (site, collection) = what;
         let Tidings { from, incarnation, after, upto, entries } = news;
         let home = locked(&self.site.0.mesh.far).home(from).map(|(home, _)| home.clone());
         match home {
-            Some(home) if home == site => {}
+            Some(home) if home == *site && !self.site.is_own(from) => {}
             // Nobody has heard its voice yet; when that comes, what it told is fetched.
             None => return Ok(()),
-            Some(_) => return Err(self.site.not_its_own(&site)),
+            Some(_) => return Err(self.site.not_its_own(site)),
         }
         if entries.iter().any(|Told(_, entry)| entry.keeper != from) {
-            return Err(self.site.not_its_own(&site));
+            return Err(self.site.not_its_own(site));
         }
-        self.learn(&collection, entries).await?;
-        let Some(used) = self.used.get_mut(&collection) else { return Ok(()) };
-        let reached = used.horizon.hear(incarnation, after, upto);
-        if let Some(reached) = reached {
-            used.dirty = true;
-            self.site.0.mesh.uses.reach(&collection, reached);
+        let row = self.rows.entry(what.clone()).or_default();
+        let end = Dot { incarnation, seq: upto };
+        // What comes a second time says nothing new.
+        if row.horizon.has(end) {
+            return Ok(());
         }
-        if !used.horizon.has(Dot { incarnation, seq: upto }) {
-            self.lacking.insert((site, collection));
+        self.learn(collection, entries).await?;
+        let row = self.rows.entry(what.clone()).or_default();
+        if let Some(reached) = row.horizon.hear(incarnation, after, upto) {
+            row.dirty = true;
+            self.site.0.mesh.uses.reach(collection, reached);
+        }
+        if !row.horizon.has(end) {
+            self.lack(what.clone());
+            self.fetch();
         }
         Ok(())
     }
 
-    async fn take_page(
-        &mut self,
-        site: Name,
-        collection: String,
-        page: FarPage,
-        reached: Option<Vec<Dot>>,
-    ) -> Result<()> {
+    async fn take_page(&mut self, site: &Name, collection: &str, page: FarPage) -> Result<()> {
         let FarPage { entries, keepers, .. } = page;
         let keepers: BTreeMap<ContainerId, Name> =
             keepers.into_iter().filter_map(|(id, name)| Some((id, name.parse().ok()?))).collect();
-        self.site.claim_all(&site, &keepers).await?;
+        self.site.claim_all(site, &keepers).await?;
         if entries.iter().any(|Told(_, entry)| !keepers.contains_key(&entry.keeper)) {
-            return Err(self.site.not_its_own(&site));
+            return Err(self.site.not_its_own(site));
         }
-        self.learn(&collection, entries).await?;
-        let Some(used) = self.used.get_mut(&collection) else { return Ok(()) };
-        for dot in reached.into_iter().flatten() {
-            if let Some(reached) = used.horizon.reach(dot) {
-                used.dirty = true;
+        self.learn(collection, entries).await
+    }
+
+    fn note_fetched(&mut self, site: Name, collection: String, reached: Option<Vec<Dot>>) {
+        let again = self.fetching.remove(&site).is_some_and(|(_, again)| again);
+        let now_ms = self.site.now_ms();
+        let row = self.rows.entry((site.clone(), collection.clone())).or_default();
+        let Some(reached) = reached else {
+            row.failed += 1;
+            let wait = RETRY_FIRST_MS << (row.failed - 1).min(10);
+            row.not_before_ms = now_ms + wait.min(RETRY_MOST_MS);
+            return;
+        };
+        for dot in reached {
+            if let Some(reached) = row.horizon.reach(dot) {
+                row.dirty = true;
                 self.site.0.mesh.uses.reach(&collection, reached);
             }
         }
-        Ok(())
+        (row.failed, row.lacks) = (0, None);
+        // Whatever came in meanwhile behind a gap stands behind it no more, as a rule.
+        if again && row.horizon.has_gap() {
+            row.lack();
+        }
+        self.site.0.mesh.uses.complete(&collection, &site);
     }
 
     async fn learn(&self, collection: &str, entries: Vec<Told>) -> Result<()> {
@@ -248,26 +290,29 @@ impl Ear {
         Ok(())
     }
 
-    /// Begins to fetch what is lacking of sites that can be asked.
+    /// Begins to fetch what is lacking of sites that can be asked, one collection of each at a time.
     fn fetch(&mut self) {
         let now_ms = self.site.now_ms();
-        let todo: Vec<(Name, String)> = self.lacking.difference(&self.fetching).cloned().collect();
-        for (site, collection) in todo {
-            let of = {
-                let far = locked(&self.site.0.mesh.far);
-                if far.has(&site, &collection) != Some(true) {
-                    continue;
-                }
-                far.alive(&site, now_ms).into_iter().next()
-            };
-            let (Some((_, of)), Some(used)) = (of, self.used.get(&collection)) else { continue };
-            let Ok(turn) = Arc::clone(&self.site.0.mesh.asking).try_acquire_owned() else { return };
-            let what = (site, collection);
-            self.lacking.remove(&what);
-            self.fetching.insert(what.clone());
-            let (me, seen) = (self.site.clone(), used.horizon.dots());
+        let is_due = |(site, _): &&(Name, String), row: &Row| {
+            row.lacks.is_some() && row.not_before_ms <= now_ms && !self.fetching.contains_key(site)
+        };
+        let due: Vec<_> = self.rows.iter().filter(|(what, row)| is_due(what, row)).collect();
+        let mut todo: BTreeMap<Name, (String, Vec<Dot>, u32)> = BTreeMap::new();
+        for ((site, collection), row) in due {
+            if self.site.lists(site, collection) {
+                let seen = row.lacks.clone().unwrap_or_default();
+                todo.entry(site.clone()).or_insert_with(|| (collection.clone(), seen, row.failed));
+            }
+        }
+        for (site, (collection, seen, failed)) in todo {
+            let alive = locked(&self.site.0.mesh.far).alive(&site, now_ms);
+            // Where one could not tell, another one may.
+            let Some((_, of)) = alive.get(failed as usize % alive.len().max(1)).cloned() else { continue };
+            let Ok(turn) = Arc::clone(&self.site.0.mesh.walks).try_acquire_owned() else { return };
+            self.fetching.insert(site.clone(), (collection.clone(), false));
+            let me = self.site.clone();
             self.site.spawn(async move {
-                me.fetch_collection(what, of, seen).await;
+                me.fetch_collection(site, collection, of, seen).await;
                 drop(turn);
             });
         }
@@ -276,9 +321,10 @@ impl Ear {
     /// Keeps how far the news were heard. What was taken in is committed before, so a crash only fetches some again.
     async fn keep(&mut self) {
         let mut batch = Batch::new();
-        for (collection, used) in self.used.iter_mut().filter(|(_, used)| used.dirty) {
-            used.dirty = false;
-            batch.put_news_place(&NewsPlace { collection: collection.clone(), heard: used.horizon.dots() });
+        for ((site, collection), row) in self.rows.iter_mut().filter(|(_, row)| row.dirty) {
+            row.dirty = false;
+            let (site, collection) = (site.clone(), collection.clone());
+            batch.put_news_place(&NewsPlace { site, collection, heard: row.horizon.dots() });
         }
         if batch.is_empty() {
             return;
@@ -290,11 +336,6 @@ impl Ear {
 }
 
 impl Site {
-    /// Whether this site has made a collection.
-    fn has_collection(&self, collection: &str) -> bool {
-        self.news_key(collection).is_some()
-    }
-
     /// A site told something that is not its to tell.
     pub(super) fn not_its_own(&self, site: &Name) -> Error {
         let error = Error::new(Kind::Unauthorised, "a site tells of what another one keeps").with("site", site);
@@ -302,65 +343,13 @@ impl Site {
         error
     }
 
-    /// Notes that these containers are of a site, unless one of them is another one's.
-    pub(super) async fn claim_all(&self, site: &Name, keepers: &BTreeMap<ContainerId, Name>) -> Result<()> {
-        let mut new = Batch::new();
-        for (container, name) in keepers {
-            let of_own = locked(&self.0.members).get(*container).is_some();
-            match locked(&self.0.mesh.far).claim(*container, site, name) {
-                Some(is_new) if !of_own => {
-                    let far = FarContainer { container: *container, site: site.clone(), name: name.clone() };
-                    is_new.then(|| new.put_far_container(&far));
-                }
-                _ => return Err(self.not_its_own(site)),
-            }
-        }
-        match new.is_empty() {
-            true => Ok(()),
-            false => self.blocking(move |keeper| keeper.disk().store().commit_lazily(&new)).await,
-        }
-    }
-
     /// Takes in what another site keeps. No dot of it is one of this site's row.
     pub(super) async fn learn_far(&self, lessons: Vec<(Address, Entry)>) -> Result<()> {
         for (address, _) in &lessons {
             self.0.asks.forget(address);
         }
-        let learnt = self.blocking(move |keeper| keeper.learn(&lessons, &[])).await?;
+        let learnt = self.blocking(move |keeper| keeper.learn_of_sites(&lessons)).await?;
         self.report(&learnt);
         Ok(())
-    }
-
-    async fn fetch_collection(&self, (site, collection): (Name, String), of: Name, seen: Vec<Dot>) {
-        let outcome = self.fetch_pages(&site, &collection, &of, seen).await;
-        if let Err(error) = &outcome {
-            tracing::debug!(%error, %site, collection, "what is lacking of a collection could not be fetched");
-        }
-        let fetched = FarNews::Fetched { site, collection, failed: outcome.is_err() };
-        // Whoever takes it in may have ended.
-        let _ = self.0.mesh.heard.send(fetched).await;
-    }
-
-    async fn fetch_pages(&self, site: &Name, collection: &str, of: &Name, seen: Vec<Dot>) -> Result<()> {
-        self.take_policy(site, collection).await?;
-        let (mut place, mut vector) = (Place::Memory(None), None);
-        loop {
-            let call = Call::Lacking { collection: collection.to_owned(), seen: seen.clone(), place };
-            let Answer::Lacking(mut page) = self.call(site, Some(of), &call, PAGE_MAX).await? else {
-                return Err(Error::internal("another site answers something else").with("site", site));
-            };
-            let next = page.next.take();
-            // What changed since the first page is told by itself.
-            let reached = vector.get_or_insert(std::mem::take(&mut page.vector));
-            let reached = next.is_none().then(|| reached.clone());
-            let heard = FarNews::Page { site: site.clone(), collection: collection.to_owned(), page, reached };
-            if self.0.mesh.heard.send(heard).await.is_err() {
-                return Ok(());
-            }
-            match next {
-                Some(next) => place = next,
-                None => return Ok(()),
-            }
-        }
     }
 }

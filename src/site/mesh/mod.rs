@@ -20,6 +20,7 @@ mod call;
 mod directory;
 mod enter;
 mod far;
+mod fetch;
 mod hear;
 mod listen;
 mod read;
@@ -32,17 +33,18 @@ mod voice;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
-use super::Site;
+use super::{Site, locked};
 use crate::config::MeshInvitation;
 use crate::error::Result;
-use crate::model::{Name, SiteKeys};
+use crate::model::{ContainerId, Incarnation, Name, SiteKeys};
 use crate::nfr::{Identity, SharedKey};
+use crate::store::{Batch, FarContainer};
 
 use directory::Directory;
-pub(super) use far::Far;
-use hear::FarNews;
+use far::Far;
+use hear::{FarNews, Wanted};
 pub use roster::Roster;
 pub use standing::SiteStanding;
 use tell::Chains;
@@ -68,8 +70,15 @@ pub(super) struct Mesh {
     chains: Mutex<Chains>,
     uses: Uses,
     heard: mpsc::Sender<FarNews>,
-    /// Held by who asks others for what this site should know of them.
+    wanted: Mutex<Wanted>,
+    /// Containers of this site that were heard at some time: no other site may claim them.
+    own: Mutex<HashMap<ContainerId, Name>>,
+    /// Rung when somebody is heard who does not know this container yet.
+    heard_of: Notify,
+    /// Held by who asks another site which sites there are.
     asking: Arc<Semaphore>,
+    /// Held by who fetches a collection.
+    walks: Arc<Semaphore>,
 }
 
 /// What a mesh is entered with.
@@ -83,7 +92,13 @@ pub struct MeshParts {
 }
 
 impl Mesh {
-    pub(super) fn new(parts: MeshParts, far: Far) -> (Self, mpsc::Receiver<FarNews>) {
+    pub(super) fn new(
+        parts: MeshParts,
+        me: (ContainerId, Incarnation),
+        known: Vec<FarContainer>,
+    ) -> (Self, mpsc::Receiver<FarNews>) {
+        let (own, far): (Vec<_>, Vec<_>) = known.into_iter().partition(|one| one.site == *parts.roster.own());
+        let own = own.into_iter().map(|one| (one.container, one.name)).collect();
         let MeshParts { identity, roster, invitation } = parts;
         let (heard, hearing) = mpsc::channel(HEARD_MAX);
         let mesh = Mesh {
@@ -91,12 +106,16 @@ impl Mesh {
             roster,
             invitation,
             pairs: Mutex::default(),
-            far: Mutex::new(far),
+            far: Mutex::new(Far::new(me.0, me.1, far)),
             shown: Mutex::default(),
             chains: Mutex::default(),
             uses: Uses::default(),
             heard,
-            asking: Arc::new(Semaphore::new(WALKS_MAX)),
+            wanted: Mutex::default(),
+            own: Mutex::new(own),
+            heard_of: Notify::new(),
+            asking: Arc::new(Semaphore::new(1)),
+            walks: Arc::new(Semaphore::new(WALKS_MAX)),
         };
         (mesh, hearing)
     }
@@ -125,6 +144,30 @@ impl Site {
         self.spawn(tell::repeat(self.clone()));
         self.spawn(enter::enter(self.clone()));
         Ok(())
+    }
+
+    /// Whether a container is one of this site, as far as that was ever heard.
+    pub(super) fn is_own(&self, container: ContainerId) -> bool {
+        container == self.0.me
+            || locked(&self.0.members).get(container).is_some()
+            || locked(&self.0.mesh.own).contains_key(&container)
+    }
+
+    /// Keeps that a container is one of this site.
+    pub(super) async fn note_own(&self, container: ContainerId, name: &Name) {
+        let before = locked(&self.0.mesh.own).insert(container, name.clone());
+        if before.as_ref() == Some(name) {
+            return;
+        }
+        let own = FarContainer { container, site: self.0.parts.site.clone(), name: name.clone() };
+        let kept = self.blocking(move |keeper| {
+            let mut batch = Batch::new();
+            batch.put_far_container(&own);
+            keeper.disk().store().commit_lazily(&batch)
+        });
+        if let Err(error) = kept.await {
+            tracing::debug!(%error, "that a container is one of this site is not kept");
+        }
     }
 
     /// Whether there are other sites.

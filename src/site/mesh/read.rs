@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::super::members::Member;
-use super::super::piece::Ask;
+use super::super::piece::{Ask, Form};
 use super::super::{Site, locked};
 use super::answer::SEALED;
 use super::call::{Answer, Call, Known, Opening};
@@ -25,10 +25,11 @@ impl Site {
         }
         self.use_collection(address.collection());
         let now_ms = self.now_ms();
-        let (alive, mut silent): (Vec<Name>, Vec<Name>) = self
+        let (alive, silent): (Vec<Name>, Vec<Name>) = self
             .sites_with(address.collection())
             .into_iter()
             .partition(|site| !locked(&self.0.mesh.far).alive(site, now_ms).is_empty());
+        let mut silent: Vec<String> = silent.iter().map(Name::to_string).collect();
         let (me, call) = (self, &Call::Latest(address.as_str().to_owned(), version));
         let ask = |site: Name| async move {
             let answer = me.call(&site, None, call, ASK_MAX).await;
@@ -37,18 +38,21 @@ impl Site {
         let mut found: Option<Entry> = None;
         for (site, answer) in join_all(alive.into_iter().map(ask)).await {
             match answer {
-                Ok(Answer::Latest(None)) => {}
-                Ok(Answer::Latest(Some(known))) => match self.take_known(&site, *known).await {
-                    Ok(entry) => found = found.into_iter().chain([entry]).max_by_key(Entry::version),
-                    Err(error) => tracing::debug!(%error, %site, "what another site knows is not taken in"),
-                },
+                Ok(Answer::Latest(known, others)) => {
+                    silent.extend(others.iter().map(|other| format!("{site}/{other}")));
+                    let Some(known) = known else { continue };
+                    match self.take_known(&site, *known).await {
+                        Ok(entry) => found = found.into_iter().chain([entry]).max_by_key(Entry::version),
+                        Err(error) => tracing::debug!(%error, %site, "what another site knows is not taken in"),
+                    }
+                }
                 answer => {
                     tracing::debug!(?answer, %site, "another site was asked in vain");
-                    silent.push(site);
+                    silent.push(site.to_string());
                 }
             }
         }
-        Asked { found, silent: silent.iter().map(Name::to_string).collect() }
+        Asked { found, silent }
     }
 
     async fn take_known(&self, site: &Name, known: Known) -> Result<Entry> {
@@ -155,8 +159,9 @@ impl Site {
     }
 
     /// The bytes that another site gave.
-    pub(in crate::site) fn far_bytes(&self, site: &Name, answer: &Message) -> Result<Bytes> {
-        if answer.header(SEALED).is_some() {
+    pub(in crate::site) fn far_bytes(&self, site: &Name, form: Form, answer: &Message) -> Result<Bytes> {
+        // Only what is proven by its data key may come as it is.
+        if form == Form::Encrypted && answer.header(SEALED).is_some() {
             return Ok(answer.body.clone());
         }
         match self.answer_of(site, answer.subject.as_str(), &answer.body)? {

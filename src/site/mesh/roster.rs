@@ -1,13 +1,13 @@
-//! The sites of the mesh, which all hold alike. A site that is on it may let others in; of two that claim a name the
-//! one that was there first has it.
+//! The sites of the mesh, which all hold alike. A site that is on it may let others in. Whose keys are known stays known by
+//! them: of two that claim a name, each site keeps to the one that it heard of first, and says so.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::Notify;
 
-use super::super::wire;
+use super::super::{locked, wire};
 use crate::error::Result;
 use crate::limits::SITES_MAX;
 use crate::model::{Name, SiteKeys, SiteRecord, fingerprint, mix};
@@ -19,6 +19,8 @@ pub struct Roster {
     keeper: Arc<Keeper>,
     own: Name,
     known: RwLock<BTreeMap<Name, SiteRecord>>,
+    /// Held by who changes it, while it waits for the disk; readers do not.
+    order: Mutex<()>,
     sum: AtomicU64,
     changed: Arc<Notify>,
 }
@@ -34,11 +36,17 @@ impl Roster {
             known.insert(own.clone(), SiteRecord { name: own.clone(), keys, since_ms });
         }
         let (sum, changed) = (AtomicU64::new(sum(&known)), Arc::default());
-        Ok(Arc::new(Roster { keeper, own, known: RwLock::new(known), sum, changed }))
+        let (known, order) = (RwLock::new(known), Mutex::default());
+        Ok(Arc::new(Roster { keeper, own, known, order, sum, changed }))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Name, SiteRecord>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The own site.
+    pub fn own(&self) -> &Name {
+        &self.own
     }
 
     /// All of them, by name.
@@ -73,17 +81,18 @@ impl Roster {
 
     /// Takes in what others know. It waits for the disk.
     pub fn adopt(&self, records: Vec<SiteRecord>) -> Result<()> {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = Batch::new();
-        let before = known.len();
+        let _order = locked(&self.order);
+        let mut known = self.read().clone();
+        let (mut batch, before) = (Batch::new(), known.len());
         for record in records {
             let counts = match known.get(&record.name) {
-                Some(mine) if record.name == self.own && record.keys != mine.keys => {
-                    let why = "another site of the mesh has this one's name; give one of them another name";
-                    tracing::error!(site = %self.own, "{why}");
+                // Whose keys are known is known by them: nobody else says otherwise.
+                Some(mine) if record.keys != mine.keys => {
+                    let site = &record.name;
+                    tracing::error!(%site, "another site of the mesh knows this one by other keys, which do not count here");
                     false
                 }
-                Some(mine) => record.counts_before(mine),
+                Some(mine) => record.since_ms < mine.since_ms,
                 None => known.len() < SITES_MAX,
             };
             if counts {
@@ -99,7 +108,7 @@ impl Roster {
         }
         self.keeper.disk().store().commit(&batch)?;
         self.sum.store(sum(&known), Ordering::Release);
-        drop(known);
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
         self.changed.notify_one();
         Ok(())
     }

@@ -43,14 +43,16 @@ impl Said for Tidings {
 pub(super) struct Chains {
     /// Behind which change nothing was left out, of a collection that nothing was told of yet.
     base: u64,
+    /// How often something was left out.
+    begun: u64,
     ends: BTreeMap<String, End>,
 }
 
 struct End {
     upto: u64,
     repeat_ms: u64,
-    /// When it is said again.
-    due_ms: u64,
+    /// When it is said again; never where nobody may hear it.
+    due_ms: Option<u64>,
 }
 
 impl Chains {
@@ -59,15 +61,21 @@ impl Chains {
     }
 
     fn told(&mut self, collection: &str, upto: u64, now_ms: u64) {
-        let end = End { upto, repeat_ms: FIRST_REPEAT_MS, due_ms: now_ms + FIRST_REPEAT_MS };
+        let end = End { upto, repeat_ms: FIRST_REPEAT_MS, due_ms: Some(now_ms + FIRST_REPEAT_MS) };
+        self.ends.insert(collection.to_owned(), end);
+    }
+
+    /// Nobody may hear it. Whoever may later finds a gap before what it hears then.
+    fn passed_over(&mut self, collection: &str, upto: u64) {
+        let end = End { upto, repeat_ms: LAST_REPEAT_MS, due_ms: None };
         self.ends.insert(collection.to_owned(), end);
     }
 
     fn due(&mut self, now_ms: u64) -> Vec<(String, u64)> {
-        let due = self.ends.iter_mut().filter(|(_, end)| end.due_ms <= now_ms);
+        let due = self.ends.iter_mut().filter(|(_, end)| end.due_ms.is_some_and(|due_ms| due_ms <= now_ms));
         due.map(|(collection, end)| {
             end.repeat_ms = (end.repeat_ms * 4).min(LAST_REPEAT_MS);
-            end.due_ms = now_ms + end.repeat_ms;
+            end.due_ms = Some(now_ms + end.repeat_ms);
             (collection.clone(), end.upto)
         })
         .collect()
@@ -92,7 +100,19 @@ pub(super) async fn repeat(site: Site) {
 impl Site {
     /// From here on again: what was before is asked for by whoever lacks it.
     pub(in crate::site) fn begin_chains(&self, base: u64) {
-        *locked(&self.0.mesh.chains) = Chains { base, ends: BTreeMap::new() };
+        let mut chains = locked(&self.0.mesh.chains);
+        *chains = Chains { base, begun: chains.begun + 1, ends: BTreeMap::new() };
+    }
+
+    /// How often that was so: who hears another number than before asks.
+    pub(super) fn chains_begun(&self) -> u64 {
+        locked(&self.0.mesh.chains).begun
+    }
+
+    /// There is nobody to tell: whoever comes asks for what is here.
+    pub(in crate::site) fn pass_over(&self, upto: u64) {
+        let mut chains = locked(&self.0.mesh.chains);
+        (chains.base, chains.ends) = (upto, BTreeMap::new());
     }
 
     /// Tells the other sites what changed here up to this change, in the order of the dots.
@@ -119,6 +139,7 @@ impl Site {
                     continue;
                 }
                 if !self.publish_news(collection, &news).await? {
+                    locked(&self.0.mesh.chains).passed_over(collection, upto.max(after));
                     break;
                 }
                 locked(&self.0.mesh.chains).told(collection, to, self.now_ms());
@@ -146,7 +167,7 @@ mod tests {
 
     #[test]
     fn how_far_a_collection_has_come_is_repeated_more_and_more_seldom() {
-        let mut chains = Chains { base: 7, ends: BTreeMap::new() };
+        let mut chains = Chains { base: 7, ..Chains::default() };
         assert_eq!(chains.after("c"), 7);
         chains.told("c", 9, 1_000);
         assert_eq!((chains.after("c"), chains.due(1_499)), (9, vec![]));
@@ -158,5 +179,7 @@ mod tests {
         }
         chains.told("c", 12, at);
         assert_eq!(chains.due(at + FIRST_REPEAT_MS), [("c".to_owned(), 12)]);
+        chains.passed_over("c", 15);
+        assert_eq!((chains.after("c"), chains.due(u64::MAX)), (15, vec![]));
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::super::{Site, locked};
-use super::hear::FarNews;
+use super::hear::{FarNews, Wanted};
 use crate::limits::ASK_MAX;
 use crate::model::{Dot, Incarnation, Name};
 
@@ -28,9 +28,8 @@ struct Use {
 
 impl Uses {
     /// A collection is used from now on.
-    pub(super) fn begin(&self, collection: &str, heard: &[Dot]) {
-        let heard = heard.iter().map(|dot| (dot.incarnation, dot.seq)).collect();
-        locked(&self.known).insert(collection.to_owned(), Use { heard, whole: BTreeSet::new() });
+    pub(super) fn begin(&self, collection: &str) {
+        locked(&self.known).entry(collection.to_owned()).or_default();
     }
 
     pub(super) fn has(&self, collection: &str) -> bool {
@@ -64,12 +63,30 @@ impl Uses {
 }
 
 impl Site {
-    /// From now on the news of a collection are listened to.
+    /// Has the one who takes in look at something.
+    pub(super) fn want(&self, add: impl FnOnce(&mut Wanted)) {
+        add(&mut locked(&self.0.mesh.wanted));
+        // One that is busy looks at it soon anyway.
+        let _ = self.0.mesh.heard.try_send(FarNews::Wake);
+    }
+
+    /// From now on the news of a collection are listened to, if some site has it.
     pub(super) fn use_collection(&self, collection: &str) {
-        if !self.0.mesh.uses.has(collection) {
-            // Whoever takes it in is busy at times; the next question says the same.
-            let _ = self.0.mesh.heard.try_send(FarNews::Use(collection.to_owned()));
+        if !self.0.mesh.uses.has(collection) && !self.listing_sites(collection).is_empty() {
+            self.want(|wanted| wanted.used.extend([collection.to_owned()]));
         }
+    }
+
+    /// The sites that have a collection and that this one admits to it.
+    pub(super) fn listing_sites(&self, collection: &str) -> Vec<Name> {
+        let others = self.0.mesh.roster.others().into_iter();
+        others.filter(|site| self.lists(site, collection)).collect()
+    }
+
+    /// Whether a site has a collection and this one admits it.
+    pub(super) fn lists(&self, site: &Name, collection: &str) -> bool {
+        let has = locked(&self.0.mesh.far).has(site, collection) == Some(true);
+        has && self.admits(collection, site)
     }
 
     /// Whether these changes at other sites were heard, as far as they are of this collection.
@@ -78,13 +95,11 @@ impl Site {
     }
 
     /// Asks all sites for what they have of a collection and this one lacks.
-    pub(in crate::site) async fn catch_up_far(&self, collection: &str) {
+    pub(in crate::site) fn catch_up_far(&self, collection: &str) {
         if !self.has_sites() {
             return;
         }
-        // Whoever takes it in may have ended.
-        let _ = self.0.mesh.heard.send(FarNews::Use(collection.to_owned())).await;
-        let _ = self.0.mesh.heard.send(FarNews::Refresh(collection.to_owned())).await;
+        self.want(|wanted| wanted.refreshed.extend([collection.to_owned()]));
     }
 
     /// Waits until what other sites have of a collection came in, for a second at most. Returns the sites that may have

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::super::members::{BEAT, Heard};
 use super::super::wire::{self, Beat, Said};
 use super::super::{Site, locked};
 use super::call::{Answer, Call};
-use super::far::Noted;
-use super::hear::FarNews;
+use super::far::{Noted, Sums};
 use crate::bus::{Message, Subscription};
 use crate::error::{Error, Kind, Result};
 use crate::limits::ASK_MAX;
@@ -18,13 +19,13 @@ use crate::model::{ContainerId, Name};
 use crate::nfr::said_by;
 use crate::store::{Batch, FarContainer};
 
+/// How long a container says nothing after it has said something.
+const VOICE_LEAST: Duration = Duration::from_millis(200);
+
 #[derive(Serialize, Deserialize)]
 struct Voice {
     beat: Beat,
-    /// Changes with the collections that the site has.
-    directory: u64,
-    /// Changes with the sites that it knows.
-    roster: u64,
+    sums: Sums,
 }
 
 impl Said for Voice {
@@ -39,7 +40,9 @@ pub(super) async fn say(site: Site) {
         {
             tracing::debug!(%error, "the other sites do not hear that this container lives");
         }
-        tokio::time::sleep(BEAT).await;
+        tokio::time::sleep(VOICE_LEAST).await;
+        // Whoever came a moment ago need not wait for the next second.
+        let _ = timeout(BEAT - VOICE_LEAST, site.0.mesh.heard_of.notified()).await;
     }
 }
 
@@ -61,8 +64,8 @@ impl Site {
     pub(in crate::site) async fn say_voice(&self) -> Result<()> {
         let subject = format!("mesh.voice.{}", self.0.parts.site);
         let nth = self.0.voices.fetch_add(1, Ordering::Relaxed) + 1;
-        let beat = Beat { vector: Vec::new(), shared: 0, ..self.own_beat(nth) };
-        let voice = Voice { beat, directory: self.shown_sum(), roster: self.0.mesh.roster.sum() };
+        let sums = Sums { directory: self.shown_sum(), roster: self.0.mesh.roster.sum(), chains: self.chains_begun() };
+        let voice = Voice { beat: self.own_beat(nth), sums };
         let signed = self.0.mesh.identity.sign(&wire::purpose::<Voice>(&subject), &wire::plain(&voice)?)?;
         self.publish(&subject, signed).await
     }
@@ -79,10 +82,13 @@ impl Site {
 
     async fn hear_voice(&self, from: &Name, message: &Message) -> Result<()> {
         let subject = message.subject.as_str();
-        let Voice { beat, directory, roster } = wire::from_plain(self.said::<Voice>(from, subject, &message.body)?)?;
+        let Voice { beat, sums } = wire::from_plain(self.said::<Voice>(from, subject, &message.body)?)?;
         self.keeper().observe(beat.clock);
         let (container, name) = (beat.container, beat.name()?);
-        let noted = locked(&self.0.mesh.far).hear(from, beat, directory, self.now_ms());
+        let noted = match self.is_own(container) {
+            true => None,
+            false => locked(&self.0.mesh.far).hear(from, beat, sums, self.now_ms()),
+        };
         let Some(Noted { heard, missed, is_other_directory, is_new }) = noted else {
             let error = Error::new(Kind::Unauthorised, "a site names a container that is another one's");
             self.meet_stranger(subject, &error);
@@ -92,8 +98,7 @@ impl Site {
             Heard::Joined => {
                 tracing::info!(site = %from, container = %name, "a container of another site is here");
                 self.0.others.notify_waiters();
-                // So that it need not wait for the next second to know of this one.
-                self.say_voice().await?;
+                self.0.mesh.heard_of.notify_one();
             }
             Heard::Left => tracing::info!(site = %from, container = %name, "a container of another site left"),
             Heard::Again | Heard::Stale | Heard::SameName | Heard::Twin => {}
@@ -102,14 +107,13 @@ impl Site {
             self.note_far(container, from, &name).await?;
         }
         if is_other_directory {
-            self.fetch_directory(from.clone(), name.clone(), directory);
+            self.fetch_directory(from.clone(), name.clone(), sums.directory);
         }
-        if roster != self.0.mesh.roster.sum() {
+        if sums.roster != self.0.mesh.roster.sum() {
             self.compare_roster(from.clone(), name);
         }
         if heard == Heard::Joined || missed {
-            // Whoever takes it in may have ended.
-            let _ = self.0.mesh.heard.send(FarNews::Check(from.clone())).await;
+            self.want(|wanted| wanted.sites.extend([from.clone()]));
         }
         Ok(())
     }
@@ -125,7 +129,7 @@ impl Site {
         .await
     }
 
-    /// Whoever knows other sites is asked for them, a few at a time.
+    /// Whoever knows other sites is asked for them, one at a time.
     fn compare_roster(&self, site: Name, of: Name) {
         let Ok(turn) = Arc::clone(&self.0.mesh.asking).try_acquire_owned() else { return };
         let me = self.clone();

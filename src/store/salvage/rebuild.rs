@@ -53,6 +53,7 @@ pub(super) fn rebuild(
     }
     // What was committed last: where it lies over what was lost, it is not lost.
     let missed = store.rows.absorb_journal(fs, root)?;
+    store.forget_news_places()?;
     let before = store.salvage_record().ok().flatten().is_some_and(|before| before.incomplete);
     record.incomplete = before || missed.is_some() || !certain || record.lost_pages > 0 || record.lost_rows > 0;
     missing

@@ -78,6 +78,12 @@ impl Outbox {
     }
 }
 
+/// Whether an entry says more of a version than what is known. What opens an object was asked for by itself, and stays
+/// known when it is told again without.
+fn is_news(known: &Entry, told: &Entry) -> bool {
+    known != told && known.for_others() != *told
+}
+
 impl Keeper {
     /// Which container this is.
     pub fn me(&self) -> ContainerId {
@@ -194,6 +200,15 @@ impl Keeper {
 
     /// Takes in what others told, and how far that brings this container, in one commit.
     pub fn learn(&self, lessons: &[(Address, Entry)], seen: &[Dot]) -> Result<Learnt> {
+        self.take_in(lessons, seen, true)
+    }
+
+    /// Takes in what other sites told. Nothing that is kept here is given over to them.
+    pub fn learn_of_sites(&self, lessons: &[(Address, Entry)]) -> Result<Learnt> {
+        self.take_in(lessons, &[], false)
+    }
+
+    fn take_in(&self, lessons: &[(Address, Entry)], seen: &[Dot], gives_over: bool) -> Result<Learnt> {
         let mut learnt = Learnt::default();
         for (_, entry) in lessons {
             if !self.sequencer.observe(entry.version()) && !learnt.ahead.contains(&entry.keeper) {
@@ -226,11 +241,11 @@ impl Keeper {
             if known.version >= Some(entry.version()) {
                 let counts = |other: Entry| other.version() == entry.version() && other.rank() <= entry.rank();
                 let own = || head.clone().map(|head| Entry { keeper: self.me(), head });
-                if entry.object().is_some() && own().is_some_and(counts) {
+                if gives_over && entry.object().is_some() && own().is_some_and(counts) {
                     plan.give_over(address, entry.clone(), self.sequencer.now_ms().saturating_add(GIVEN_OVER_MS))?;
                     tally.replace(address.collection(), known.durable, Usage::default());
                     taken.push((address, entry.version()));
-                } else if head.is_none() && other.is_some_and(|other| other != *entry && counts(other)) {
+                } else if head.is_none() && other.is_some_and(|other| is_news(&other, entry) && counts(other)) {
                     plan.learn(address, entry.clone(), None, 0)?;
                 } else if known.version > Some(entry.version()) && known.replaces < Some(entry.version()) {
                     learnt.conflicts.push((address.clone(), entry.version()));

@@ -305,7 +305,7 @@ impl Handle {
                     (Lacks::Dots(dots), _, Some(peers)) if peers.has_heard(collection, &dots) => return Ok(()),
                     // It is known somewhere: asked for once, and then the news of it will come.
                     (Lacks::Version, Some(address), _) if !asked => drop(self.0.crew.ask_others(address, None).await?),
-                    (Lacks::Dots(_), _, Some(peers)) if !asked => peers.catch_up(collection).await,
+                    (Lacks::Dots(_), _, Some(peers)) if !asked => peers.catch_up(collection),
                     _ => tokio::time::sleep(SESSION_POLL).await,
                 }
                 asked = true;

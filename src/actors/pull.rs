@@ -95,7 +95,7 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
                 // A copy stays behind that serves those who come after, also when the other site is cut off. Who waits for
                 // it waits for all of it: a large one is copied only where that is asked for.
                 let is_light = is_far && bytes <= COPIED_UNASKED_MAX;
-                let stored = whole && (is_light || mode(&crew, &pull) == Mode::Storage && !(is_inline && !is_far));
+                let stored = whole && (is_light || (is_far || !is_inline) && mode(&crew, &pull) == Mode::Storage);
                 let version = reading.manifest.version;
                 match within(pull.deadline, LATE, reading.at_keeper(keeper, range, stored, &mut permits)).await {
                     // A version that is named may have been taken over by another container.

@@ -40,6 +40,7 @@ pub async fn join(config: &Config, container: &Container, bus: &Arc<dyn Bus>, ur
     // Joined once in a life.
     let _ = handle.neighbours().set(peers);
     handle.joined();
+    site.announce().await;
     Ok(site)
 }
 

@@ -212,8 +212,8 @@ impl Peers for Site {
         self.has_heard_far(collection, dots)
     }
 
-    fn catch_up<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, ()> {
-        std::future::ready(self.catch_up_far(collection)).boxed()
+    fn catch_up(&self, collection: &str) {
+        self.catch_up_far(collection);
     }
 
     fn gather<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, Vec<String>> {

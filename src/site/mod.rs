@@ -242,12 +242,19 @@ impl Site {
         site.spawn(hear::listen(site.clone(), changes));
         site.spawn(hear::take_in(site.clone(), hearing));
         site.spawn(log::follow(site.clone()));
+        site.enter_mesh(far).await?;
         site.spawn(tell::tell(site.clone()));
         site.spawn(shared::tell(site.clone()));
         site.spawn(beat::beat(site.clone()));
         site.spawn(absence::note(site.clone()));
-        site.enter_mesh(far).await?;
         Ok(site)
+    }
+
+    /// Tells the others that this container takes changes from now on.
+    pub async fn announce(&self) {
+        if let Err(error) = self.say_beat().await {
+            tracing::debug!(%error, "the others hear a second later that this container takes changes");
+        }
     }
 
     /// Decides nothing any more: once what is under way has ended, others do. It is still read from and heard.

@@ -3,7 +3,7 @@
 //!
 //! What waits on the way shows in how much longer a piece takes than the quickest did. The window holds what bandwidth
 //! times delay asks for, and little beyond it. It doubles with each round at first; once something has waited it grows by
-//! a sixteenth a round, and gives back an eighth whenever pieces wait for too long, or half where they wait for much
+//! an eighth a round, and gives back an eighth whenever pieces wait for too long, or half where they wait for much
 //! longer.
 
 use std::sync::Mutex;
@@ -17,6 +17,9 @@ use crate::limits::PIECE_BYTES_MAX;
 
 /// Pieces that a container gives at the same time.
 pub(super) const PIECES_MAX: usize = 16;
+
+/// How often it is looked anew what the quickest piece takes.
+const LOOK_NS: u64 = 10_000_000_000;
 
 /// The part of a window that one piece takes: a round then brings several, and none of them is long under way.
 const PIECES_OF_WINDOW: usize = 8;
@@ -57,10 +60,15 @@ pub(super) struct Window {
 
 struct Pace {
     size: usize,
-    /// What the quickest piece took. It rises slowly, so that a way that has become longer is learnt.
+    /// What the quickest piece took, since the last look and in the time before it: a way may have become longer.
     least: Duration,
+    before: Duration,
+    /// When that was looked at last.
+    looked_ns: Option<u64>,
     /// Whether something has waited.
     has_waited: bool,
+    /// Places that are gone, and still held by pieces under way.
+    owed: usize,
     /// Units that came in time since the window grew last.
     in_time: usize,
     /// When the window shrank last: what was asked for before says nothing of what it is like since.
@@ -75,7 +83,16 @@ pub(super) struct Place<'a> {
 
 impl Window {
     pub(super) fn of(step: Step) -> Self {
-        let pace = Pace { size: step.first, least: Duration::MAX, has_waited: false, in_time: 0, shrank_ns: 0 };
+        let pace = Pace {
+            size: step.first,
+            least: Duration::MAX,
+            before: Duration::MAX,
+            looked_ns: None,
+            has_waited: false,
+            owed: 0,
+            in_time: 0,
+            shrank_ns: 0,
+        };
         Window { step, places: Semaphore::new(step.first), pace: Mutex::new(pace) }
     }
 
@@ -95,26 +112,32 @@ impl Window {
 
     /// A piece has come.
     pub(super) fn came(&self, place: Place<'_>, now_ns: u64) {
-        let is_full = self.places.available_permits() < PIECES_OF_WINDOW.min(self.step.first);
+        let is_full = self.places.available_permits() < place.permit.num_permits();
         let took = Duration::from_nanos(now_ns.saturating_sub(place.since_ns));
         let units = place.permit.num_permits();
         drop(place.permit);
         let mut pace = locked(&self.pace);
-        pace.least = took.min(pace.least.saturating_add(pace.least / 64));
-        let waited = took.saturating_sub(pace.least);
+        self.settle(&mut pace);
+        pace.least = pace.least.min(took);
+        if now_ns.saturating_sub(*pace.looked_ns.get_or_insert(now_ns)) > LOOK_NS {
+            // With half a window for a round nothing waits that need not: so it shows what the way takes by itself.
+            (pace.before, pace.least) = (pace.least, Duration::MAX);
+            (pace.looked_ns, pace.shrank_ns, pace.has_waited) = (Some(now_ns), now_ns, false);
+            return self.shrink(&mut pace, 2);
+        }
+        let waited = took.saturating_sub(pace.least.min(pace.before));
+        pace.has_waited |= waited > self.step.wait / 2;
         if waited > self.step.wait {
-            pace.has_waited = true;
             if place.since_ns >= pace.shrank_ns {
                 pace.shrank_ns = now_ns;
                 let part = if waited > 2 * self.step.wait { 2 } else { 8 };
-                let less = (pace.size / part).max(1).min(pace.size - 1);
-                pace.size -= self.places.forget_permits(less);
+                self.shrink(&mut pace, part);
             }
         } else if waited < self.step.wait / 2 && is_full {
             pace.in_time += units;
             let more = match pace.has_waited {
                 false => units,
-                true if pace.in_time >= pace.size => (pace.size / 16).max(1),
+                true if pace.in_time >= pace.size => (pace.size / 8).max(1),
                 true => return,
             };
             let more = more.min(self.step.most.saturating_sub(pace.size));
@@ -122,6 +145,18 @@ impl Window {
             pace.in_time = 0;
             self.places.add_permits(more);
         }
+    }
+
+    /// Gives back this part of the window, at once as far as its places are free, and the rest as pieces come.
+    fn shrink(&self, pace: &mut Pace, part: usize) {
+        let less = (pace.size / part).max(1).min(pace.size - 1);
+        pace.size -= less;
+        pace.owed += less;
+        self.settle(pace);
+    }
+
+    fn settle(&self, pace: &mut Pace) {
+        pace.owed -= self.places.forget_permits(pace.owed);
     }
 }
 
@@ -138,7 +173,7 @@ mod tests {
     /// Asks for a whole window, all of which comes after so long.
     async fn round(window: &Window, at: &mut u64, took_ms: u64) {
         let mut places = Vec::new();
-        while window.places.available_permits() > 0 {
+        while window.places.available_permits() * window.step.unit >= window.piece_bytes() as usize {
             places.push(window.enter(window.piece_bytes(), || *at).await.unwrap());
         }
         *at += took_ms * MS;
@@ -156,12 +191,23 @@ mod tests {
             let before = size(&window);
             round(&window, &mut at, 500).await;
             assert_eq!(size(&window), before / 2, "once for a round");
-            for _ in 0..60 {
+            for _ in 0..12 {
                 round(&window, &mut at, 500).await;
                 at += MS;
             }
-            assert!(size(&window) < before / 2, "{step:?} {}", size(&window));
+            assert_eq!(size(&window), 1, "{step:?}");
             assert_eq!(window.places.available_permits(), size(&window));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_way_that_has_become_longer_is_learnt() {
+        let (window, mut at) = (Window::of(Step::FAR), 0);
+        for took_ms in [10, 200] {
+            for _ in 0..2 * LOOK_NS / MS / took_ms {
+                round(&window, &mut at, took_ms).await;
+            }
+            assert!(size(&window) > Step::FAR.most / 2, "{took_ms}");
         }
     }
 

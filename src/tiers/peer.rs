@@ -158,7 +158,7 @@ pub trait Peers: Send + Sync + 'static {
     fn has_heard(&self, collection: &str, dots: &[Dot]) -> bool;
 
     /// Asks other sites for what they have of a collection that is not known here.
-    fn catch_up<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, ()>;
+    fn catch_up(&self, collection: &str);
 
     /// Waits a moment for what other sites have of a collection. Returns those that may have more.
     fn gather<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, Vec<String>>;

@@ -273,7 +273,7 @@ impl Door<'_> {
 }
 
 #[test]
-fn three_sites_start_as_stacks_and_subjects_pass_between_them() {
+fn three_sites_start_as_stacks_and_share_what_they_have() {
     let mesh = Mesh::prepare("cloud", &["edge", "fog"]);
     let unnamed = mesh.engine.program("docker-compose").env_remove("SITE").arg("config").output().unwrap();
     assert!(String::from_utf8_lossy(&unnamed.stderr).contains("name the site"), "{unnamed:?}");
@@ -303,6 +303,12 @@ fn three_sites_start_as_stacks_and_subjects_pass_between_them() {
     for site in ["cloud", "fog"] {
         assert_eq!(until("the edge's object", || pulled(site)).body, b"4.72 m", "{site}");
     }
+    // And objects: what is pushed at the edge is pulled in the cloud, with a token of the cloud's own.
+    let cloud_token = mesh.token("cloud");
+    let cloud = Door { mesh: &mesh, site: "cloud", service: "c2", token: &cloud_token };
+    assert_eq!(cloud.ask("GET", "meteo/gauge.txt", b"", 200).body, b"4.72 m");
+    cloud.ask("PUT", "meteo/answer.txt", b"seen", 201);
+    assert_eq!(c1.ask("GET", "meteo/answer.txt", b"", 200).body, b"seen");
     let stranger = mesh.ask("cloud", "mesh.edge.pull", &headers[..1]).unwrap();
     assert_eq!(stranger.header("Nats-Service-Error-Code"), Some("401"), "{stranger:?}");
 
@@ -321,8 +327,10 @@ fn three_sites_start_as_stacks_and_subjects_pass_between_them() {
     until("the cut", || pulled("cloud").is_none().then_some(()));
     c1.ask("PUT", "meteo/cut-off", b"still here", 201);
     assert_eq!(c2.ask("GET", "meteo/cut-off", b"", 200).body, b"still here");
+    assert_eq!(cloud.ask("GET", "meteo/gauge.txt", b"", 200).body, b"4.72 m");
     mesh.engine.docker(&["network", "connect", MESH, &server]);
     assert_eq!(until("the edge's object", || pulled("cloud")).body, b"4.72 m");
+    assert_eq!(cloud.ask("GET", "meteo/cut-off", b"", 200).body, b"still here");
 
     for site in ["edge", "fog", "cloud"] {
         mesh.run(site, &["down", "-v"]);

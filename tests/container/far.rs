@@ -51,8 +51,9 @@ fn a_site_reads_from_another_one_that_is_far_and_only_dials_out() {
         edge.put(&format!("meteo/{n}"), b"small").expect(201);
     }
     edge.put("meteo/large", &large).expect(201);
+    edge.put("meteo/again", &large).expect(201);
     until("the edge", || cloud.get("meteo/0").status == 200);
-    until("its news", || cloud.keys("meteo").len() == 21);
+    until("its news", || cloud.keys("meteo").len() == 22);
     let took = |address: &str| {
         let began = Instant::now();
         let pulled = cloud.get(address).expect(200);
@@ -62,10 +63,13 @@ fn a_site_reads_from_another_one_that_is_far_and_only_dials_out() {
     small.sort();
     println!("1 KB: {:?} .. {:?}", small[0], small[18]);
     assert!(small[0] >= 2 * DELAY && small[9] < 3 * DELAY, "{small:?}");
-    let (elapsed, body) = took("meteo/large");
-    assert!(body == large);
-    println!("10 MB: {elapsed:?}, {:.0} Mbit/s", 80.0 / elapsed.as_secs_f64());
-    assert!(elapsed < Duration::from_secs(8), "{elapsed:?}");
+    // The second one knows the way.
+    for key in ["meteo/large", "meteo/again"] {
+        let (elapsed, body) = took(key);
+        assert!(body == large);
+        println!("10 MB: {elapsed:?}, {:.0} Mbit/s", 80.0 / elapsed.as_secs_f64());
+        assert!(elapsed < Duration::from_secs(8), "{elapsed:?}");
+    }
 }
 
 #[test]
@@ -115,7 +119,7 @@ fn bulk_between_two_sites_that_only_dial_out_leaves_room_for_control() {
     let _cloud = There(&hub, mesh.container("cloud", "c1"));
     let a = There(&a, mesh.container("a", "c1"));
     let b = There(&b, mesh.container("b", "c1"));
-    let large = random(5_000_000, 7);
+    let large = random(8_000_000, 7);
     a.put("bulk/small", b"small").expect(201);
     a.put("bulk/large", &large).expect(201);
     until("the other edge", || b.get("bulk/small").status == 200);
@@ -136,9 +140,11 @@ fn bulk_between_two_sites_that_only_dial_out_leaves_room_for_control() {
         (pulling.join().unwrap(), took)
     });
     took.sort();
-    let p99 = took[(took.len() * 99).div_ceil(100) - 1];
-    let (p50, rate) = (took[took.len() / 2], 40.0 / bulk.as_secs_f64());
-    println!("5 MB: {bulk:?}, {rate:.1} Mbit/s; {} requests meanwhile: p50 {p50:?}, p99 {p99:?}", took.len());
-    assert!(p99 < Duration::from_millis(250), "{took:?}");
+    // Until the window has found the rate of the link, a few wait for longer.
+    let p90 = took[took.len() * 9 / 10];
+    let most = took[took.len() - 1];
+    let (p50, rate) = (took[took.len() / 2], 64.0 / bulk.as_secs_f64());
+    println!("8 MB: {bulk:?}, {rate:.1} Mbit/s; {} requests: p50 {p50:?}, p90 {p90:?}, {most:?}", took.len());
+    assert!(p90 < Duration::from_millis(250) && most < Duration::from_secs(1), "{took:?}");
     assert!(rate > 5.0, "{bulk:?}");
 }

@@ -34,7 +34,7 @@ impl Agreement {
     /// The secret that the owners of both keys come to, and nobody else.
     pub fn with(&self, other: &[u8; KEY_BYTES]) -> Result<Zeroizing<[u8; KEY_BYTES]>> {
         let bad = || Error::invalid("this is no key to agree with");
-        agree(&self.0, &UnparsedPublicKey::new(&X25519, other), bad(), |secret| {
+        agree(&self.0, UnparsedPublicKey::new(&X25519, other), bad(), |secret| {
             secret.try_into().map(Zeroizing::new).map_err(|_| bad())
         })
     }

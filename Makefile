@@ -1,6 +1,6 @@
 # `make test` needs nothing but a Rust toolchain and Debian: it installs the rest and says so.
 
-.PHONY: test tools stacks lint check soak bench bench-mesh bench-eviction bench-counts bench-telemetry fuzz
+.PHONY: test tools stacks lint check soak bench bench-mesh bench-sites bench-eviction bench-counts bench-telemetry fuzz
 
 ## Install what the tests need and is missing.
 tools:
@@ -39,6 +39,10 @@ bench:
 ## Those of its rows that go over a nats-server, or stand beside JetStream.
 bench-mesh:
 	@$(MAKE) --no-print-directory bench ROWS=nats-1,nats-64,kv-1,kv-64,kv-nats-1,kv-nats-64,catalog,peer-10m,peer-100m,peer-bus-10m,peer-bus-100m
+
+## Sites on a test bed of network namespaces, 25 ms from each other; needs root. See docs/benchmarks.md.
+bench-sites: tools
+	cargo test --locked --test container far::figures -- --ignored --nocapture --test-threads 1
 
 ## Instructions that the hot paths take, counted by valgrind, beside those of the run before; see docs/benchmarks.md.
 bench-counts:

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::limits::{KEY_BYTES_MAX, NAME_BYTES_MAX};
 
 /// Words that name operations in subjects, so that a site or collection can never be one.
-const RESERVED: [&str; 21] = [
+const RESERVED: [&str; 16] = [
     "push",
     "pull",
     "head",
@@ -29,11 +29,6 @@ const RESERVED: [&str; 21] = [
     "log",
     "any",
     "peer",
-    "enter",
-    "voice",
-    "news",
-    "ask",
-    "piece",
 ];
 
 /// The name of a site, container, collection or keygroup: `[a-z0-9][a-z0-9-]{0,62}`, not a verb.

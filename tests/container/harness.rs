@@ -1,9 +1,10 @@
 //! Containers as processes of their own, and an HTTP client that shares no code with them.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +16,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Pieces in which large bodies are sent and read.
 pub const PIECE_BYTES: usize = 256 << 10;
+
+/// A port of loopback for a server whose configuration has to name one: below those that the system gives out, and to
+/// each test another one.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 100) as u16 * 100;
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed) % 100);
+    ports.by_ref().take(100).find(is_free).expect("a free port")
+}
 
 /// The binary without settings that the environment of the test run may hold.
 pub fn binary() -> Command {

@@ -1,6 +1,5 @@
 //! Several sites as one mesh: each with a nats-server of its own, linked to the hub's, and with containers as processes.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -42,9 +41,8 @@ impl Place {
 impl Mesh {
     /// Sites on this machine.
     pub fn of(names: &[&str]) -> Self {
-        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let hub = format!("127.0.0.1:{}", port());
-        Self::begin(names, &hub, &|| format!("--bus nats://127.0.0.1:{}", port()), &[])
+        let hub = format!("127.0.0.1:{}", free_port());
+        Self::begin(names, &hub, &|| format!("--bus nats://127.0.0.1:{}", free_port()), &[])
     }
 
     /// Sites on hosts of a test bed, which are called as they are.

@@ -6,13 +6,13 @@
 //! an eighth a round, and gives back an eighth whenever pieces wait for too long, or half where they wait for much
 //! longer.
 
+use std::pin::pin;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Notify;
 
 use super::locked;
-use crate::error::{Error, Result};
 use crate::limits::PIECE_BYTES_MAX;
 
 /// Pieces that a container gives at the same time.
@@ -54,12 +54,15 @@ impl Step {
 /// A window that grows while pieces come in time.
 pub(super) struct Window {
     step: Step,
-    places: Semaphore,
     pace: Mutex<Pace>,
+    /// Rung when there is room again.
+    freed: Notify,
 }
 
 struct Pace {
+    /// Units that may be under way; the last piece may reach beyond it.
     size: usize,
+    under_way: usize,
     /// What the quickest piece took, since the last look and in the time before it: a way may have become longer.
     least: Duration,
     before: Duration,
@@ -67,33 +70,50 @@ struct Pace {
     looked_ns: Option<u64>,
     /// Whether something has waited.
     has_waited: bool,
-    /// Places that are gone, and still held by pieces under way.
-    owed: usize,
     /// Units that came in time since the window grew last.
     in_time: usize,
     /// When the window shrank last: what was asked for before says nothing of what it is like since.
     shrank_ns: u64,
 }
 
-/// A place for a piece.
+impl Pace {
+    fn has_room(&self) -> bool {
+        self.under_way < self.size
+    }
+
+    /// Gives back this part of the window.
+    fn shrink(&mut self, part: usize) {
+        self.size -= (self.size / part).max(1).min(self.size - 1);
+    }
+}
+
+/// A place for a piece; it is free again when this is dropped.
 pub(super) struct Place<'a> {
-    permit: SemaphorePermit<'a>,
+    window: &'a Window,
+    units: usize,
     since_ns: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        locked(&self.window.pace).under_way -= self.units;
+        self.window.freed.notify_one();
+    }
 }
 
 impl Window {
     pub(super) fn of(step: Step) -> Self {
         let pace = Pace {
             size: step.first,
+            under_way: 0,
             least: Duration::MAX,
             before: Duration::MAX,
             looked_ns: None,
             has_waited: false,
-            owed: 0,
             in_time: 0,
             shrank_ns: 0,
         };
-        Window { step, places: Semaphore::new(step.first), pace: Mutex::new(pace) }
+        Window { step, pace: Mutex::new(pace), freed: Notify::new() }
     }
 
     /// How long the next piece should be, in bytes.
@@ -103,60 +123,59 @@ impl Window {
     }
 
     /// Waits for a place for so many bytes.
-    pub(super) async fn enter(&self, bytes: u64, now_ns: impl Fn() -> u64) -> Result<Place<'_>> {
-        let units = (bytes as usize).div_ceil(self.step.unit).clamp(1, locked(&self.pace).size);
-        let permit = self.places.acquire_many(units as u32).await;
-        let permit = permit.map_err(|_| Error::internal("a window is closed"))?;
-        Ok(Place { permit, since_ns: now_ns() })
+    pub(super) async fn enter(&self, bytes: u64, now_ns: impl Fn() -> u64) -> Place<'_> {
+        let units = (bytes as usize).div_ceil(self.step.unit).max(1);
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
+            if self.takes(units) {
+                return Place { window: self, units, since_ns: now_ns() };
+            }
+            freed.await;
+        }
+    }
+
+    fn takes(&self, units: usize) -> bool {
+        let mut pace = locked(&self.pace);
+        let has_room = pace.has_room();
+        if has_room {
+            pace.under_way += units;
+            // Whoever waits behind this one may have room as well.
+            if pace.has_room() {
+                self.freed.notify_one();
+            }
+        }
+        has_room
     }
 
     /// A piece has come.
-    pub(super) fn came(&self, place: Place<'_>, now_ns: u64) {
-        let is_full = self.places.available_permits() < place.permit.num_permits();
+    pub(super) fn came(&self, place: &Place<'_>, now_ns: u64) {
         let took = Duration::from_nanos(now_ns.saturating_sub(place.since_ns));
-        let units = place.permit.num_permits();
-        drop(place.permit);
         let mut pace = locked(&self.pace);
-        self.settle(&mut pace);
         pace.least = pace.least.min(took);
         if now_ns.saturating_sub(*pace.looked_ns.get_or_insert(now_ns)) > LOOK_NS {
             // With half a window for a round nothing waits that need not: so it shows what the way takes by itself.
             (pace.before, pace.least) = (pace.least, Duration::MAX);
             (pace.looked_ns, pace.shrank_ns, pace.has_waited) = (Some(now_ns), now_ns, false);
-            return self.shrink(&mut pace, 2);
+            return pace.shrink(2);
         }
         let waited = took.saturating_sub(pace.least.min(pace.before));
         pace.has_waited |= waited > self.step.wait / 2;
         if waited > self.step.wait {
             if place.since_ns >= pace.shrank_ns {
                 pace.shrank_ns = now_ns;
-                let part = if waited > 2 * self.step.wait { 2 } else { 8 };
-                self.shrink(&mut pace, part);
+                pace.shrink(if waited > 2 * self.step.wait { 2 } else { 8 });
             }
-        } else if waited < self.step.wait / 2 && is_full {
-            pace.in_time += units;
+        } else if waited < self.step.wait / 2 && !pace.has_room() {
+            pace.in_time += place.units;
             let more = match pace.has_waited {
-                false => units,
+                false => place.units,
                 true if pace.in_time >= pace.size => (pace.size / 8).max(1),
                 true => return,
             };
-            let more = more.min(self.step.most.saturating_sub(pace.size));
-            pace.size += more;
+            pace.size = (pace.size + more).min(self.step.most);
             pace.in_time = 0;
-            self.places.add_permits(more);
         }
-    }
-
-    /// Gives back this part of the window, at once as far as its places are free, and the rest as pieces come.
-    fn shrink(&self, pace: &mut Pace, part: usize) {
-        let less = (pace.size / part).max(1).min(pace.size - 1);
-        pace.size -= less;
-        pace.owed += less;
-        self.settle(pace);
-    }
-
-    fn settle(&self, pace: &mut Pace) {
-        pace.owed -= self.places.forget_permits(pace.owed);
     }
 }
 
@@ -173,11 +192,11 @@ mod tests {
     /// Asks for a whole window, all of which comes after so long.
     async fn round(window: &Window, at: &mut u64, took_ms: u64) {
         let mut places = Vec::new();
-        while window.places.available_permits() * window.step.unit >= window.piece_bytes() as usize {
-            places.push(window.enter(window.piece_bytes(), || *at).await.unwrap());
+        while locked(&window.pace).has_room() {
+            places.push(window.enter(window.piece_bytes(), || *at).await);
         }
         *at += took_ms * MS;
-        places.into_iter().for_each(|place| window.came(place, *at));
+        places.iter().for_each(|place| window.came(place, *at));
     }
 
     #[tokio::test]
@@ -196,7 +215,7 @@ mod tests {
                 at += MS;
             }
             assert_eq!(size(&window), 1, "{step:?}");
-            assert_eq!(window.places.available_permits(), size(&window));
+            assert_eq!(locked(&window.pace).under_way, 0);
         }
     }
 
@@ -209,6 +228,33 @@ mod tests {
             }
             assert!(size(&window) > Step::FAR.most / 2, "{took_ms}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken_also_where_the_window_has_shrunk_meanwhile() {
+        let window = std::sync::Arc::new(Window::of(Step::FAR));
+        let mut at = 0;
+        for _ in 0..60 {
+            round(&window, &mut at, 3).await;
+        }
+        let bytes = window.piece_bytes();
+        let mut held = Vec::new();
+        while locked(&window.pace).has_room() {
+            held.push(window.enter(bytes, || 0).await);
+        }
+        let waiting: Vec<_> = (0..20)
+            .map(|_| {
+                let window = std::sync::Arc::clone(&window);
+                tokio::spawn(async move { drop(window.enter(bytes, || 0).await) })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        locked(&window.pace).size = 1;
+        drop(held);
+        for waiting in waiting {
+            tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap();
+        }
+        assert_eq!(locked(&window.pace).under_way, 0);
     }
 
     #[tokio::test]
@@ -225,9 +271,9 @@ mod tests {
     async fn it_does_not_grow_beyond_what_is_asked_for() {
         let (window, mut at) = (Window::of(Step::NEAR), 0);
         for _ in 0..40 {
-            let place = window.enter(1, || at).await.unwrap();
+            let place = window.enter(1, || at).await;
             at += 3 * MS;
-            window.came(place, at);
+            window.came(&place, at);
         }
         assert_eq!(size(&window), Step::NEAR.first);
     }

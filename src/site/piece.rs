@@ -251,7 +251,13 @@ async fn piece_of(site: Site, way: Arc<Way>, wanted: Wanted, range: Range<u64>) 
         let asked = ask(&site, &way, &wanted, &range).await;
         tries += 1;
         match asked {
-            Err(error) if is_lost(&error) && tries < TRIES => {}
+            Err(error) if is_lost(&error) => {
+                // Too much may have been under way for what the link carries now.
+                way.window.lost(&place, ticks());
+                if tries >= TRIES {
+                    return Err(error);
+                }
+            }
             Ok(bytes) => {
                 way.window.came(&place, ticks());
                 return Ok(bytes);

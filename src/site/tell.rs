@@ -24,7 +24,7 @@ const LOG_RETRY: Duration = Duration::from_secs(5);
 /// Tells until it is stopped.
 pub(super) async fn tell(site: Site) {
     let inner = Arc::clone(&site.0);
-    let mut teller = Teller { site, told: None, log: None, next_try_ms: 0, sent: 0 };
+    let mut teller = Teller { site, told: None, log: None, next_try_ms: 0, sent: 0, ahead: Vec::new() };
     let changed = teller.site.keeper().news_bell();
     loop {
         let others = inner.others.notified();
@@ -65,6 +65,8 @@ struct Teller {
     next_try_ms: u64,
     /// Messages so far; names each in the log.
     sent: u64,
+    /// What other sites are told once all that came before it is visible.
+    ahead: Vec<(Address, Entry)>,
 }
 
 impl Teller {
@@ -81,12 +83,22 @@ impl Teller {
         // In the order of their dots, so that each message completes a stretch of its own: one that is lost is a gap.
         let seq = |entry: &Entry| Some(entry.head.dot()).filter(|dot| dot.incarnation == own).map_or(0, |dot| dot.seq);
         entries.sort_by_key(|(_, entry)| seq(entry));
-        if !self.site.has_sites() {
+        if self.site.has_sites() {
+            // What is visible before all that came before it waits for that: for other sites a message that is lost must
+            // leave a gap.
+            self.ahead.extend(entries.iter().cloned());
+            let all = std::mem::take(&mut self.ahead).into_iter();
+            let (mut now, ahead): (Vec<_>, Vec<_>) = all.partition(|(_, entry)| seq(entry) <= end);
+            now.sort_by_key(|(_, entry)| seq(entry));
+            self.ahead = ahead;
+            if let Err(error) = self.site.tell_sites(own, end, &now).await {
+                // They hear that something was left out, and ask.
+                self.site.begin_chains(end);
+                tracing::debug!(%error, "the other sites could not be told what changed");
+            }
+        } else {
+            self.ahead.clear();
             self.site.pass_over(end);
-        } else if let Err(error) = self.site.tell_sites(own, end, &entries).await {
-            // They hear that something was left out, and ask.
-            self.site.begin_chains(end);
-            tracing::debug!(%error, "the other sites could not be told what changed");
         }
         if !self.site.has_others() {
             entries.clear();

@@ -148,6 +148,16 @@ impl Window {
         has_room
     }
 
+    /// A piece has not come.
+    pub(super) fn lost(&self, place: &Place<'_>, now_ns: u64) {
+        let mut pace = locked(&self.pace);
+        pace.has_waited = true;
+        if place.since_ns >= pace.shrank_ns {
+            pace.shrank_ns = now_ns;
+            pace.shrink(2);
+        }
+    }
+
     /// A piece has come.
     pub(super) fn came(&self, place: &Place<'_>, now_ns: u64) {
         let took = Duration::from_nanos(now_ns.saturating_sub(place.since_ns));

@@ -137,7 +137,7 @@ fn what_is_pushed_at_one_site_is_pulled_at_any() {
     until("the edge", || cloud.get("meteo/small").status == 200);
     // Nothing was ever asked of it at this one.
     until("the edge", || admin_sites(&fog).iter().any(|site| site["name"] == "edge" && site["collections"] == 1));
-    assert_eq!(keys(&fog, "meteo"), ["large", "plain", "ram", "small"]);
+    until("its entries", || keys(&fog, "meteo") == ["large", "plain", "ram", "small"]);
     for (key, body) in
         [("small", &b"from the edge"[..]), ("large", &large), ("ram", b"in memory"), ("plain", b"not encrypted")]
     {

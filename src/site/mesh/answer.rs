@@ -24,6 +24,9 @@ use crate::tiers::Asked;
 /// Questions at work at the same time; the rest waits on the bus.
 const QUESTIONS_MAX: usize = 64;
 
+/// Within so long after a start the voices of all who live were heard.
+const VOICES_MAX_MS: u64 = 30_000;
+
 /// A frame up to this size comes with what opens it.
 const FRAME_BYTES_MAX: u64 = 64 << 10;
 
@@ -166,7 +169,14 @@ impl Site {
             let mut keepers: BTreeMap<ContainerId, String> = BTreeMap::new();
             let mut told = Vec::with_capacity(entries.len());
             for Told(address, entry) in entries {
-                let Some(name) = me.own_name_of(entry.keeper) else { continue };
+                let name = match me.own_name_of(entry.keeper) {
+                    Some(name) => name,
+                    // It may be another site's, whose voice is still to be heard; one that stays silent is of this one.
+                    None if me.now_ms().saturating_sub(me.0.joined_ms) < VOICES_MAX_MS => {
+                        return Err(Error::unavailable("who keeps an object is not known yet; ask again"));
+                    }
+                    None => format!("{:016x}", entry.keeper.0),
+                };
                 keepers.insert(entry.keeper, name);
                 told.push(Told(address, entry.for_others()));
             }

@@ -91,6 +91,8 @@ impl Site {
         }
         let shown = self.draw_up();
         *locked(&self.0.mesh.shown) = Arc::clone(&shown);
+        // It was just made: the others are to hear of it now rather than with the next second.
+        self.0.mesh.heard_of.notify_one();
         shown
     }
 

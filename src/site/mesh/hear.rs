@@ -88,8 +88,16 @@ struct Ear {
     /// Who listens to each collection that is used.
     listening: BTreeMap<String, Listener>,
     rows: BTreeMap<(Name, String), Row>,
-    /// What is being fetched, of each site at most one collection; and what of it was taken for lacking again since.
-    fetching: BTreeMap<Name, (String, bool)>,
+    /// What is being fetched, of each site at most one collection.
+    fetching: BTreeMap<Name, Fetch>,
+}
+
+struct Fetch {
+    collection: String,
+    /// Whether something may have been missed since it was begun.
+    again: bool,
+    /// Whether something came in behind a gap since then.
+    met_gap: bool,
 }
 
 /// A task that ends with this.
@@ -186,8 +194,8 @@ impl Ear {
     }
 
     fn lack(&mut self, what: (Name, String)) {
-        if let Some((_, again)) = self.fetching.get_mut(&what.0).filter(|(collection, _)| *collection == what.1) {
-            *again = true;
+        if let Some(fetch) = self.fetching.get_mut(&what.0).filter(|fetch| fetch.collection == what.1) {
+            fetch.again = true;
         }
         self.rows.entry(what).or_default().lack();
     }
@@ -225,10 +233,14 @@ impl Ear {
         if entries.iter().any(|Told(_, entry)| entry.keeper != from) {
             return Err(self.site.not_its_own(site));
         }
+        // The policy here says who has a say in it.
+        if !self.site.admits(collection, site) {
+            return Ok(());
+        }
         let row = self.rows.entry(what.clone()).or_default();
         let end = Dot { incarnation, seq: upto };
         // What comes a second time says nothing new.
-        if row.horizon.has(end) {
+        if entries.is_empty() && row.horizon.has(end) {
             return Ok(());
         }
         self.learn(collection, entries).await?;
@@ -238,13 +250,19 @@ impl Ear {
             self.site.0.mesh.uses.reach(collection, reached);
         }
         if !row.horizon.has(end) {
-            self.lack(what.clone());
+            if let Some(fetch) = self.fetching.get_mut(site).filter(|fetch| fetch.collection == *collection) {
+                fetch.met_gap = true;
+            }
+            self.rows.entry(what.clone()).or_default().lack();
             self.fetch();
         }
         Ok(())
     }
 
     async fn take_page(&mut self, site: &Name, collection: &str, page: FarPage) -> Result<()> {
+        if !self.site.admits(collection, site) {
+            return Err(Error::new(Kind::Forbidden, "the policy here does not admit the site").with("site", site));
+        }
         let FarPage { entries, keepers, .. } = page;
         let keepers: BTreeMap<ContainerId, Name> =
             keepers.into_iter().filter_map(|(id, name)| Some((id, name.parse().ok()?))).collect();
@@ -256,7 +274,7 @@ impl Ear {
     }
 
     fn note_fetched(&mut self, site: Name, collection: String, reached: Option<Vec<Dot>>) {
-        let again = self.fetching.remove(&site).is_some_and(|(_, again)| again);
+        let fetch = self.fetching.remove(&site);
         let now_ms = self.site.now_ms();
         let row = self.rows.entry((site.clone(), collection.clone())).or_default();
         let Some(reached) = reached else {
@@ -273,8 +291,9 @@ impl Ear {
         }
         (row.failed, row.lacks) = (0, None);
         // Whatever came in meanwhile behind a gap stands behind it no more, as a rule.
-        if again && row.horizon.has_gap() {
+        if fetch.is_some_and(|fetch| fetch.again || fetch.met_gap && row.horizon.has_gap()) {
             row.lack();
+            row.not_before_ms = now_ms + RETRY_FIRST_MS;
         }
         self.site.0.mesh.uses.complete(&collection, &site);
     }
@@ -309,7 +328,8 @@ impl Ear {
             // Where one could not tell, another one may.
             let Some((_, of)) = alive.get(failed as usize % alive.len().max(1)).cloned() else { continue };
             let Ok(turn) = Arc::clone(&self.site.0.mesh.walks).try_acquire_owned() else { return };
-            self.fetching.insert(site.clone(), (collection.clone(), false));
+            let fetch = Fetch { collection: collection.clone(), again: false, met_gap: false };
+            self.fetching.insert(site.clone(), fetch);
             let me = self.site.clone();
             self.site.spawn(async move {
                 me.fetch_collection(site, collection, of, seen).await;

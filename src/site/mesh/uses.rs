@@ -39,7 +39,8 @@ impl Uses {
     /// It was heard so far.
     pub(super) fn reach(&self, collection: &str, dot: Dot) {
         if let Some(known) = locked(&self.known).get_mut(collection) {
-            known.heard.insert(dot.incarnation, dot.seq);
+            let heard = known.heard.entry(dot.incarnation).or_default();
+            *heard = dot.seq.max(*heard);
         }
     }
 
@@ -55,10 +56,10 @@ impl Uses {
         locked(&self.known).get(collection).is_some_and(|known| known.whole.contains(site))
     }
 
-    fn has_heard(&self, collection: &str, dots: &[Dot]) -> bool {
+    fn has_heard(&self, collection: &str, dot: &Dot) -> bool {
         let known = locked(&self.known);
-        let Some(known) = known.get(collection) else { return false };
-        dots.iter().all(|dot| known.heard.get(&dot.incarnation).is_some_and(|seq| *seq >= dot.seq))
+        let heard = known.get(collection).and_then(|known| known.heard.get(&dot.incarnation).copied());
+        heard.is_some_and(|seq| seq >= dot.seq)
     }
 }
 
@@ -91,7 +92,7 @@ impl Site {
 
     /// Whether these changes at other sites were heard, as far as they are of this collection.
     pub(in crate::site) fn has_heard_far(&self, collection: &str, dots: &[Dot]) -> bool {
-        self.0.mesh.uses.has_heard(collection, dots)
+        dots.iter().all(|dot| self.0.mesh.uses.has_heard(collection, dot))
     }
 
     /// Asks all sites for what they have of a collection and this one lacks.
@@ -126,6 +127,7 @@ impl Site {
         };
         // Those who are late are named.
         let _ = timeout(ASK_MAX, complete).await;
-        missing().iter().map(Name::to_string).collect()
+        let may_have = |site: &Name| !self.0.mesh.uses.is_whole(collection, site) || !is_awaited(site);
+        self.sites_with(collection).iter().filter(|site| may_have(site)).map(Name::to_string).collect()
     }
 }

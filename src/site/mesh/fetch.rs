@@ -16,7 +16,7 @@ use crate::store::{Batch, FarContainer};
 /// How long a page may take.
 const PAGE_MAX: Duration = Duration::from_secs(10);
 
-/// Pages that are asked for at a time; who has more is asked again from there.
+/// Pages of one collection; a site that has more of them is not believed.
 const PAGES_MAX: usize = 100_000;
 
 impl Site {

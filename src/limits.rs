@@ -191,6 +191,21 @@ pub const COLLECTIONS_MAX: usize = 10_000;
 /// How often a caller that waits for what its session has seen looks again.
 pub const SESSION_POLL: Duration = Duration::from_millis(20);
 
+/// Policies that a mesh has, those that were removed among them.
+pub const POLICIES_MAX: usize = 512;
+
+/// Versions of each that are kept.
+pub const POLICY_VERSIONS_MAX: usize = 32;
+
+/// So far ahead of the own clock a version of a policy may be.
+pub const POLICY_AHEAD_MAX_MS: u64 = 24 * 3600 * 1000;
+
+/// Sites and collections that one policy names.
+pub const POLICY_NAMES_MAX: usize = 256;
+
+/// Collections for which it is remembered what policies mean for them.
+pub const VERDICTS_MAX: usize = 4096;
+
 /// Longest policy that a door reads.
 pub const POLICY_BYTES_MAX: usize = 64 << 10;
 

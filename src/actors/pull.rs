@@ -293,27 +293,21 @@ impl Reading {
         permits: &mut Option<Permits>,
     ) -> Result<Pulled> {
         if let Some(seal) = self.manifest.seal.clone() {
-            let mut copy = self.crew.copies.reader(seal.frame, seal.bytes).filter(|_| !self.manifest.lacks_key());
-            if copy.is_none() {
-                let opened = self.crew.peers(&self.address)?.opened(&self.address, keeper, &self.manifest).await;
-                let Opened { manifest, frame } = opened.map_err(|error| self.named(error))?;
-                self.manifest = manifest;
-                copy = self.crew.copies.reader(seal.frame, seal.bytes);
-                if copy.is_none() && stored {
-                    copy = self.copied(&seal, &frame).await;
-                }
-                self.frame = Frame::elsewhere(Level::Peer, frame);
+            let copy = self.crew.copies.reader(seal.frame, seal.bytes).filter(|_| !self.manifest.lacks_key());
+            if let Some(pulled) = self.from_copy(&seal, copy, &range, permits).await {
+                return pulled;
             }
-            if let Some(frame) = copy {
-                let peer = std::mem::replace(&mut self.frame, Frame::here(Arc::new(frame)));
-                let level = std::mem::replace(&mut self.level, Level::Disk);
-                match self.clone().start(range.clone(), permits).await {
-                    // A copy that fails its check is no loss.
-                    Err(error) if error.kind() == Kind::Corrupt => self.crew.copies.drop_copy(seal.frame),
-                    outcome => return outcome.map_err(|error| self.named(error)),
-                }
-                (self.frame, self.level) = (peer, level);
+            let opened = self.crew.peers(&self.address)?.opened(&self.address, keeper, &self.manifest).await;
+            let Opened { manifest, frame } = opened.map_err(|error| self.named(error))?;
+            self.manifest = manifest;
+            let mut copy = self.crew.copies.reader(seal.frame, seal.bytes);
+            if copy.is_none() && stored {
+                copy = self.copied(&seal, &frame).await;
             }
+            if let Some(pulled) = self.from_copy(&seal, copy, &range, permits).await {
+                return pulled;
+            }
+            self.frame = Frame::elsewhere(Level::Peer, frame);
             match self.clone().start(range.clone(), permits).await {
                 Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::NotFound) => {
                     tracing::debug!(address = %self.address, %error, "a frame of another container is of no use");
@@ -322,6 +316,24 @@ impl Reading {
             }
         }
         self.plain_from(keeper, range, permits).await.map_err(|error| self.named(error))
+    }
+
+    /// From the copy on the disk here, if there is a good one: one that fails its check is dropped, and is no loss.
+    async fn from_copy(
+        &self,
+        seal: &Seal,
+        copy: Option<FrameReader>,
+        range: &Range<u64>,
+        permits: &mut Option<Permits>,
+    ) -> Option<Result<Pulled>> {
+        let reading = Reading { frame: Frame::here(Arc::new(copy?)), level: Level::Disk, ..self.clone() };
+        match reading.start(range.clone(), permits).await {
+            Err(error) if error.kind() == Kind::Corrupt => {
+                self.crew.copies.drop_copy(seal.frame);
+                None
+            }
+            outcome => Some(outcome.map_err(|error| self.named(error))),
+        }
     }
 
     /// The copy of a frame on the disk here, made first.

@@ -1,5 +1,5 @@
-//! What is known of other sites: which there are, which containers are of them, and how far their news of a collection
-//! were heard.
+//! What is known of the mesh: which sites there are, which containers are of them, how far their news of a collection
+//! were heard, and the policies that all sites hold alike.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,12 +7,13 @@ use super::batch::{Batch, Table};
 use super::records;
 use super::typed::Store;
 use crate::error::Result;
-use crate::model::{ContainerId, Dot, Name, SiteRecord};
+use crate::model::{ContainerId, Dot, Name, PolicyRecord, SiteRecord, Version};
 
 /// First bytes of the rows' keys.
 const SITE: u8 = b's';
 const CONTAINER: u8 = b'c';
 const PLACE: u8 = b'p';
+const POLICY: u8 = b'r';
 
 /// A container, and of which site it is; also of the own one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +55,17 @@ impl Batch {
         self.put_known(PLACE, &name, place);
     }
 
+    /// Keeps a version of a policy.
+    pub fn put_policy(&mut self, record: &PolicyRecord) {
+        self.put_known(POLICY, &policy_name(&record.name, record.version), record);
+    }
+
+    /// Forgets a version of a policy.
+    pub fn remove_policy(&mut self, name: &Name, version: Version) {
+        let key = [&[POLICY], &policy_name(name, version)[..]].concat();
+        self.remove(Table::Mesh, key);
+    }
+
     fn put_known<T: Serialize>(&mut self, kind: u8, name: &[u8], record: &T) {
         let key = [&[kind], name].concat();
         let row = records::encode(&key, record);
@@ -61,7 +73,17 @@ impl Batch {
     }
 }
 
+fn policy_name(name: &Name, version: Version) -> Vec<u8> {
+    // No name holds a 0.
+    [name.as_str().as_bytes(), &[0], &version.to_be_bytes()].concat()
+}
+
 impl Store {
+    /// The policies of the mesh, each in all its versions that are kept. A row that is damaged is told anew by others.
+    pub fn policies(&self) -> Result<Vec<PolicyRecord>> {
+        self.known_of(POLICY)
+    }
+
     /// The sites of the mesh. A row that is damaged is told anew by others.
     pub fn sites(&self) -> Result<Vec<SiteRecord>> {
         self.known_of(SITE)

@@ -267,6 +267,9 @@ pub const SCRUB_SAVE_MS: u64 = 1000;
 /// How often the scrub looks whether its time has come.
 pub const SCRUB_IDLE_POLL: Duration = Duration::from_millis(200);
 
+/// How long it is waited until copies that a policy forbids are let go of, where that failed.
+pub const OBEY_RETRY: Duration = Duration::from_secs(1);
+
 /// How long the scrub waits after it could not go on.
 pub const SCRUB_RETRY: Duration = Duration::from_secs(1);
 

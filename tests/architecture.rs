@@ -70,7 +70,14 @@ const FENCES: [(&str, &[&str]); 37] = [
     ("indicatif::", &["src/cli/"]),
     (
         "toml::",
-        &["src/config/", "src/cli/config.rs", "src/cli/site/invitation.rs", "src/nfr/keyring.rs", "src/nfr/export.rs"],
+        &[
+            "src/config/",
+            "src/cli/config.rs",
+            "src/cli/policy.rs",
+            "src/cli/site/invitation.rs",
+            "src/nfr/keyring.rs",
+            "src/nfr/export.rs",
+        ],
     ),
     ("tracing_subscriber::", &["src/telemetry/"]),
     ("libc::", &["src/sys.rs"]),

@@ -480,6 +480,7 @@ fn run(seed: u64, planted: Planted) -> Result<([u8; 32], fingerprint::Trace), Br
         cloud: Cloud::default(),
         planted,
     };
+    let site = "sim".parse().unwrap();
     let mut fs = SimFs::new(seed);
     for _ in 0..LIVES {
         if let Planted::Forgetful(kind) = planted {
@@ -487,9 +488,10 @@ fn run(seed: u64, planted: Planted) -> Result<([u8; 32], fingerprint::Trace), Br
         }
         let disk: Arc<dyn Fs> = Arc::new(fs.clone());
         let clock: Arc<dyn meshstore::model::Clock> = Arc::clone(&world.clock) as _;
-        let parts = Parts::open(disk, Path::new(ROOT), clock, &world.rng, SIZES).map_err(|error| error.to_string())?;
+        let parts =
+            Parts::open(disk, Path::new(ROOT), clock, &world.rng, SIZES, &site).map_err(|error| error.to_string())?;
         let policy = CollectionPolicy { retention_s: seed % 3 * 20, ..CollectionPolicy::default() };
-        parts.collections.put(&"sim".parse().unwrap(), policy, None).map_err(|error| error.to_string())?;
+        parts.rulings.collections.put(&"sim".parse().unwrap(), policy, None).map_err(|error| error.to_string())?;
         world.check_recovery(&parts.keeper)?;
         fs.crash_after(world.rng.below(600));
         world.live(&parts.keeper)?;
@@ -498,8 +500,8 @@ fn run(seed: u64, planted: Planted) -> Result<([u8; 32], fingerprint::Trace), Br
     }
     let digest = fs.digest();
     let clock: Arc<dyn meshstore::model::Clock> = Arc::clone(&world.clock) as _;
-    let parts =
-        Parts::open(Arc::new(fs), Path::new(ROOT), clock, &world.rng, SIZES).map_err(|error| error.to_string())?;
+    let parts = Parts::open(Arc::new(fs), Path::new(ROOT), clock, &world.rng, SIZES, &site)
+        .map_err(|error| error.to_string())?;
     world.check_recovery(&parts.keeper)?;
     world.settle(&parts.keeper)?;
     Ok((digest, world.trace))

@@ -22,7 +22,7 @@ use super::runtime::{Answer, Ask, Link, Serves};
 use super::sync::{Recent, SyncActor};
 use super::takeover::Takeovers;
 use super::telling::Teller;
-use crate::control::Collections;
+use crate::control::{Collections, Policies};
 use crate::error::{Error, Result};
 use crate::model::{CollectionPolicy, Durability, Level, Name, NfrSpec};
 use crate::telemetry::Telemetry;
@@ -33,6 +33,7 @@ use crate::tiers::{Change, CloudTier, Copies, Decision, Job, Keeper, Outcome};
 pub struct Crew {
     pub(super) keeper: Arc<Keeper>,
     pub(super) collections: Arc<Collections>,
+    pub(super) policies: Arc<Policies>,
     pub(super) memory: Link<MemoryActor>,
     pub(super) eviction: Link<EvictionActor>,
     pub(super) disk: Link<DiskActor>,

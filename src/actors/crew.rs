@@ -18,10 +18,10 @@ use super::scrub::{CheckNext, ScrubActor, ScrubOptions};
 use super::sync::{Recent, SyncActor, Tick};
 use super::takeover::Takeovers;
 use super::telling::Teller;
-use crate::control::{Collections, KeyFile};
+use crate::control::{Collections, KeyFile, Rulings};
 use crate::error::Result;
 use crate::limits::{
-    ACTOR_QUEUE_MAX, COLLECT_PERIOD, LEARN_PERIOD, REWRAP_RETRY, SCRUB_RETRY, SWEEP_PERIOD, SYNC_PERIOD,
+    ACTOR_QUEUE_MAX, COLLECT_PERIOD, LEARN_PERIOD, OBEY_RETRY, REWRAP_RETRY, SCRUB_RETRY, SWEEP_PERIOD, SYNC_PERIOD,
 };
 use crate::model::Rng;
 use crate::nfr::Keyring;
@@ -63,12 +63,13 @@ impl Actors {
     pub fn start(
         main: tokio::runtime::Handle,
         keeper: Arc<Keeper>,
-        collections: Arc<Collections>,
+        rulings: Arc<Rulings>,
         (keyring, file): (Keyring, KeyFile),
         (cloud, copies): (Option<CloudTier>, Copies),
         rng: Arc<dyn Rng>,
         options: CrewOptions,
     ) -> Result<Self> {
+        let (collections, policies) = (Arc::clone(&rulings.collections), Arc::clone(&rulings.policies));
         let runtime = ActorRuntime::start(main.clone())?;
         let stages = Arc::new(Stages::new(CpuPool::new(options.workers)?, keyring, Arc::clone(&rng)));
         let (front, back) = (runtime.arbiter(), runtime.arbiter());
@@ -101,7 +102,8 @@ impl Actors {
         let object_bytes_max = options.object_bytes_max;
         let (recent, disk_budget) = (Arc::<Recent>::default(), options.disk_budget);
         let sync = {
-            let life = SyncActor::new(teller.clone(), cloud.clone(), disk_budget, Arc::clone(&recent));
+            let life =
+                SyncActor::new(teller.clone(), Arc::clone(&policies), cloud.clone(), disk_budget, Arc::clone(&recent));
             runtime.supervise(&back, "sync", ACTOR_QUEUE_MAX, move || life.clone())
         };
         let (fetches, copies) = (Fetches::default(), Arc::new(copies));
@@ -109,6 +111,7 @@ impl Actors {
         let crew = Crew {
             keeper,
             collections,
+            policies,
             memory,
             eviction,
             disk,
@@ -230,7 +233,20 @@ fn clockwork(
             tokio::time::sleep(wait).await;
         }
     });
-    vec![learn, collect, sweep, pay, scrub, rewrap]
+    let (obeying, mut changed) = (crew.clone(), crew.policies.changed());
+    let obey = main.spawn(async move {
+        loop {
+            match obeying.obey().await {
+                Ok(()) if changed.changed().await.is_err() => return,
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "copies that a policy does not let rest here are still here; it is tried again");
+                    tokio::time::sleep(OBEY_RETRY).await;
+                }
+            }
+        }
+    });
+    vec![learn, collect, sweep, pay, scrub, rewrap, obey]
 }
 
 /// Clears away until nothing is left to clear, a bounded commit at a time.

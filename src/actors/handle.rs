@@ -134,6 +134,7 @@ impl Handle {
 
     /// An object in memory, answered without waiting for anything.
     pub fn hit(&self, address: &Address) -> Option<Arc<Resident>> {
+        self.0.crew.may_pull(address).ok()?;
         let found = self.0.crew.keeper.hit(address)?;
         self.metrics().pulls.one((Outcome(None), Served(Some(Level::Ram))));
         Some(found)
@@ -141,7 +142,13 @@ impl Handle {
 
     /// Stores an object.
     pub async fn push(&self, push: Push, body: Body) -> Result<Pushed> {
-        let outcome = self.store_somewhere(push, body).await;
+        let outcome = match self.0.crew.may_change(&push.address, push.size) {
+            Ok(()) => {
+                let address = push.address.clone();
+                self.store_somewhere(push, body).await.map_err(|error| self.0.crew.name_quota(&address, error))
+            }
+            Err(error) => Err(error),
+        };
         let level = outcome.as_ref().ok().map(|pushed| match pushed.manifest.durability {
             Durability::Ram => Level::Ram,
             Durability::Disk => Level::Disk,
@@ -166,12 +173,22 @@ impl Handle {
 
     /// Reads an object or a range of it.
     pub async fn pull(&self, pull: Pull) -> Result<Pulled> {
+        if let Err(error) = self.0.crew.may_pull(&pull.address) {
+            self.metrics().pulls.one((Outcome(Some(error.kind())), Served(None)));
+            return Err(error);
+        }
+        self.read(pull).await
+    }
+
+    /// The same for somebody else, to whom it is allowed.
+    pub async fn read(&self, pull: Pull) -> Result<Pulled> {
         let covered =
             self.covered(pull.address.collection(), Some(&pull.address), pull.session.as_ref(), pull.deadline).await;
         if covered.is_ok()
-            && let Some(resident) = self.hit(&pull.address)
+            && let Some(resident) = self.0.crew.keeper.hit(&pull.address)
             && pull.version.is_none_or(|version| version == resident.manifest.version)
         {
+            self.metrics().pulls.one((Outcome(None), Served(Some(Level::Ram))));
             return from_memory(&pull, &resident);
         }
         let outcome = match covered {
@@ -240,7 +257,10 @@ impl Handle {
 
     /// Deletes an object.
     pub async fn delete(&self, delete: Delete) -> Result<Deleted> {
-        let outcome = self.remove_somewhere(delete).await;
+        let outcome = match self.0.crew.may_change(&delete.address, None) {
+            Ok(()) => self.remove_somewhere(delete).await,
+            Err(error) => Err(error),
+        };
         self.metrics().deletes.one(Outcome::of(&outcome));
         outcome
     }

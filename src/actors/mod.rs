@@ -50,6 +50,7 @@ mod push;
 mod quick;
 mod release;
 mod request;
+mod ruling;
 mod runtime;
 mod scrub;
 mod supply;
@@ -70,6 +71,7 @@ pub use neighbours::Neighbours;
 pub use owing::{OwedPage, OwedQuery};
 pub use release::{Release, Released, Which};
 pub use request::{Delete, Deleted, Found, List, Listed, Page, Pull, Pulled, Push, Pushed, Stat};
+pub use ruling::PolicyView;
 pub use runtime::{ActorHealth, LastError};
 pub use scrub::ScrubOptions;
 

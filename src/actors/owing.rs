@@ -80,6 +80,7 @@ impl Handle {
     /// Lets the disk go of objects, once the cloud has them.
     pub async fn evict_disk(&self, which: Which, bytes: Option<u64>, deadline: Duration) -> Result<Usage> {
         self.check_known(&which)?;
+        self.0.crew.may_evict(&which)?;
         let evict = self.0.crew.sync.ask(EvictDisk { which, bytes });
         within(deadline, "the disk could not be emptied in time; it goes on", evict).await
     }

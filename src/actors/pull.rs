@@ -27,9 +27,6 @@ use crate::store::lost;
 use crate::telemetry::trace;
 use crate::tiers::{FrameReader, Keeper, Located, MemoryTier, Opened, Reservation, Resident, Source, Ticket};
 
-/// Bytes of what another site keeps of which a copy is made without being asked for.
-const COPIED_UNASKED_MAX: u64 = 4 << 20;
-
 const LATE: &str = "the object could not be read in time";
 
 /// An object may be replaced while it is being looked up; so often is it looked up anew.
@@ -94,8 +91,12 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
                     reading.manifest.seal.as_ref().map_or((0, true), |seal| (seal.bytes, seal.inline));
                 // A copy stays behind that serves those who come after, also when the other site is cut off. Who waits for
                 // it waits for all of it: a large one is copied only where that is asked for.
-                let is_light = is_far && bytes <= COPIED_UNASKED_MAX;
-                let stored = whole && (is_light || (is_far || !is_inline) && mode(&crew, &pull) == Mode::Storage);
+                let collection = pull.address.collection();
+                let stored = whole
+                    && match (is_far, mode(&crew, &pull)) {
+                        (true, asked) => crew.leaves_copy(collection, bytes, asked.map(|mode| mode == Mode::Storage)),
+                        (false, asked) => asked == Some(Mode::Storage) && !is_inline && crew.may_hold(collection),
+                    };
                 let version = reading.manifest.version;
                 match within(pull.deadline, LATE, reading.at_keeper(keeper, range, stored, &mut permits)).await {
                     // A version that is named may have been taken over by another container.
@@ -255,16 +256,16 @@ pub(super) fn absent(keeper: &Keeper, address: &Address, version: Option<Version
     }
 }
 
-/// How what another container keeps is read.
-fn mode(crew: &Crew, pull: &Pull) -> Mode {
+/// How what another container keeps is read, where somebody asks for one way.
+fn mode(crew: &Crew, pull: &Pull) -> Option<Mode> {
     let policy = || crew.collections.get(pull.address.collection()).ok().flatten().map(|known| known.policy.mode);
-    pull.mode.or_else(policy).unwrap_or_default()
+    pull.mode.or_else(|| policy().filter(|mode| *mode != Mode::default()))
 }
 
-/// Whether the collection's policy lets memory hold the object.
+/// Whether memory may hold the object.
 fn allows_ram(crew: &Crew, address: &Address) -> bool {
     let collection = crew.collections.get(address.collection()).unwrap_or_default();
-    collection.is_none_or(|collection| collection.policy.allows(Level::Ram))
+    crew.may_hold(address.collection()) && collection.is_none_or(|collection| collection.policy.allows(Level::Ram))
 }
 
 /// One object being read from disk, or from the cloud.

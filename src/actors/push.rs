@@ -50,6 +50,8 @@ struct Intake<'a> {
     push: &'a Push,
     stages: Arc<Stages>,
     size: u64,
+    /// The most that there may be.
+    bytes_max: u64,
     /// Bytes for which the disk was asked.
     granted: u64,
     /// The copy for level 1, while there is room for it.
@@ -74,6 +76,7 @@ impl<'a> Intake<'a> {
             push,
             stages: Arc::clone(&crew.stages),
             size: 0,
+            bytes_max: crew.bytes_max(push.address.collection()),
             granted: 0,
             held: plan.in_ram.then(|| (Vec::new(), None)),
             stream: None,
@@ -127,8 +130,10 @@ impl<'a> Intake<'a> {
 
     fn count(&mut self, chunk: &Bytes) -> Result<()> {
         self.size += chunk.len() as u64;
-        let most = self.push.size.unwrap_or(self.crew.object_bytes_max).min(self.crew.object_bytes_max);
+        let most = self.push.size.unwrap_or(self.bytes_max).min(self.bytes_max);
         if self.size > most {
+            // The policy that says so is named.
+            self.crew.may_change(&self.push.address, Some(self.size))?;
             return Err(Error::too_large("the body is longer than it may be").with("limit", most));
         }
         Ok(())

@@ -16,6 +16,7 @@ mod ls;
 mod metrics;
 mod options;
 mod out;
+mod policy;
 mod progress;
 mod pull;
 mod push;
@@ -45,6 +46,7 @@ pub use key::KeyCommand;
 pub use locate::Locate;
 pub use ls::Ls;
 pub use metrics::MetricsCommand;
+pub use policy::PolicyCommand;
 pub use pull::Pull;
 pub use push::Push;
 pub use ready::Ready;
@@ -115,6 +117,9 @@ pub enum Command {
     /// Make, change, save and bring back the keys that seal objects.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Say what the sites of the mesh may do with which collections.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Say what is asked for the objects of a collection.
     #[command(subcommand)]
     Collection(CollectionCommand),
@@ -168,6 +173,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Token(token) => token.run(&remote.client()?).await,
         Command::Key(key) => key.run(remote).await,
         Command::Collection(collection) => collection.run(&remote.client()?).await,
+        Command::Policy(policy) => policy.run(&remote.client()?).await,
         Command::Sync(sync) => sync.run(&remote.client()?).await,
         Command::Config(config) => config.run(),
         Command::Metrics(metrics) => metrics.run(),

@@ -10,9 +10,8 @@ use tokio::sync::Notify;
 
 use crate::error::{Error, Kind, Result};
 use crate::limits::{COLLECTIONS_MAX, TOMBSTONE_MS};
-use crate::model::{Clock, CollectionPolicy, Level, Name, SyncRule};
+use crate::model::{Clock, CollectionPolicy, Name};
 use crate::store::{Batch, CollectionRecord, Store};
-use crate::tiers::{Rulebook, Rules};
 
 /// A collection as it was last set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,19 +236,6 @@ impl Collections {
     }
 }
 
-/// What a policy means for the order of changes.
-impl Rulebook for Collections {
-    fn rules(&self, collection: &str) -> Option<Rules> {
-        let known = self.read();
-        let policy = &known.get(collection)?.as_ref()?.policy;
-        Some(Rules {
-            retention_ms: policy.retention_s.saturating_mul(1000),
-            quota: policy.quota,
-            cloud: policy.allows(Level::Cloud) && policy.sync != SyncRule::Never,
-        })
-    }
-}
-
 fn of_record(name: Name, record: CollectionRecord) -> Collection {
     let CollectionRecord { policy, revision, created_ms, changed_ms } = record;
     Collection { name, policy, revision, created_ms, changed_ms }
@@ -284,7 +270,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::model::{ManualClock, Quota, SeededRng};
+    use crate::model::{ManualClock, SeededRng};
     use crate::store::{Fs, SimFs, StoreOptions};
 
     fn open(file: &Arc<dyn crate::store::File>) -> Collections {
@@ -311,8 +297,6 @@ mod tests {
         drop(all);
         let again = open(&file);
         assert_eq!(again.need(&name("meteo")).unwrap().policy, policy);
-        assert_eq!(again.rules("meteo"), Some(Rules { retention_ms: 7000, quota: Quota::default(), cloud: true }));
-        assert_eq!(again.rules("other"), None);
     }
 
     #[test]

@@ -107,7 +107,7 @@ pub const FIELDS: [Field; 15] = [
     Field {
         name: "visibility",
         takes: "\"all\" or a list of sites",
-        help: "which sites may see it (kept, but does nothing yet)",
+        help: "which sites may see it",
         read: |policy, value| put(&mut policy.visibility, visibility(value)),
         show: |policy| match &policy.visibility {
             Visibility::All => "all".into(),

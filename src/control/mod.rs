@@ -6,6 +6,7 @@ mod form;
 mod keyfile;
 mod policies;
 mod rule_form;
+mod rulings;
 mod tokens;
 mod verdict;
 
@@ -14,5 +15,6 @@ pub use form::{FIELDS, Field, bytes, from_json, time, to_json};
 pub use keyfile::{Imported, KeyFile};
 pub use policies::{Policies, Policy};
 pub use rule_form::{rule_from_json, rule_to_json};
+pub use rulings::Rulings;
 pub use tokens::{NewToken, Secret, Tokens};
-pub use verdict::{Point, Verdict};
+pub use verdict::Verdict;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::verdict::Verdict;
 use crate::error::{Error, Kind, Result};
@@ -69,7 +69,7 @@ pub struct Policies {
     /// What they mean for the collections that were asked about.
     verdicts: RwLock<HashMap<String, Option<Arc<Verdict>>>>,
     sum: AtomicU64,
-    changed: Arc<Notify>,
+    changed: watch::Sender<()>,
     /// Held by who changes something.
     changing: Mutex<()>,
 }
@@ -89,7 +89,7 @@ impl Policies {
             any: AtomicBool::new(false),
             verdicts: RwLock::default(),
             sum: AtomicU64::new(0),
-            changed: Arc::default(),
+            changed: watch::Sender::default(),
             changing: Mutex::default(),
         };
         all.settle();
@@ -142,9 +142,9 @@ impl Policies {
         self.sum.load(Ordering::Acquire)
     }
 
-    /// Rung when something was changed here.
-    pub fn changed(&self) -> Arc<Notify> {
-        Arc::clone(&self.changed)
+    /// Changes with whatever is changed here.
+    pub fn changed(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// Sets a policy, or removes it. `expected` names the version that rules now: `Some(None)` when none may. Whatever
@@ -179,7 +179,6 @@ impl Policies {
         let record =
             PolicyRecord { name: name.clone(), version, replaces, site: self.me.1.clone(), rule, proof: Vec::new() };
         self.keep(vec![record.clone()])?;
-        self.changed.notify_one();
         Ok((record, now.is_none()))
     }
 
@@ -202,11 +201,7 @@ impl Policies {
         };
         let good: Vec<_> = records.into_iter().filter(is_good).collect();
         drop(known);
-        let adopted = self.keep(good)?;
-        if adopted > 0 {
-            self.changed.notify_one();
-        }
-        Ok(adopted)
+        self.keep(good)
     }
 
     /// Makes versions durable, and then lets them rule.
@@ -226,6 +221,7 @@ impl Policies {
             self.store.commit(&batch)?;
             *self.known.write().unwrap_or_else(PoisonError::into_inner) = after;
             self.settle();
+            self.changed.send_replace(());
         }
         Ok(count)
     }
@@ -352,7 +348,9 @@ mod tests {
             all.push(one.put(&name("p"), open_to(if n % 2 == 0 { "edge" } else { "fog" }), None).unwrap().0);
         }
         all.reverse();
-        all.chunks(7).for_each(|some| drop(two.adopt(some.to_vec()).unwrap()));
+        for some in all.chunks(7) {
+            two.adopt(some.to_vec()).unwrap();
+        }
         assert_eq!(one.records(), two.records());
         assert_eq!((one.sum(), one.records().len()), (two.sum(), POLICY_VERSIONS_MAX));
         assert_eq!(one.store.policies().unwrap().len(), POLICY_VERSIONS_MAX);

@@ -1,40 +1,8 @@
 //! What all policies that are about a collection mean for it. Whoever refuses because of one names it.
 
-use std::fmt;
-
 use crate::error::{Error, Kind, Result};
 use crate::model::{CopyRule, Name, Quota, Rule};
-
-/// Where policies are enforced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Point {
-    /// Where an object is pushed or deleted.
-    Push,
-    /// Where another site, or the cloud, asks for an object.
-    Leave,
-    /// Where an object is read.
-    Pull,
-    /// Where an object is to leave the disk.
-    Evict,
-}
-
-impl Point {
-    /// Its name on every door.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Point::Push => "push",
-            Point::Leave => "leave",
-            Point::Pull => "pull",
-            Point::Evict => "evict",
-        }
-    }
-}
-
-impl fmt::Display for Point {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+use crate::telemetry::metrics::labels::Point;
 
 /// What holds for a collection at a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +35,7 @@ impl Verdict {
             return Ok(());
         };
         let why = "a policy limits the size of objects of this collection";
-        Err(Error::too_large(why).with("policy", name).with("point", Point::Push).with("limit", most))
+        Err(Error::too_large(why).with("policy", name).with("point", Point::Push.name()).with("limit", most))
     }
 
     /// The smallest limit of an object's size, and whose it is.
@@ -146,7 +114,7 @@ impl Verdict {
 
     fn unless(&self, point: Point, holds: impl Fn(&Rule) -> bool, why: impl Fn(&Rule) -> String) -> Result<()> {
         let Some((name, rule)) = self.rules.iter().find(|(_, rule)| !holds(rule)) else { return Ok(()) };
-        let error = Error::new(Kind::Forbidden, why(rule)).with("policy", name).with("point", point);
+        let error = Error::new(Kind::Forbidden, why(rule)).with("policy", name).with("point", point.name());
         Err(rule.note.iter().fold(error, |error, note| error.with("note", note)))
     }
 }

@@ -29,7 +29,7 @@ enum Rule {
     All(Permission, Permission),
 }
 
-const RULES: [(&str, Rule); 20] = [
+const RULES: [(&str, Rule); 21] = [
     ("/v1/objects", Rule::Named(Read, Write)),
     ("/healthz", Rule::Open),
     ("/readyz", Rule::Open),
@@ -43,6 +43,7 @@ const RULES: [(&str, Rule); 20] = [
     ("/v1/collections", Rule::Named(Read, Admin)),
     ("/v1/locate", Rule::Named(Read, Read)),
     ("/v1/events", Rule::All(Read, Read)),
+    ("/v1/policies", Rule::All(Read, Admin)),
     ("/v1/admin", Rule::All(Admin, Admin)),
     ("/v1/signals", Rule::All(Write, Write)),
     ("/v1/sync", Rule::All(Write, Write)),
@@ -85,7 +86,7 @@ pub(super) fn check(
     let record = authority.identify(token)?;
     if let Need::Scope(permission, raw) = need {
         // A name that cannot be read is refused later; until then it is as good as all collections.
-        let collection: Option<Name> = raw.and_then(|raw| path::collection(raw).ok());
+        let collection: Option<Name> = raw.and_then(|raw| path::name(raw).ok());
         if !record.allows(permission, collection.as_ref()) {
             let why = "the token's scopes do not reach this far; ask for a token with the scope that is needed";
             let error = Error::new(Kind::Forbidden, why).with("needs", Scope { permission, collection });
@@ -205,7 +206,7 @@ mod tests {
     fn every_path_that_is_served_has_a_rule() {
         let sample = |target: &Target<'_>| match target {
             Target::Object(..) | Target::Collection(_) | Target::Locate(..) => true,
-            Target::Policy(_) | Target::Policies | Target::Admin(_) => true,
+            Target::Policy(_) | Target::Policies | Target::Rule(_) | Target::Rules | Target::Admin(_) => true,
             Target::Health | Target::Ready | Target::Metrics | Target::OpenApi | Target::Page => true,
             Target::Transfers | Target::Sync | Target::Batch | Target::Events => true,
             Target::Later | Target::Unknown => false,

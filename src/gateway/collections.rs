@@ -82,6 +82,11 @@ fn represent(view: &CollectionView) -> Value {
 
 /// The policy in the body. It is the whole policy: what it does not name is as by default.
 async fn policy(headers: &HeaderMap, payload: Payload, door: &Shared) -> Result<CollectionPolicy> {
+    control::from_json(&fields(headers, payload, door).await?, CollectionPolicy::default())
+}
+
+/// The fields in the body; none where there is no body.
+pub(super) async fn fields(headers: &HeaderMap, payload: Payload, door: &Shared) -> Result<Map<String, Value>> {
     let kind = headers::single(headers, &CONTENT_TYPE)?.unwrap_or("application/json");
     if kind.split(';').next().map(str::trim) != Some("application/json") {
         return Err(Error::invalid("a policy is JSON; send Content-Type: application/json")
@@ -89,13 +94,12 @@ async fn policy(headers: &HeaderMap, payload: Payload, door: &Shared) -> Result<
     }
     let bytes = whole(payload, door).await?;
     if bytes.is_empty() {
-        return Ok(CollectionPolicy::default());
+        return Ok(Map::new());
     }
-    let fields: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| {
+    serde_json::from_slice(&bytes).map_err(|error| {
         let example = r#"a policy is a JSON object of fields, such as {"durability":"disk","ttl_s":"7d"}"#;
         Error::invalid(example).because(error)
-    })?;
-    control::from_json(&fields, CollectionPolicy::default())
+    })
 }
 
 async fn whole(mut payload: Payload, door: &Shared) -> Result<Bytes> {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::actors::{
-    Body, CollectionView, Delete, Deleted, Found, List, Locate, OwedPage, OwedQuery, Page, Pull, Pulled, Push, Pushed,
-    Stat, Whereabouts, Which,
+    Body, CollectionView, Delete, Deleted, Found, List, Locate, OwedPage, OwedQuery, Page, PolicyView, Pull, Pulled,
+    Push, Pushed, Stat, Whereabouts, Which,
 };
 use crate::error::Result;
-use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name, Usage};
+use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name, PolicyRecord, Rule, Usage, Version};
 use crate::nfr::Grant;
 use crate::telemetry::events::EventBook;
 
@@ -63,6 +63,21 @@ pub trait Core: Send + Sync + 'static {
 
     /// Removes an empty collection. Says whether there was one.
     fn remove_collection(&self, name: Name, expected: Option<u64>) -> BoxFuture<'static, Result<bool>>;
+
+    /// The policies of the mesh, by name.
+    fn policies(&self) -> Vec<PolicyView>;
+
+    /// One of them, also one that was removed.
+    fn policy(&self, name: &Name) -> Option<PolicyView>;
+
+    /// Sets a policy of the mesh, or removes it; `expected` names the version that it replaces, and `Some(None)` says
+    /// that none may rule. Returns the new version, and whether none ruled before.
+    fn put_policy(
+        &self,
+        name: Name,
+        rule: Option<Rule>,
+        expected: Option<Option<Version>>,
+    ) -> BoxFuture<'static, Result<(PolicyRecord, bool)>>;
 
     /// A page of what the cloud is still to get.
     fn owed(&self, query: OwedQuery) -> BoxFuture<'static, Result<OwedPage>>;

@@ -74,7 +74,7 @@ impl Headers {
 /// The object that a raw path names, if it names one.
 pub fn object(raw: &str) -> Option<Result<Address>> {
     let Target::Object(collection, key) = path::target(raw) else { return None };
-    Some(path::collection(collection).and_then(|name| Address::new(&name, &path::decode(key)?)))
+    Some(path::name(collection).and_then(|name| Address::new(&name, &path::decode(key)?)))
 }
 
 /// The text of a raw piece of a path.

@@ -28,6 +28,7 @@ mod metrics;
 mod objects;
 mod path;
 mod places;
+mod policies;
 mod problem;
 mod rate;
 mod reply;

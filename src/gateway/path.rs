@@ -25,6 +25,10 @@ pub(super) enum Target<'a> {
     Policy(&'a str),
     /// Every collection.
     Policies,
+    /// A policy of the mesh: the raw name.
+    Rule(&'a str),
+    /// All of them.
+    Rules,
     /// What is owed to the cloud.
     Transfers,
     /// Paying it now.
@@ -67,14 +71,11 @@ pub(super) fn target(path: &str) -> Target<'_> {
     if let Some(rest) = path.strip_prefix("/v1/admin/") {
         return Target::Admin(rest);
     }
-    match path.strip_prefix("/v1/collections") {
-        Some("" | "/") => return Target::Policies,
-        Some(rest) => {
-            if let Some(name) = rest.strip_prefix('/') {
-                return if name.contains('/') { Target::Unknown } else { Target::Policy(name) };
-            }
-        }
-        None => {}
+    if let Some(target) = listed(path, "/v1/collections", Target::Policies, Target::Policy) {
+        return target;
+    }
+    if let Some(target) = listed(path, "/v1/policies", Target::Rules, Target::Rule) {
+        return target;
     }
     let first = |rest: &'_ str, names: &[&str]| rest.split('/').next().is_some_and(|first| names.contains(&first));
     match path {
@@ -96,8 +97,19 @@ pub(super) fn target(path: &str) -> Target<'_> {
     }
 }
 
-/// A collection's name from its raw path segment.
-pub(super) fn collection(raw: &str) -> Result<Name> {
+/// All at a prefix, or the one that the rest of the path names.
+fn listed<'a>(path: &'a str, prefix: &str, all: Target<'a>, one: fn(&'a str) -> Target<'a>) -> Option<Target<'a>> {
+    match path.strip_prefix(prefix)? {
+        "" | "/" => Some(all),
+        rest => {
+            let name = rest.strip_prefix('/')?;
+            Some(if name.contains('/') { Target::Unknown } else { one(name) })
+        }
+    }
+}
+
+/// A name from its raw path segment.
+pub(super) fn name(raw: &str) -> Result<Name> {
     decode(raw)?.parse()
 }
 

@@ -20,7 +20,8 @@ use super::rate::Who;
 use super::server::Shared;
 use super::visit::{Visit, Waiting};
 use super::{
-    access, admin, api, audit, batch, collections, events, health, locate, metrics, problem, ticket, transfers,
+    access, admin, api, audit, batch, collections, events, health, locate, metrics, policies, problem, ticket,
+    transfers,
 };
 use crate::error::{Error, Result};
 use crate::model::{Address, Name, TokenRecord};
@@ -43,6 +44,8 @@ enum Work {
     List(Name),
     ListCollections,
     Collection(Method, Name),
+    ListPolicies,
+    Policy(Method, Name),
     Transfers,
     Sync,
     Metrics,
@@ -153,7 +156,7 @@ fn plan(door: &Shared, head: &RequestHead, target: Target<'_>) -> Result<Work, H
     let method = &head.method;
     match target {
         Target::Object(collection, key) => plan_object(door, head, collection, key),
-        Target::Collection(collection) if reads(method) => match path::collection(collection) {
+        Target::Collection(collection) if reads(method) => match path::name(collection) {
             Ok(name) => Ok(Work::List(name)),
             Err(error) => Err(problem::of(&error, None)),
         },
@@ -162,14 +165,19 @@ fn plan(door: &Shared, head: &RequestHead, target: Target<'_>) -> Result<Work, H
             Err(error) => Err(problem::of(&error, None)),
         },
         Target::Policies if reads(method) => Ok(Work::ListCollections),
+        Target::Rules if reads(method) => Ok(Work::ListPolicies),
         Target::Transfers if reads(method) => Ok(Work::Transfers),
         Target::Sync if *method == Method::POST => Ok(Work::Sync),
         Target::Sync => Err(problem::wrong_method(method.as_str(), "POST")),
-        Target::Policy(name) if collections::METHODS.contains(method) => match path::collection(name) {
+        Target::Policy(name) if collections::METHODS.contains(method) => match path::name(name) {
             Ok(name) => Ok(Work::Collection(method.clone(), name)),
             Err(error) => Err(problem::of(&error, None)),
         },
-        Target::Policy(_) => Err(problem::wrong_method(method.as_str(), "GET, HEAD, PUT, DELETE")),
+        Target::Rule(name) if policies::METHODS.contains(method) => match path::name(name) {
+            Ok(name) => Ok(Work::Policy(method.clone(), name)),
+            Err(error) => Err(problem::of(&error, None)),
+        },
+        Target::Policy(_) | Target::Rule(_) => Err(problem::wrong_method(method.as_str(), "GET, HEAD, PUT, DELETE")),
         Target::Health if reads(method) => Err(health::health()),
         Target::Ready if reads(method) => {
             Err(health::ready(door.core.ready()).unwrap_or_else(|error| problem::of(&error, None)))
@@ -184,6 +192,7 @@ fn plan(door: &Shared, head: &RequestHead, target: Target<'_>) -> Result<Work, H
         Target::Collection(_)
         | Target::Locate(..)
         | Target::Policies
+        | Target::Rules
         | Target::Transfers
         | Target::Health
         | Target::Ready
@@ -228,7 +237,7 @@ fn plan_object(door: &Shared, head: &RequestHead, collection: &str, key: &str) -
 }
 
 fn address(collection: &str, key: &str) -> Result<Address> {
-    Address::new(&path::collection(collection)?, &path::decode(key)?)
+    Address::new(&path::name(collection)?, &path::decode(key)?)
 }
 
 async fn perform(door: &Arc<Shared>, head: &RequestHead, payload: Payload, work: Work) -> HttpResponse {
@@ -241,6 +250,8 @@ async fn perform(door: &Arc<Shared>, head: &RequestHead, payload: Payload, work:
         Work::Metrics => (metrics::metrics(door, head).await, None),
         Work::ListCollections => (collections::list(door, head), None),
         Work::Collection(method, name) => (collections::answer(door, head, payload, &method, name).await, None),
+        Work::ListPolicies => (policies::list(door, head), None),
+        Work::Policy(method, name) => (policies::answer(door, head, payload, &method, name).await, None),
         Work::Transfers => (transfers::list(door, head).await, None),
         Work::Sync => (transfers::flush(door, head).await, None),
         Work::Events => (events::stream(door, head).await, None),

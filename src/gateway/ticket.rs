@@ -26,7 +26,7 @@ pub(super) fn check(door: &Shared, head: &RequestHead) -> Result<()> {
     let ticket = passed_on.or(single(&head.headers, &MESH_TICKET)?).unwrap_or_default();
     let other = || Error::new(Kind::Forbidden, "a ticket is for reading or storing one object, and nothing else");
     let Target::Object(collection, key) = path::target(head.uri.path()) else { return Err(other()) };
-    let address = Address::new(&path::collection(collection)?, &path::decode(key)?)?;
+    let address = Address::new(&path::name(collection)?, &path::decode(key)?)?;
     let grant = match head.method {
         Method::PUT | Method::DELETE if passed_on.is_some() => Grant::Peer,
         Method::GET | Method::HEAD => Grant::Pull(version(head)?),

@@ -146,6 +146,8 @@ fn route(target: &Target<'_>) -> Route {
         Target::Collection(_) => Route::List,
         Target::Policy(_) => Route::Policy,
         Target::Policies => Route::Policies,
+        Target::Rule(_) => Route::Rule,
+        Target::Rules => Route::Rules,
         Target::Transfers => Route::Transfers,
         Target::Sync => Route::Sync,
         Target::Admin(_) => Route::Admin,

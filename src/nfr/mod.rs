@@ -24,7 +24,7 @@ mod ticket;
 mod tests;
 
 pub use digest::{ChunkHash, HASHED_BYTES, PlainDigest, combine, hash_part};
-pub use engine::{DataKey, SystemRng};
+pub use engine::{DataKey, SIGNATURE_BYTES, SystemRng};
 pub use export::{export, import};
 pub use frame::{HEADER_BYTES, footer_extent};
 pub use identity::{Identity, SharedKey, said_by};

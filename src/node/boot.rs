@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::actors::{Actors, Bounds, CrewOptions, EvictionOptions, Handle, ScrubOptions};
 use crate::client::HttpCollector;
 use crate::config::{CloudConfig, Config, in_flight_bytes};
-use crate::control::{Collections, KeyFile};
+use crate::control::{Collections, KeyFile, Policies, Rulings};
 use crate::error::{Error, Result};
 use crate::limits::RESERVE_BYTES;
-use crate::model::{Clock, Incarnation, Rng, SteadyClock, SystemClock, SystemTimer};
+use crate::model::{Clock, Incarnation, Name, Rng, SteadyClock, SystemClock, SystemTimer};
 use crate::nfr::{Keyring, SystemRng};
 use crate::store::{Fs, LockGuard, RealFs, Store, StoreOptions, TimedFs, io_error};
 use crate::sys;
@@ -32,8 +32,8 @@ const EXPORT_GRACE: Duration = Duration::from_secs(2);
 pub struct Parts {
     /// Both tiers and the order of changes.
     pub keeper: Keeper,
-    /// The collections and their policies.
-    pub collections: Arc<Collections>,
+    /// What the collections ask for, and what the policies of the mesh allow.
+    pub rulings: Arc<Rulings>,
     /// What the last life left behind.
     pub recovery: Recovery,
     /// Where it all lies.
@@ -42,7 +42,14 @@ pub struct Parts {
 
 impl Parts {
     /// Opens the store and the tiers below `root`, or makes them there.
-    pub fn open(fs: Arc<dyn Fs>, root: &Path, clock: Arc<dyn Clock>, rng: &dyn Rng, sizes: Sizes) -> Result<Self> {
+    pub fn open(
+        fs: Arc<dyn Fs>,
+        root: &Path,
+        clock: Arc<dyn Clock>,
+        rng: &dyn Rng,
+        sizes: Sizes,
+        site: &Name,
+    ) -> Result<Self> {
         fs.create_dir_all(root)
             .map_err(|error| io_error(error, "cannot make the data folder").with("path", root.display()))?;
         let options = StoreOptions { cache_bytes: sizes.cache_bytes as usize };
@@ -53,10 +60,13 @@ impl Parts {
             Sequencer::resume(identity.container, identity.ceiling, Incarnation(rng.u64()), Arc::clone(&clock));
         let store = Arc::new(store);
         let collections = Arc::new(Collections::open(Arc::clone(&store), Arc::clone(&clock))?);
+        let me = (identity.container, site.clone());
+        let policies = Arc::new(Policies::open(Arc::clone(&store), Arc::clone(&clock), me)?);
+        let rulings = Arc::new(Rulings { collections, policies });
         let (disk, recovery) = DiskTier::open(Arc::clone(&fs), root, store, clock)?;
-        let rulebook = Arc::clone(&collections);
+        let rulebook = Arc::clone(&rulings);
         let keeper = Keeper::open(MemoryTier::new(sizes.level1_bytes), disk, sequencer, rulebook)?;
-        Ok(Parts { keeper, collections, recovery, fs })
+        Ok(Parts { keeper, rulings, recovery, fs })
     }
 }
 
@@ -97,7 +107,7 @@ impl Container {
         let fs = Arc::new(TimedFs::new(Arc::new(RealFs), Arc::clone(&telemetry)));
         // One for all that ends by itself: objects, old versions, tokens.
         let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new(SystemClock));
-        let parts = Parts::open(fs, root, Arc::clone(&clock), &SystemRng, sizes)?;
+        let parts = Parts::open(fs, root, Arc::clone(&clock), &SystemRng, sizes, &config.site.name)?;
         // The disk may hold nothing although objects are known: those in the cloud alone need the keyring too.
         let sealing = parts.keeper.disk().store().sealing_key()?;
         let sealed = sealing.is_some() || parts.keeper.disk().usage()?.objects > 0;
@@ -113,7 +123,7 @@ impl Container {
         let copies = Copies::open(parts.fs, root, budget / COPIES_SHARE)?;
         let recovery = parts.recovery;
         let levels = (cloud, copies, budget);
-        let actors = start_actors(config, parts.keeper, parts.collections, (keyring, file), levels, telemetry)?;
+        let actors = start_actors(config, parts.keeper, parts.rulings, (keyring, file), levels, telemetry)?;
         let tokens = SiteTokens::open(config, Arc::clone(actors.handle().keeper()), clock)?;
         Ok(Container { actors, tokens, recovery, export, _lock: lock })
     }
@@ -193,7 +203,7 @@ fn open_cloud(config: &CloudConfig) -> Result<Option<CloudTier>> {
 fn start_actors(
     config: &Config,
     keeper: Keeper,
-    collections: Arc<Collections>,
+    rulings: Arc<Rulings>,
     keys: (Keyring, KeyFile),
     (cloud, copies, disk_budget): (Option<CloudTier>, Copies, u64),
     telemetry: Arc<Telemetry>,
@@ -219,7 +229,7 @@ fn start_actors(
         telemetry,
     };
     let main = tokio::runtime::Handle::current();
-    Actors::start(main, Arc::new(keeper), collections, keys, (cloud, copies), Arc::new(SystemRng), options)
+    Actors::start(main, Arc::new(keeper), rulings, keys, (cloud, copies), Arc::new(SystemRng), options)
 }
 
 fn lock(path: &Path) -> Result<LockGuard> {

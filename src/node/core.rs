@@ -6,12 +6,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::actors::{
-    Body, CollectionView, Delete, Deleted, Found, Handle, List, Locate, OwedPage, OwedQuery, Page, Pull, Pulled, Push,
-    Pushed, Stat, Whereabouts, Which,
+    Body, CollectionView, Delete, Deleted, Found, Handle, List, Locate, OwedPage, OwedQuery, Page, PolicyView, Pull,
+    Pulled, Push, Pushed, Stat, Whereabouts, Which,
 };
 use crate::error::Result;
 use crate::gateway::Core;
-use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name, Usage};
+use crate::model::{Address, Chunks, CollectionPolicy, Manifest, Name, PolicyRecord, Rule, Usage, Version};
 use crate::nfr::Grant;
 use crate::telemetry::events::EventBook;
 
@@ -81,6 +81,25 @@ impl Core for Handle {
     fn remove_collection(&self, name: Name, expected: Option<u64>) -> BoxFuture<'static, Result<bool>> {
         let me = self.clone();
         Box::pin(async move { Handle::remove_collection(&me, name, expected).await })
+    }
+
+    fn policies(&self) -> Vec<PolicyView> {
+        self.policy_views()
+    }
+
+    fn policy(&self, name: &Name) -> Option<PolicyView> {
+        let policy = self.mesh_policies().get(name)?;
+        Some(self.policy_view(name.clone(), policy))
+    }
+
+    fn put_policy(
+        &self,
+        name: Name,
+        rule: Option<Rule>,
+        expected: Option<Option<Version>>,
+    ) -> BoxFuture<'static, Result<(PolicyRecord, bool)>> {
+        let me = self.clone();
+        Box::pin(async move { Handle::put_policy(&me, name, rule, expected).await })
     }
 
     fn owed(&self, query: OwedQuery) -> BoxFuture<'static, Result<OwedPage>> {

@@ -19,6 +19,7 @@ impl Overseer {
             keys: record.as_ref().map(|record| record.keys.to_string()),
             since_ms: record.map(|record| record.since_ms),
             collections: None,
+            speaks: None,
             epoch: epoch.map(|(number, _)| number),
             members: epoch.map(|(_, members)| members as u64),
             alive: count(true) + 1,
@@ -30,7 +31,7 @@ impl Overseer {
                 disconnects: standing.bus.disconnects,
             }),
         };
-        let other = |SiteStanding { record, members, collections }: SiteStanding| {
+        let other = |SiteStanding { record, members, collections, spoken }: SiteStanding| {
             let count = |wanted: bool| members.iter().filter(|(one, alive)| *alive == wanted && !one.left).count();
             SiteReport {
                 name: record.name.to_string(),
@@ -38,6 +39,7 @@ impl Overseer {
                 keys: Some(record.keys.to_string()),
                 since_ms: Some(record.since_ms),
                 collections,
+                speaks: spoken,
                 epoch: None,
                 members: None,
                 alive: count(true) as u64,

@@ -24,7 +24,7 @@ impl Pieces for OwnPieces {
     fn plain(&self, part: Part) -> BoxFuture<'_, Result<Bytes>> {
         async move {
             self.check_has(&part).await?;
-            self.0.pull(pull(part)).await?.body.collect().await
+            self.0.read(pull(part)).await?.body.collect().await
         }
         .boxed()
     }

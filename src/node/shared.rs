@@ -1,4 +1,4 @@
-//! What all containers of a site hold alike, over this container's collections and tokens and the sites that it knows.
+//! What all containers of a site hold alike, over this container's collections and tokens and what it knows of the mesh.
 
 use std::sync::Arc;
 
@@ -23,6 +23,13 @@ impl SiteBook {
     /// A book over them. Must be called inside a tokio runtime.
     pub fn new(handle: Handle, tokens: SiteTokens, roster: Arc<Roster>) -> Arc<Self> {
         let changed = Arc::<Notify>::default();
+        let mut policies = handle.mesh_policies().changed();
+        let mesh = Arc::clone(&changed);
+        tokio::spawn(async move {
+            while policies.changed().await.is_ok() {
+                mesh.notify_one();
+            }
+        });
         for source in [handle.policies().changed(), tokens.changed(), roster.changed()] {
             let changed = Arc::clone(&changed);
             tokio::spawn(async move {
@@ -48,7 +55,8 @@ impl SharedBook for SiteBook {
         // A site that is alone need not be told of itself.
         let sites = if self.roster.has_others() { self.roster.all() } else { Vec::new() };
         let sites = sites.into_iter().map(Shared::Site);
-        let mut all: Vec<Shared> = collections.chain(removed).chain(tokens).chain(sites).collect();
+        let mesh = self.handle.mesh_policies().records().into_iter().map(Shared::Policy);
+        let mut all: Vec<Shared> = collections.chain(removed).chain(tokens).chain(sites).chain(mesh).collect();
         all.sort_by_cached_key(Shared::key);
         all
     }
@@ -59,7 +67,7 @@ impl SharedBook for SiteBook {
 
     fn merge(&self, records: Vec<Shared>) -> Result<()> {
         let (policies, keeper) = (self.handle.policies(), self.handle.keeper());
-        let (mut tokens, mut sites) = (Vec::new(), Vec::new());
+        let (mut tokens, mut sites, mut mesh) = (Vec::new(), Vec::new(), Vec::new());
         for record in records {
             match record {
                 Shared::Collection(name, record) => {
@@ -80,9 +88,11 @@ impl SharedBook for SiteBook {
                 }
                 Shared::Token(record) => tokens.push(record),
                 Shared::Site(record) => sites.push(record),
+                Shared::Policy(record) => mesh.push(record),
             }
         }
         self.roster.adopt(sites)?;
+        self.handle.mesh_policies().adopt(mesh)?;
         self.tokens.adopt(tokens)
     }
 

@@ -30,6 +30,7 @@ pub async fn join(config: &Config, container: &Container, bus: &Arc<dyn Bus>, ur
         ca: config.tls.ca.as_deref().map(tls::authority).transpose()?,
         telemetry: Arc::clone(handle.telemetry()),
         events: Arc::clone(handle.events()),
+        policies: Arc::clone(handle.mesh_policies()),
         shared: SiteBook::new(handle.clone(), container.tokens().clone(), Arc::clone(&roster)),
         pieces: Arc::new(OwnPieces(handle.clone())),
         taking: Arc::new(OwnPieces(handle.clone())),

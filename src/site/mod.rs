@@ -47,6 +47,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::bus::{Bus, Delivery, Gauge, Log, Message, Pattern, Subject, Subscription};
+use crate::control::Policies;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ContainerId, Name};
 use crate::nfr::Keyring;
@@ -113,6 +114,8 @@ pub struct SiteParts {
     pub telemetry: Arc<Telemetry>,
     /// Where it is told.
     pub events: Arc<EventBook>,
+    /// What the policies of the mesh allow.
+    pub policies: Arc<Policies>,
     /// What all containers hold alike.
     pub shared: Arc<dyn SharedBook>,
     /// What this container has, for who asks for it over the bus.

@@ -1,4 +1,4 @@
-//! What every container of a site holds alike: the policies of collections, tokens, and the sites of the mesh. There is little of it and it
+//! What every container of a site holds alike: the policies of collections, tokens, and the sites and policies of the mesh. There is little of it and it
 //! changes seldom, so each beat carries a sum over all of it, and where sums differ one asks the other for the whole.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::wire::{self, Question, Reply};
 use super::{Site, locked};
 use crate::error::{Error, Result};
 use crate::limits::ASK_MAX;
-use crate::model::{ContainerId, Name, SiteRecord, TokenRecord, fingerprint, mix};
+use crate::model::{ContainerId, Name, PolicyRecord, SiteRecord, TokenRecord, fingerprint, mix};
 use crate::store::CollectionRecord;
 
 /// How long a page of it may take.
@@ -29,6 +29,8 @@ pub enum Shared {
     Token(TokenRecord),
     /// A site of the mesh.
     Site(SiteRecord),
+    /// A version of a policy of the mesh.
+    Policy(PolicyRecord),
 }
 
 impl Shared {
@@ -38,6 +40,7 @@ impl Shared {
             Shared::Collection(name, _) | Shared::Removed(name, ..) => format!("collection {name}"),
             Shared::Token(record) => format!("token {}", record.id),
             Shared::Site(record) => format!("site {}", record.name),
+            Shared::Policy(record) => format!("policy {} {}", record.name, record.version),
         }
     }
 
@@ -77,6 +80,7 @@ pub(super) async fn tell(site: Site) {
     let changed = site.0.parts.shared.changed();
     loop {
         changed.notified().await;
+        site.0.mesh.heard_of.notify_one();
         if let Err(error) = site.say_beat().await {
             tracing::debug!(%error, "the others will hear later of a changed policy or token");
         }

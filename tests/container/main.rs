@@ -38,6 +38,7 @@ mod nats_client;
 mod nats_server;
 mod openmetrics;
 mod overload;
+mod policies;
 mod room;
 mod routes;
 mod safety;

@@ -24,6 +24,7 @@ use super::cpu::blocking;
 use super::release::Which;
 use super::runtime::{Answer, Ask, Serves};
 use super::telling::Teller;
+use crate::control::Policies;
 use crate::error::{Error, Result};
 use crate::limits::{DISK_HIGH_PERCENT, DISK_LOW_PERCENT, OWED_HIGH_PERCENT, OWED_LOW_PERCENT};
 use crate::model::{Address, Usage, Version};
@@ -35,6 +36,7 @@ use crate::tiers::{CloudTier, Keeper};
 pub struct SyncActor {
     keeper: Arc<Keeper>,
     teller: Teller,
+    policies: Arc<Policies>,
     cloud: Option<CloudTier>,
     /// Sealed bytes that the disk should hold at most.
     budget: u64,
@@ -88,8 +90,15 @@ impl Ask for Tick {
 
 impl SyncActor {
     /// An actor between these tiers.
-    pub fn new(teller: Teller, cloud: Option<CloudTier>, budget: u64, recent: Arc<Recent>) -> Self {
-        SyncActor { keeper: Arc::clone(&teller.keeper), teller, cloud, budget, recent, turn: Arc::default() }
+    pub fn new(
+        teller: Teller,
+        policies: Arc<Policies>,
+        cloud: Option<CloudTier>,
+        budget: u64,
+        recent: Arc<Recent>,
+    ) -> Self {
+        let keeper = Arc::clone(&teller.keeper);
+        SyncActor { keeper, teller, policies, cloud, budget, recent, turn: Arc::default() }
     }
 
     fn cloud(&self) -> Result<&CloudTier> {

@@ -89,10 +89,13 @@ impl SyncActor {
 
     async fn page(&self, hand: Option<Address>, which: Which, spares: bool) -> Result<Stretch> {
         let (keeper, recent) = (Arc::clone(&self.keeper), Arc::clone(&self.recent));
+        let policies = Arc::clone(&self.policies);
         blocking(move || {
+            let may_leave =
+                |collection: &str| policies.on(collection).is_none_or(|verdict| verdict.may_evict().is_ok());
             let wanted = |address: &Address, manifest: &Manifest| {
                 let spared = spares && manifest.seal.as_ref().is_some_and(|seal| recent.has(seal.frame));
-                which.fits(address) && !spared
+                which.fits(address) && !spared && may_leave(address.collection())
             };
             keeper.disk().store().both_levels(hand.as_ref(), SYNC_ROUND_MAX, SYNC_SCAN_MAX, &wanted)
         })

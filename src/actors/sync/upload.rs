@@ -23,11 +23,16 @@ impl SyncActor {
         which: &Which,
         until: Option<Version>,
     ) -> Result<Usage> {
-        let (keeper, which, waiting) =
-            (Arc::clone(&self.keeper), which.clone(), turn.pauses.waiting(self.keeper.now_ms()));
+        let (keeper, policies, which) = (Arc::clone(&self.keeper), Arc::clone(&self.policies), which.clone());
+        let waiting = turn.pauses.waiting(self.keeper.now_ms());
         let begun = blocking(move || {
+            // What was owed before a policy said otherwise stays owed, and stays here.
+            let may_go = |collection: &str| policies.on(collection).is_none_or(|verdict| verdict.may_go_to_cloud());
             let wanted = |version: Version, owed: &Owed| {
-                until.is_none_or(|until| version <= until) && which.fits(&owed.address) && !waiting.contains(&version)
+                until.is_none_or(|until| version <= until)
+                    && which.fits(&owed.address)
+                    && !waiting.contains(&version)
+                    && may_go(owed.address.collection())
             };
             let page = keeper.disk().store().owed_page(None, SYNC_ROUND_MAX, &wanted)?;
             keeper.begin_uploads(page)

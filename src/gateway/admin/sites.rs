@@ -18,6 +18,8 @@ pub struct SiteReport {
     pub since_ms: Option<u64>,
     /// Collections of it that this site may see; `null` until it was heard, and of the own one.
     pub collections: Option<u64>,
+    /// The version of the mesh that it speaks, where that is another one than here: then it is not heard.
+    pub speaks: Option<u8>,
     /// The number of the list of those who decide conditions, greater with each change; `null` until it was read.
     pub epoch: Option<u64>,
     /// How many are on that list.

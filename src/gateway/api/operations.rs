@@ -64,7 +64,7 @@ pub(super) const IN_PATHS: [Parameter; 5] = [
         meaning: "Name of a collection: `[a-z0-9][a-z0-9-]{0,62}`.",
     },
     Parameter { place: "path", name: "key", shape: "string", meaning: "Key of an object; may hold `/`." },
-    Parameter { place: "path", name: "name", shape: "string", meaning: "Name of a collection." },
+    Parameter { place: "path", name: "name", shape: "string", meaning: "Name of a collection, or of a policy." },
     Parameter { place: "path", name: "id", shape: "string", meaning: "Id of a token, as it is listed." },
     Parameter { place: "path", name: "level", shape: "string", meaning: "`ram` or `disk`." },
 ];
@@ -98,6 +98,12 @@ const HEAD: &[Parameter] = &[VERSION, IF_MATCH, IF_NONE_MATCH, SESSION, DEADLINE
 const REVISION: &[Parameter] = &[
     header("If-Match", "Only if this is the current revision: `\"3\"`."),
     header("If-None-Match", "`*`: only if there is no such collection yet."),
+];
+
+/// Conditions on the version of a policy of the mesh.
+const RULING: &[Parameter] = &[
+    header("If-Match", "Only if this is the version that rules: the ETag."),
+    header("If-None-Match", "`*`: only if no policy of this name rules yet."),
 ];
 
 /// An operation that takes nothing and tells something as JSON.
@@ -216,6 +222,26 @@ pub(super) const OPERATIONS: &[Operation] = &[
         answers: &[(204, None, "It is gone, or was not there.")],
         errors: &["precondition_failed"],
         ..tell("/v1/collections/{name}", "removeCollection", "Collections", "Remove an empty collection.")
+    },
+    tell("/v1/policies", "listPolicies", "Policies", "What the sites of the mesh may do with which collections."),
+    Operation {
+        errors: &["not_found"],
+        ..tell("/v1/policies/{name}", "showPolicy", "Policies", "A policy of the mesh, and its past.")
+    },
+    Operation {
+        method: "PUT",
+        parameters: RULING,
+        body: json("The whole policy: `{\"collections\":[\"patient-*\"],\"hold\":[\"edge\"],\"cloud\":false}`.", true),
+        answers: &[(201, JSON, "It is new."), (200, JSON, "It was changed.")],
+        errors: &["invalid", "precondition_failed", "too_large"],
+        ..tell("/v1/policies/{name}", "setPolicy", "Policies", "Set a policy, at all sites.")
+    },
+    Operation {
+        method: "DELETE",
+        parameters: RULING,
+        answers: &[(204, None, "It rules no more.")],
+        errors: &["not_found", "precondition_failed"],
+        ..tell("/v1/policies/{name}", "removePolicy", "Policies", "Remove a policy, at all sites.")
     },
     Operation {
         parameters: &[

@@ -66,7 +66,7 @@ fn changed(head: &RequestHead) -> Option<Address> {
         return None;
     }
     let Target::Object(collection, key) = path::target(head.uri.path()) else { return None };
-    Address::new(&path::collection(collection).ok()?, &path::decode(key).ok()?).ok()
+    Address::new(&path::name(collection).ok()?, &path::decode(key).ok()?).ok()
 }
 
 /// The request that a part spells out.

@@ -19,6 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::TICKET_MS;
 use crate::model::{Address, ContainerId, Dot, Entry, Holds, Name, Version};
 use crate::nfr::{Grant, SharedKey, binding};
+use crate::telemetry::metrics::labels::Point;
 use crate::tiers::Asked;
 
 /// Questions at work at the same time; the rest waits on the bus.
@@ -96,6 +97,7 @@ impl Site {
             Call::Roster => Ok(Answer::Roster(self.0.mesh.roster.all())),
             Call::Directory(after) => Ok(self.directory_page(from, after.as_deref())),
             Call::Policy(collection) => Ok(Answer::Policy(self.shown_policy(&collection, from).map(Box::new))),
+            Call::Policies(after) => self.policies_page(after.as_ref()),
             Call::Latest(address, version) => {
                 let address: Address = address.parse()?;
                 let Asked { found, silent } = match self.is_visible(address.collection(), from) {
@@ -131,10 +133,16 @@ impl Site {
     }
 
     fn must_show(&self, address: &Address, to: &Name) -> Result<()> {
-        match self.is_visible(address.collection(), to) {
-            true => Ok(()),
-            false => Err(Error::not_found("there is no such object")),
+        if !self.is_visible(address.collection(), to) {
+            return Err(Error::not_found("there is no such object"));
         }
+        let Some(verdict) = self.0.parts.policies.on(address.collection()) else { return Ok(()) };
+        verdict.may_leave(to).map_err(|error| {
+            self.0.parts.telemetry.metrics.policy_refusals.one(Point::Leave);
+            // Of an error, its kind and its words alone travel.
+            let policy = error.context("policy").unwrap_or_default();
+            Error::new(error.kind(), format!("{} (policy {policy})", error.message()))
+        })
     }
 
     /// What this site itself keeps of an address, as far as any of its containers knows.

@@ -30,6 +30,8 @@ pub(in crate::site) enum Call {
     Directory(Option<String>),
     /// The policy of a collection.
     Policy(String),
+    /// The policies of the mesh, behind this version of one.
+    Policies(Option<(Name, Version)>),
     /// What is known of an address, of what the site itself keeps; of this version, whether it is there.
     Latest(String, Option<Version>),
     /// What the container that is asked has of an address.
@@ -48,6 +50,8 @@ pub(in crate::site) enum Answer {
     /// A page of collections, and behind which there are more.
     Directory(Vec<Listed>, Option<String>),
     Policy(Option<Box<CollectionRecord>>),
+    /// A page of them, each with the signature of its maker, and behind which there are more.
+    Policies(Vec<Vec<u8>>, Option<(Name, Version)>),
     /// What is known, and which containers of the site that may know more stayed silent.
     Latest(Option<Box<Known>>, Vec<String>),
     Holds(Holds),

@@ -1,6 +1,6 @@
 //! Which collections a site has, as far as another one may see them, and what opens the news of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -142,6 +142,18 @@ impl Site {
         let shown = Arc::clone(&locked(&self.0.mesh.shown));
         let unused = shown.collections.keys().filter(|name| !self.0.mesh.uses.has(name));
         unused.filter(|name| !self.listing_sites(name).is_empty()).cloned().collect()
+    }
+
+    /// Collections of other sites that a policy has this one hear of, and which nobody listens to yet.
+    pub(super) fn subscribed_collections(&self) -> Vec<String> {
+        let policies = &self.0.parts.policies;
+        let is_wanted = |name: &String| {
+            !self.0.mesh.uses.has(name) && policies.on(name).is_some_and(|verdict| verdict.subscribes())
+        };
+        let others = self.0.mesh.roster.others();
+        let listed = others.iter().flat_map(|site| locked(&self.0.mesh.far).collections(site).unwrap_or_default());
+        let wanted: BTreeSet<String> = listed.filter(is_wanted).collect();
+        wanted.into_iter().filter(|name| !self.listing_sites(name).is_empty()).collect()
     }
 
     /// Asks the sites that have a collection for its policy, before it is made here.

@@ -132,6 +132,7 @@ impl Site {
     /// Takes in what another site knows of the mesh.
     pub(super) async fn adopt_roster(&self, records: Vec<SiteRecord>) -> Result<()> {
         let site = self.clone();
+        self.0.mesh.vain.forget();
         let adopted = tokio::task::spawn_blocking(move || site.0.mesh.roster.adopt(records)).await;
         adopted.map_err(|error| Error::internal("the roster could not be kept").because(error))?
     }

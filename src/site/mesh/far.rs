@@ -28,6 +28,8 @@ struct FarSite {
     doubted: Option<u64>,
     /// Containers that are known to be of it.
     homes: usize,
+    /// The version of the mesh in which it was heard last, where that is another one than here.
+    spoken: Option<u8>,
     /// How often each began to tell anew.
     chains: BTreeMap<ContainerId, u64>,
 }
@@ -46,6 +48,8 @@ pub(super) struct Sums {
     pub directory: u64,
     /// Changes with the sites that it knows.
     pub roster: u64,
+    /// Changes with the policies that it knows.
+    pub policies: u64,
     /// One more with each time that the container left something out of its news.
     pub chains: u64,
 }
@@ -78,6 +82,7 @@ impl Far {
             directory: None,
             fetching: false,
             doubted: None,
+            spoken: None,
             homes: 0,
             chains: BTreeMap::new(),
         })
@@ -89,6 +94,7 @@ impl Far {
         let (container, name) = (beat.container, beat.name().ok()?);
         let is_new = self.claim(container, site, &name)?;
         let known = self.site(site);
+        known.spoken = None;
         let missed = known.members.missed(&beat) >= MISSED_MANY;
         let heard = known.members.hear(beat, now_ms);
         let is_current = known.directory.as_ref().is_some_and(|(sum, _)| *sum == directory);
@@ -96,6 +102,16 @@ impl Far {
         known.fetching |= is_other_directory;
         let missed = missed || known.chains.insert(container, chains).is_some_and(|before| before != chains);
         Some(Noted { heard, missed, is_other_directory, is_new })
+    }
+
+    /// A site was heard in another version of the mesh.
+    pub(super) fn speaks(&mut self, site: &Name, spoken: u8) {
+        self.site(site).spoken = Some(spoken);
+    }
+
+    /// The version in which a site was heard last, where that is another one than here.
+    pub(super) fn spoken(&self, site: &Name) -> Option<u8> {
+        self.sites.get(site)?.spoken
     }
 
     /// Notes that a container is of a site. Says whether that is new; nothing if it is another site's, or this one.

@@ -200,9 +200,11 @@ impl Ear {
         self.rows.entry(what).or_default().lack();
     }
 
-    /// What this site has and another one as well is used.
+    /// What this site has and another one as well is used, and what a policy says.
     async fn use_common(&mut self) {
-        for collection in self.site.common_collections() {
+        let common = self.site.common_collections();
+        let subscribed = self.site.subscribed_collections();
+        for collection in common.into_iter().chain(subscribed) {
             self.begin(&collection).await;
         }
     }

@@ -17,6 +17,7 @@
 
 mod answer;
 mod call;
+mod decree;
 mod directory;
 mod enter;
 mod far;
@@ -42,6 +43,7 @@ use crate::model::{ContainerId, Incarnation, Name, SiteKeys};
 use crate::nfr::{Identity, SharedKey};
 use crate::store::{Batch, FarContainer};
 
+use decree::Vain;
 use directory::Directory;
 use far::Far;
 use hear::{FarNews, Wanted};
@@ -74,9 +76,10 @@ pub(super) struct Mesh {
     /// Containers of this site that were heard at some time: no other site may claim them.
     own: Mutex<HashMap<ContainerId, Name>>,
     /// Rung when somebody is heard who does not know this container yet.
-    heard_of: Notify,
-    /// Held by who asks another site which sites there are.
+    pub(super) heard_of: Notify,
+    /// Held by who asks another site which sites, or which policies there are.
     asking: Arc<Semaphore>,
+    vain: Vain,
     /// Held by who fetches a collection.
     walks: Arc<Semaphore>,
 }
@@ -115,6 +118,7 @@ impl Mesh {
             own: Mutex::new(own),
             heard_of: Notify::new(),
             asking: Arc::new(Semaphore::new(1)),
+            vain: Vain::default(),
             walks: Arc::new(Semaphore::new(WALKS_MAX)),
         };
         (mesh, hearing)

@@ -112,10 +112,11 @@ impl Site {
             let bound = binding(address, version, size, seal);
             seal.key = Some(self.ring().wrap(&SystemRng, &DataKey::from_bytes(key), &bound)?);
             // What was opened once is opened again when that site is cut off.
-            let (address, entry) = (address.clone(), Entry { keeper, head: Head::Object(manifest.clone()) });
-            let kept = self.blocking(move |store| store.keep_key(&address, &entry)).await;
-            if let Err(error) = kept {
-                tracing::debug!(%error, "the key of what another site keeps is asked for again");
+            if self.0.parts.policies.on(address.collection()).is_none_or(|verdict| verdict.may_hold()) {
+                let (address, entry) = (address.clone(), Entry { keeper, head: Head::Object(manifest.clone()) });
+                if let Err(error) = self.blocking(move |store| store.keep_key(&address, &entry)).await {
+                    tracing::debug!(%error, "the key of what another site keeps is asked for again");
+                }
             }
         }
         let manifest = Arc::new(manifest);

@@ -13,6 +13,8 @@ pub struct SiteStanding {
     pub members: Vec<(Member, bool)>,
     /// How many collections of it this site may see; nothing until that was heard.
     pub collections: Option<u64>,
+    /// The version of the mesh that it speaks, where that is another one than here: then it is not heard.
+    pub spoken: Option<u8>,
 }
 
 impl Site {
@@ -27,6 +29,7 @@ impl Site {
         let others = self.0.mesh.roster.all().into_iter().filter(|record| record.name != self.0.parts.site);
         let standing = |record: SiteRecord| SiteStanding {
             members: far.members(&record.name, now_ms),
+            spoken: far.spoken(&record.name),
             collections: far.collections(&record.name).map(|collections| collections.len() as u64),
             record,
         };

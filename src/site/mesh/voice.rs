@@ -19,6 +19,10 @@ use crate::model::{ContainerId, Name};
 use crate::nfr::said_by;
 use crate::store::{Batch, FarContainer};
 
+/// The version of what sites say to each other, before each voice: a site that speaks another one is not heard, and one
+/// says so instead of taking it for a stranger. It grows with each change of what is said between sites.
+const SPOKEN: u8 = 2;
+
 /// How long a container says nothing after it has said something.
 const VOICE_LEAST: Duration = Duration::from_millis(200);
 
@@ -64,10 +68,15 @@ impl Site {
     pub(in crate::site) async fn say_voice(&self) -> Result<()> {
         let subject = format!("mesh.voice.{}", self.0.parts.site);
         let nth = self.0.voices.fetch_add(1, Ordering::Relaxed) + 1;
-        let sums = Sums { directory: self.shown_sum(), roster: self.0.mesh.roster.sum(), chains: self.chains_begun() };
+        let sums = Sums {
+            directory: self.shown_sum(),
+            roster: self.0.mesh.roster.sum(),
+            policies: self.0.parts.policies.sum(),
+            chains: self.chains_begun(),
+        };
         let voice = Voice { beat: self.own_beat(nth), sums };
         let signed = self.0.mesh.identity.sign(&wire::purpose::<Voice>(&subject), &wire::plain(&voice)?)?;
-        self.publish(&subject, signed).await
+        self.publish(&subject, [&[SPOKEN], &signed[..]].concat()).await
     }
 
     /// What a site says to all, if it is on the roster and said it itself.
@@ -82,7 +91,11 @@ impl Site {
 
     async fn hear_voice(&self, from: &Name, message: &Message) -> Result<()> {
         let subject = message.subject.as_str();
-        let Voice { beat, sums } = wire::from_plain(self.said::<Voice>(from, subject, &message.body)?)?;
+        let said = match message.body.split_first() {
+            Some((&SPOKEN, said)) => said,
+            other => return Err(self.hear_another_tongue(from, subject, other.map_or(0, |(spoken, _)| *spoken))),
+        };
+        let Voice { beat, sums } = wire::from_plain(self.said::<Voice>(from, subject, said)?)?;
         self.keeper().observe(beat.clock);
         let (container, name) = (beat.container, beat.name()?);
         let noted = match self.is_own(container) {
@@ -110,12 +123,24 @@ impl Site {
             self.fetch_directory(from.clone(), name.clone(), sums.directory);
         }
         if sums.roster != self.0.mesh.roster.sum() {
-            self.compare_roster(from.clone(), name);
+            self.compare_roster(from.clone(), name.clone());
         }
+        self.compare_policies(from, name, sums.policies);
         if heard == Heard::Joined || missed {
             self.want(|wanted| wanted.sites.extend([from.clone()]));
         }
         Ok(())
+    }
+
+    /// It may be what a newer or older version says, so it is said what to look into; it proves nothing.
+    fn hear_another_tongue(&self, from: &Name, subject: &str, spoken: u8) -> Error {
+        if self.0.mesh.roster.get(from).is_some() {
+            locked(&self.0.mesh.far).speaks(from, spoken);
+        }
+        let why = "a site speaks another version of the mesh than this one, and is not heard; run one version at both";
+        let error = Error::new(Kind::Unimplemented, why).with("site", from).with("spoken", spoken).with("here", SPOKEN);
+        self.meet_stranger(subject, &error);
+        error
     }
 
     /// Keeps of which site a container is, for when it is silent.

@@ -164,6 +164,10 @@ labels! {
         Policy = "/v1/collections/{name}",
         /// Every collection.
         Policies = "/v1/collections",
+        /// A policy of the mesh.
+        Rule = "/v1/policies/{name}",
+        /// All of them.
+        Rules = "/v1/policies",
         /// What is owed to the cloud.
         Transfers = "/v1/transfers",
         /// Paying it.
@@ -202,6 +206,18 @@ labels! {
         Failed = "5xx",
         /// Whoever asked was gone before there was an answer.
         Gone = "gone",
+    }
+
+    /// Where policies of the mesh are enforced.
+    Point "point" {
+        /// Where an object is pushed or deleted.
+        Push = "push",
+        /// Where another site asks for what opens it.
+        Leave = "leave",
+        /// Where it is read.
+        Pull = "pull",
+        /// Where it is to leave the disk.
+        Evict = "evict",
     }
 
     /// What became of a group of changes.

@@ -2,7 +2,9 @@
 
 use super::cells::{CHANGES, Counter, Gauge, Histogram, Live, SECONDS};
 use super::declare::{Family, Kind, metrics};
-use super::labels::{CommitOutcome, Ended, Method, Operation, Outcome, Route, Served, SpanOutcome, Status, Synced};
+use super::labels::{
+    CommitOutcome, Ended, Method, Operation, Outcome, Point, Route, Served, SpanOutcome, Status, Synced,
+};
 use super::page::Page;
 
 metrics! {
@@ -42,6 +44,8 @@ metrics! {
         pulls: Counter<(Outcome, Served)> = "meshstore_pulls", "";
         /// Objects to be deleted, at all doors, by what became of it.
         deletes: Counter<Outcome> = "meshstore_deletes", "";
+        /// Requests that a policy of the mesh refused, by where it did.
+        policy_refusals: Counter<Point> = "meshstore_policy_refusals", "";
         /// Requests that were told `busy` because no permit came free in their time.
         permits_refused: Counter<()> = "meshstore_permits_refused", "";
         /// Groups of changes that were committed.

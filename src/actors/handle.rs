@@ -134,7 +134,9 @@ impl Handle {
 
     /// An object in memory, answered without waiting for anything.
     pub fn hit(&self, address: &Address) -> Option<Arc<Resident>> {
-        self.0.crew.may_pull(address).ok()?;
+        if !self.0.crew.lets_pull(address) {
+            return None;
+        }
         let found = self.0.crew.keeper.hit(address)?;
         self.metrics().pulls.one((Outcome(None), Served(Some(Level::Ram))));
         Some(found)
@@ -201,7 +203,10 @@ impl Handle {
     }
 
     /// Reads the sealed bytes of a version that this container has, or a range of them.
-    pub async fn sealed(&self, pull: Pull) -> Result<Pulled> {
+    pub async fn sealed(&self, pull: Pull, has_ticket: bool) -> Result<Pulled> {
+        if !has_ticket {
+            self.0.crew.may_pull(&pull.address)?;
+        }
         let (lent, deadline) = (self.lent(pull.deadline).await?, pull.deadline);
         within(deadline, "the object could not be read in time", frame::sealed(&self.0.crew, pull, lent)).await
     }
@@ -257,7 +262,7 @@ impl Handle {
 
     /// Deletes an object.
     pub async fn delete(&self, delete: Delete) -> Result<Deleted> {
-        let outcome = match self.0.crew.may_change(&delete.address, None) {
+        let outcome = match self.0.crew.may_delete(&delete.address) {
             Ok(()) => self.remove_somewhere(delete).await,
             Err(error) => Err(error),
         };

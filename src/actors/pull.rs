@@ -122,7 +122,7 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
         };
         let range = resolve(pull.range, manifest.size)?;
         let whole = range == (0..manifest.size) && pull.version.is_none();
-        if !frame.local && whole && level == Level::Disk {
+        if !frame.local && whole && level == Level::Disk && crew.may_hold(pull.address.collection()) {
             // Back to the disk first, so that the next reader finds it there; once is enough to try.
             level = Level::Cloud;
             if within(pull.deadline, LATE, bring(&crew, &pull.address, &manifest)).await? {
@@ -343,6 +343,10 @@ impl Reading {
         let _place = self.crew.fetches.place().await?;
         let (taking, source) = (Arc::clone(&copies), InOneGo::of(source));
         self.crew.fetches.share(frame, move || taking.take(frame, &*source)).await;
+        // A policy may have come meanwhile.
+        if !self.crew.may_hold(self.address.collection()) {
+            copies.drop_copy(frame);
+        }
         copies.reader(frame, bytes)
     }
 
@@ -439,7 +443,7 @@ impl Reading {
     }
 
     fn promote(&self, room: Option<Reservation>, pieces: Vec<Bytes>) {
-        if let Some(mut room) = room {
+        if let Some(mut room) = room.filter(|_| self.crew.may_hold(self.address.collection())) {
             // Only a whole chunk needs the room that its buffer takes.
             let fitting = |piece: Bytes| if piece.len() < CHUNK_BYTES { Bytes::copy_from_slice(&piece) } else { piece };
             let pieces = pieces.into_iter().map(fitting).collect();

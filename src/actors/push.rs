@@ -321,6 +321,8 @@ impl<'a> Intake<'a> {
 
     /// What the object is, once its bytes are known to be the ones that were meant.
     fn draft(&mut self, blake3: Digest) -> Result<Draft> {
+        // A policy may have come while the body did.
+        self.crew.may_change(&self.push.address, Some(self.size))?;
         let sha256 = self.sha256.take().map(PlainDigest::finish);
         let of = |kind| match kind {
             DigestKind::Blake3 => blake3,

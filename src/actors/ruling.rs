@@ -1,5 +1,6 @@
 //! What the policies of the mesh allow, where requests come in: each control point asks here, and who is refused is counted.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::container::Crew;
@@ -44,7 +45,7 @@ impl Crew {
         match verdict.of_quota(what, limit) {
             Some(policy) => {
                 self.telemetry.metrics.policy_refusals.one(Point::Push);
-                error.with("policy", policy)
+                error.with("policy", policy).with("point", Point::Push.name())
             }
             None => error,
         }
@@ -53,6 +54,16 @@ impl Crew {
     pub(super) fn may_change(&self, address: &Address, size: Option<u64>) -> Result<()> {
         let outcome = self.must(address.collection(), Point::Push, |verdict| verdict.may_push(size));
         outcome.map_err(|error| error.with("address", address))
+    }
+
+    pub(super) fn may_delete(&self, address: &Address) -> Result<()> {
+        let outcome = self.must(address.collection(), Point::Push, Verdict::may_delete);
+        outcome.map_err(|error| error.with("address", address))
+    }
+
+    /// Whether it may be read here, for who asks once more where it may not.
+    pub(super) fn lets_pull(&self, address: &Address) -> bool {
+        self.policies.on(address.collection()).is_none_or(|verdict| verdict.may_pull().is_ok())
     }
 
     pub(super) fn may_pull(&self, address: &Address) -> Result<()> {
@@ -91,33 +102,36 @@ impl Crew {
         self.object_bytes_max.min(by_policy.unwrap_or(u64::MAX))
     }
 
-    /// Lets go of copies that no policy lets rest here any more.
+    /// Lets go of copies that policies do not let rest here any more. What fails for one collection holds up no other.
     pub(super) async fn obey(&self) -> Result<()> {
-        let collections = self.collections.list();
-        for collection in collections.into_iter().filter(|one| !self.may_hold(one.name.as_str())) {
-            let name = collection.name.clone();
-            self.memory.ask(Release { which: Which::Collection(name.clone()), bytes: None }).await?;
-            let (keeper, copies) = (Arc::clone(&self.keeper), Arc::clone(&self.copies));
-            blocking(move || {
-                let mut after: Option<String> = None;
-                loop {
-                    let (store, now_ms) = (keeper.disk().store(), keeper.now_ms());
-                    let page = store.list_entries((name.as_str(), "", after.as_deref()), LIST_LIMIT_MAX, now_ms)?;
-                    for (_, head) in &page.found {
-                        if let Head::Object(Manifest { seal: Some(seal), .. }) = head {
-                            copies.drop_copy(seal.frame);
-                        }
-                    }
-                    let last = page.found.into_iter().next_back().map(|(key, _)| key);
-                    match page.cut.or(last) {
-                        Some(last) => after = Some(last),
-                        None => return Ok(()),
+        let mut outcome = Ok(());
+        for collection in self.collections.list().into_iter().filter(|one| !self.may_hold(one.name.as_str())) {
+            outcome = outcome.and(self.let_go_of(&collection.name).await);
+        }
+        outcome
+    }
+
+    async fn let_go_of(&self, name: &Name) -> Result<()> {
+        let (keeper, copies, collection) = (Arc::clone(&self.keeper), Arc::clone(&self.copies), name.clone());
+        let dropped = blocking(move || {
+            let mut after: Option<String> = None;
+            loop {
+                let (store, now_ms) = (keeper.disk().store(), keeper.now_ms());
+                let page = store.list_entries((collection.as_str(), "", after.as_deref()), LIST_LIMIT_MAX, now_ms)?;
+                for (_, head) in &page.found {
+                    if let Head::Object(Manifest { seal: Some(seal), .. }) = head {
+                        copies.drop_copy(seal.frame);
                     }
                 }
-            })
-            .await?;
-        }
-        Ok(())
+                let last = page.found.into_iter().next_back().map(|(key, _)| key);
+                match page.cut.or(last) {
+                    Some(last) => after = Some(last),
+                    None => return Ok(()),
+                }
+            }
+        });
+        dropped.await?;
+        self.memory.ask(Release { which: Which::Collection(name.clone()), bytes: None }).await.map(drop)
     }
 }
 
@@ -128,20 +142,35 @@ impl Handle {
     }
 
     /// Each policy of the mesh, by name.
-    pub fn policy_views(&self) -> Vec<PolicyView> {
-        self.mesh_policies().list().into_iter().map(|(name, policy)| self.policy_view(name, policy)).collect()
+    pub async fn policy_views(&self) -> Result<Vec<PolicyView>> {
+        let me = self.clone();
+        blocking(move || {
+            let mut against = me.against();
+            let view = |(name, policy)| PolicyView { against: against.remove(&name).unwrap_or_default(), name, policy };
+            Ok(me.mesh_policies().list().into_iter().map(view).collect())
+        })
+        .await
     }
 
-    /// A policy of the mesh and how much here goes against it.
-    pub fn policy_view(&self, name: Name, policy: Policy) -> PolicyView {
-        let collections = self.0.crew.collections.list();
-        let is_against = |collection: &str| {
-            let verdict = self.mesh_policies().on(collection);
-            verdict.is_some_and(|verdict| verdict.held_against() == Some(&name))
-        };
-        let against = collections.iter().filter(|one| is_against(one.name.as_str()));
-        let against = against.map(|one| self.keeper().usage_of(one.name.as_str()).objects).sum();
-        PolicyView { name, policy, against }
+    /// A policy of the mesh, also one that was removed.
+    pub async fn policy_view(&self, name: Name) -> Result<Option<PolicyView>> {
+        let me = self.clone();
+        blocking(move || {
+            let against = me.against().remove(&name).unwrap_or_default();
+            Ok(me.mesh_policies().get(&name).map(|policy| PolicyView { name, policy, against }))
+        })
+        .await
+    }
+
+    /// The objects of this container that each policy does not let rest at this site.
+    fn against(&self) -> BTreeMap<Name, u64> {
+        let mut against = BTreeMap::new();
+        for collection in self.0.crew.collections.list() {
+            let Some(verdict) = self.mesh_policies().on(collection.name.as_str()) else { continue };
+            let objects = self.keeper().usage_of(collection.name.as_str()).objects;
+            verdict.held_against().for_each(|policy| *against.entry(policy.clone()).or_default() += objects);
+        }
+        against
     }
 
     /// Sets a policy of the mesh or removes it: see [`Policies::put`].

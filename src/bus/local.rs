@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use super::feed::{Delivery, Feed, Subscription, feed};
+use super::link::Way;
 use super::log::{check_belongs, overtaken};
 use super::{Bus, Described, Log, Logged, Message, Pattern, Subject};
 use crate::error::{Error, Result};
@@ -26,10 +27,12 @@ pub struct LocalBus {
 }
 
 #[derive(Default)]
-struct Shared {
+pub(super) struct Shared {
     state: Mutex<State>,
-    inboxes: AtomicU64,
 }
+
+/// Inboxes that were ever asked for in this process: an answer that comes over a link is for one of them.
+static INBOXES: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Default)]
 struct State {
@@ -37,6 +40,8 @@ struct State {
     logs: BTreeMap<String, Entries>,
     /// Whose turn it is in each queue.
     turns: BTreeMap<String, usize>,
+    /// To the buses that this one is linked with.
+    ways: Vec<Way>,
     drained: bool,
 }
 
@@ -71,6 +76,44 @@ impl LocalBus {
     /// A bus with nobody on it.
     pub fn new() -> Self {
         LocalBus::default()
+    }
+
+    /// The bus of which this is left, as long as somebody holds it.
+    pub(super) fn of(shared: &Weak<Shared>) -> Option<Self> {
+        Some(LocalBus { shared: shared.upgrade()? })
+    }
+
+    pub(super) fn weak(&self) -> Weak<Shared> {
+        Arc::downgrade(&self.shared)
+    }
+
+    pub(super) fn lead(&self, way: Way) {
+        self.state().ways.push(way);
+    }
+
+    /// Whether somebody here listens to a subject, or beyond, but for where it comes from.
+    pub(super) fn wants(&self, subject: &Subject, from: &Weak<Shared>) -> bool {
+        let ways = {
+            let state = self.state();
+            if state.subscribers.iter().any(|one| !one.feed.is_closed() && one.pattern.matches(subject)) {
+                return true;
+            }
+            state.ways.clone()
+        };
+        let me = self.weak();
+        ways.iter().filter(|way| !way.leads_to(from)).any(|way| way.wants(subject, &me))
+    }
+
+    /// Hands a message to those who listen here and beyond, but for where it comes from. Returns how many that are, a bus
+    /// beyond counted as one. No lock is held while another bus is asked.
+    pub(super) fn spread(&self, message: &Message, from: Option<&Weak<Shared>>) -> usize {
+        let (heard, ways) = {
+            let mut state = self.state();
+            (state.deliver(message), state.ways.clone())
+        };
+        let me = self.weak();
+        let beyond = ways.iter().filter(|way| from.is_none_or(|from| !way.leads_to(from)));
+        heard + beyond.filter(|way| way.take(message, &me)).count()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -115,8 +158,8 @@ impl State {
 
 impl Bus for LocalBus {
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<()>> {
-        let published = message.check(PAYLOAD_MAX).and_then(|()| self.open()).map(|mut state| {
-            state.deliver(&message);
+        let published = message.check(PAYLOAD_MAX).and_then(|()| self.open().map(drop)).map(|()| {
+            self.spread(&message, None);
         });
         ready(published).boxed()
     }
@@ -128,11 +171,11 @@ impl Bus for LocalBus {
     fn request(&self, mut message: Message, deadline: Duration) -> BoxFuture<'_, Result<Message>> {
         Box::pin(async move {
             message.check(PAYLOAD_MAX)?;
-            let inbox = format!("_INBOX.{}", self.shared.inboxes.fetch_add(1, Ordering::Relaxed));
+            let inbox = format!("_INBOX.{}", INBOXES.fetch_add(1, Ordering::Relaxed));
             let subject = message.subject.clone();
             let mut answers = self.listen(&inbox.parse()?, None)?;
             message.reply = Some(inbox.parse()?);
-            if self.open()?.deliver(&message) == 0 {
+            if self.spread(&message, None) == 0 {
                 return Err(Error::unavailable("nobody listens to this subject").with("subject", &subject));
             }
             let late = || Error::deadline("the answer did not come in time").with("subject", &subject);

@@ -4,6 +4,7 @@
 //! that follow, as NATS has it. This module carries bytes; what they mean is for its users to know.
 
 mod feed;
+mod link;
 mod local;
 mod log;
 mod nats;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 pub use feed::{Delivery, Gauge, Subscription};
+pub use link::Link;
 pub use local::LocalBus;
 pub use log::{Log, Logged};
 pub use nats::NatsBus;

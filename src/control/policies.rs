@@ -4,12 +4,13 @@
 //! what another one has comes to the same set, in whatever order; the latest version that nobody replaced rules. Where
 //! there are several of those, sites that did not hear each other changed the policy, and both are shown.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::watch;
 
+use super::rule_form::{is_good_rule, rule_to_json};
 use super::verdict::Verdict;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{POLICIES_MAX, POLICY_AHEAD_MAX_MS, POLICY_VERSIONS_MAX, VERDICTS_MAX};
@@ -41,10 +42,16 @@ impl Policy {
         Some((head, head.rule.as_ref()?))
     }
 
+    /// Whether a version that nobody replaced says anything.
+    fn has_rule(&self) -> bool {
+        self.heads().iter().any(|head| head.rule.is_some())
+    }
+
     /// Takes a version in. Returns whether it is new, and which one had to go for it.
     fn take(&mut self, record: PolicyRecord) -> (bool, Option<Version>) {
         let version = record.version;
-        if self.versions.contains_key(&version) {
+        // Nobody makes one version twice but who lost its store, or lies: then all keep to the same one.
+        if self.versions.get(&version).is_some_and(|known| content(known) >= content(&record)) {
             return (false, None);
         }
         self.versions.insert(version, record);
@@ -55,6 +62,21 @@ impl Policy {
         };
         (gone != Some(version), gone)
     }
+}
+
+/// What a version says, as a number that differs where it says something else.
+fn content(record: &PolicyRecord) -> u64 {
+    let rule = record.rule.as_ref().map(rule_to_json).map(|rule| serde_json::to_vec(&rule).unwrap_or_default());
+    let mut bytes = rule.unwrap_or_default();
+    record.replaces.iter().for_each(|version| bytes.extend_from_slice(&version.to_be_bytes()));
+    mix(fingerprint(&bytes).wrapping_add(fingerprint(record.site.as_str().as_bytes())))
+}
+
+/// Whether a version that somebody else has made is one that could have been made here.
+fn is_sound(record: &PolicyRecord) -> bool {
+    let replaces =
+        record.replaces.len() <= POLICY_VERSIONS_MAX && record.replaces.iter().all(|old| *old < record.version);
+    replaces && record.rule.as_ref().is_none_or(is_good_rule)
 }
 
 /// The policies that a container knows.
@@ -109,10 +131,10 @@ impl Policies {
         let known = self.read();
         let rules = known.iter().filter_map(|(name, policy)| Some((name, policy.ruling()?.1)));
         let verdict = Verdict::of(&self.me.1, rules.filter(|(_, rule)| rule.is_about(collection))).map(Arc::new);
-        if verdicts.len() >= VERDICTS_MAX {
-            verdicts.clear();
+        // Where there are more, those that come late are looked at each time.
+        if verdicts.len() < VERDICTS_MAX {
+            verdicts.insert(collection.to_owned(), verdict.clone());
         }
-        verdicts.insert(collection.to_owned(), verdict.clone());
         verdict
     }
 
@@ -123,11 +145,10 @@ impl Policies {
 
     /// Those that rule, or would if no other site had removed them; by name.
     pub fn list(&self) -> Vec<(Name, Policy)> {
-        let is_there = |policy: &Policy| policy.heads().iter().any(|head| head.rule.is_some());
         let known = self.read();
         known
             .iter()
-            .filter(|(_, policy)| is_there(policy))
+            .filter(|(_, policy)| policy.has_rule())
             .map(|(name, policy)| (name.clone(), policy.clone()))
             .collect()
     }
@@ -156,7 +177,7 @@ impl Policies {
         expected: Option<Option<Version>>,
     ) -> Result<(PolicyRecord, bool)> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (now, replaces, last) = {
+        let (now, replaces, last, has_rule) = {
             let known = self.read();
             let policy = known.get(name);
             if policy.is_none() && known.len() >= POLICIES_MAX {
@@ -168,10 +189,11 @@ impl Policies {
             let heads: Vec<Version> =
                 policy.iter().flat_map(|policy| policy.heads()).map(|head| head.version).collect();
             let last = policy.and_then(|policy| policy.versions.keys().next_back().copied());
-            (now, heads, last)
+            let has_rule = policy.is_some_and(Policy::has_rule);
+            (now, heads, last, has_rule)
         };
         check(name, now, expected)?;
-        if rule.is_none() && replaces.is_empty() {
+        if rule.is_none() && !has_rule {
             return Err(Error::not_found("there is no such policy").with("policy", name));
         }
         let time = (self.clock.now_ms() << 16).max(last.map_or(0, |last| last.time + 1));
@@ -186,22 +208,20 @@ impl Policies {
     pub fn adopt(&self, records: Vec<PolicyRecord>) -> Result<usize> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let latest = (self.clock.now_ms() + POLICY_AHEAD_MAX_MS) << 16;
-        let (known, mut new) = (self.read(), 0);
+        let mut names: BTreeSet<Name> = self.read().keys().cloned().collect();
         let is_good = |record: &PolicyRecord| {
-            let has_room = known.contains_key(&record.name) || {
-                new += 1;
-                known.len() + new <= POLICIES_MAX
+            let has_room = names.contains(&record.name) || {
+                let has_room = names.len() < POLICIES_MAX;
+                has_room && names.insert(record.name.clone())
             };
-            let is_good = record.version.time <= latest && has_room;
+            let is_good = record.version.time <= latest && has_room && is_sound(record);
             if !is_good {
-                tracing::warn!(policy = %record.name, version = %record.version, site = %record.site,
-                    "a policy of another container is not taken over: there are too many, or its clock is days ahead");
+                let why = "a policy is not taken over: its clock is days ahead, it cannot be, or there are too many";
+                tracing::warn!(policy = %record.name, version = %record.version, site = %record.site, "{why}");
             }
             is_good
         };
-        let good: Vec<_> = records.into_iter().filter(is_good).collect();
-        drop(known);
-        self.keep(good)
+        self.keep(records.into_iter().filter(is_good).collect())
     }
 
     /// Makes versions durable, and then lets them rule.
@@ -233,7 +253,7 @@ impl Policies {
         let known = self.read();
         let of = |record: &PolicyRecord| {
             let name = fingerprint(record.name.as_str().as_bytes());
-            mix(name.wrapping_add(fingerprint(&record.version.to_be_bytes())))
+            mix(name.wrapping_add(fingerprint(&record.version.to_be_bytes())).wrapping_add(content(record)))
         };
         let versions = known.values().flat_map(|policy| policy.versions.values());
         self.sum.store(versions.map(of).fold(0, u64::wrapping_add), Ordering::Release);

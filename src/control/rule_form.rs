@@ -35,6 +35,11 @@ pub fn rule_to_json(rule: &Rule) -> Map<String, Value> {
     fields.into_iter().filter(|(_, value)| !value.is_null()).collect()
 }
 
+/// Whether a rule that somebody else has made could have been made here.
+pub(super) fn is_good_rule(rule: &Rule) -> bool {
+    misfit(rule).is_none()
+}
+
 /// What does not fit together.
 fn misfit(rule: &Rule) -> Option<&'static str> {
     let lists = [&rule.push, &rule.hold, &rule.open, &rule.subscribe];

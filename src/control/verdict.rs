@@ -24,12 +24,21 @@ impl Verdict {
         is_any.then(|| Verdict { site: site.clone(), rules })
     }
 
-    /// Whether this site takes pushes and deletes, of an object of this size where it is known.
+    /// Whether this site takes deletes: also of what may not rest here.
+    pub fn may_delete(&self) -> Result<()> {
+        self.unless(
+            Point::Push,
+            |rule| admits(rule.push.as_ref(), &self.site),
+            |rule| format!("a policy lets objects of this collection be changed at {} only", named(rule.push.as_ref())),
+        )
+    }
+
+    /// Whether this site takes pushes, of an object of this size where it is known.
     pub fn may_push(&self, size: Option<u64>) -> Result<()> {
-        let takes = |rule: &Rule| admits(rule.push.as_ref(), &self.site) && admits(rule.hold.as_ref(), &self.site);
+        self.may_delete()?;
+        let takes = |rule: &Rule| admits(rule.hold.as_ref(), &self.site);
         self.unless(Point::Push, takes, |rule| {
-            let sites = rule.push.as_ref().or(rule.hold.as_ref());
-            format!("a policy lets objects of this collection be changed at {} only", named(sites))
+            format!("a policy lets objects of this collection rest at {} only", named(rule.hold.as_ref()))
         })?;
         let Some((name, most)) = self.object_bytes().filter(|(_, most)| size.is_some_and(|size| size > *most)) else {
             return Ok(());
@@ -66,9 +75,9 @@ impl Verdict {
         self.rules.iter().all(|(_, rule)| admits(rule.hold.as_ref(), &self.site))
     }
 
-    /// The first policy that keeps copies from this site.
-    pub fn held_against(&self) -> Option<&Name> {
-        self.rules.iter().find(|(_, rule)| !admits(rule.hold.as_ref(), &self.site)).map(|(name, _)| name)
+    /// The policies that keep copies from this site.
+    pub fn held_against(&self) -> impl Iterator<Item = &Name> {
+        self.rules.iter().filter(|(_, rule)| !admits(rule.hold.as_ref(), &self.site)).map(|(name, _)| name)
     }
 
     /// Whether objects may leave the disk once the cloud has them.
@@ -168,7 +177,8 @@ mod tests {
         let one = verdict(&[Rule { hold: names(&["fog"]), copies: Some(CopyRule::All), note, ..Rule::default() }]);
         let refused = one.may_push(None).unwrap_err();
         assert!(refused.message().contains("fog only") && refused.context("note") == Some("by law"), "{refused}");
-        assert_eq!((one.may_hold(), one.copies(), one.held_against()), (false, CopyRule::None, Some(&name("p0"))));
+        assert_eq!((one.may_hold(), one.copies(), one.held_against().count()), (false, CopyRule::None, 1));
+        one.may_delete().unwrap();
         one.may_pull().unwrap();
     }
 

@@ -25,8 +25,9 @@ pub trait Core: Send + Sync + 'static {
     /// Reads an object or a range of it; ready once its first chunk has been checked.
     fn pull(&self, pull: Pull) -> BoxFuture<'static, Result<Pulled>>;
 
-    /// Reads the sealed bytes of a version that this container has, or a range of them.
-    fn sealed(&self, pull: Pull) -> BoxFuture<'static, Result<Pulled>>;
+    /// Reads the sealed bytes of a version that this container has, or a range of them. Whoever has a ticket for them was
+    /// looked at where it was given.
+    fn sealed(&self, pull: Pull, has_ticket: bool) -> BoxFuture<'static, Result<Pulled>>;
 
     /// What is known of an object.
     fn stat(&self, stat: Stat) -> BoxFuture<'static, Result<Found>>;
@@ -65,10 +66,10 @@ pub trait Core: Send + Sync + 'static {
     fn remove_collection(&self, name: Name, expected: Option<u64>) -> BoxFuture<'static, Result<bool>>;
 
     /// The policies of the mesh, by name.
-    fn policies(&self) -> Vec<PolicyView>;
+    fn policies(&self) -> BoxFuture<'static, Result<Vec<PolicyView>>>;
 
     /// One of them, also one that was removed.
-    fn policy(&self, name: &Name) -> Option<PolicyView>;
+    fn policy(&self, name: Name) -> BoxFuture<'static, Result<Option<PolicyView>>>;
 
     /// Sets a policy of the mesh, or removes it; `expected` names the version that it replaces, and `Some(None)` says
     /// that none may rule. Returns the new version, and whether none ruled before.

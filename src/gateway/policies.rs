@@ -20,9 +20,9 @@ use crate::model::{Name, PolicyRecord, Version};
 pub(super) const METHODS: [Method; 4] = [Method::GET, Method::HEAD, Method::PUT, Method::DELETE];
 
 /// `GET /v1/policies`.
-pub(super) fn list(door: &Shared, head: &RequestHead) -> Result<HttpResponse> {
+pub(super) async fn list(door: &Shared, head: &RequestHead) -> Result<HttpResponse> {
     path::query(head.uri.query(), |_, _| Ok(false))?;
-    let items: Vec<Value> = door.core.policies().iter().map(|view| Value::Object(represent(view))).collect();
+    let items: Vec<Value> = door.core.policies().await?.iter().map(|view| Value::Object(represent(view))).collect();
     Ok(reply::json(StatusCode::OK, &json!({ "items": items })))
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn answer(
             let put = door.core.put_policy(name.clone(), Some(rule), expected);
             let (record, is_new) = within(deadline, put).await?;
             let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-            shown(door, status, &name, record.version)
+            Ok(tagged(status, &Value::Object(represent(&view(door, name).await?)), Some(record.version)))
         }
         Method::DELETE => {
             let expected = expected(head)?;
@@ -51,7 +51,7 @@ pub(super) async fn answer(
             Ok(HttpResponse::new(StatusCode::NO_CONTENT))
         }
         _ => {
-            let view = view(door, &name)?;
+            let view = view(door, name).await?;
             let version = view.policy.heads().first().map(|head| head.version);
             let mut shown = represent(&view);
             shown.insert("log".to_owned(), view.policy.log().map(|record| Value::Object(told(record))).collect());
@@ -60,12 +60,9 @@ pub(super) async fn answer(
     }
 }
 
-fn view(door: &Shared, name: &Name) -> Result<PolicyView> {
-    door.core.policy(name).ok_or_else(|| Error::not_found("there is no such policy").with("policy", name))
-}
-
-fn shown(door: &Shared, status: StatusCode, name: &Name, version: Version) -> Result<HttpResponse> {
-    Ok(tagged(status, &Value::Object(represent(&view(door, name)?)), Some(version)))
+async fn view(door: &Shared, name: Name) -> Result<PolicyView> {
+    let known = door.core.policy(name.clone()).await?;
+    known.ok_or_else(|| Error::not_found("there is no such policy").with("policy", name))
 }
 
 fn tagged(status: StatusCode, value: &Value, version: Option<Version>) -> HttpResponse {

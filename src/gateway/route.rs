@@ -250,7 +250,7 @@ async fn perform(door: &Arc<Shared>, head: &RequestHead, payload: Payload, work:
         Work::Metrics => (metrics::metrics(door, head).await, None),
         Work::ListCollections => (collections::list(door, head), None),
         Work::Collection(method, name) => (collections::answer(door, head, payload, &method, name).await, None),
-        Work::ListPolicies => (policies::list(door, head), None),
+        Work::ListPolicies => (policies::list(door, head).await, None),
         Work::Policy(method, name) => (policies::answer(door, head, payload, &method, name).await, None),
         Work::Transfers => (transfers::list(door, head).await, None),
         Work::Sync => (transfers::flush(door, head).await, None),

@@ -26,9 +26,9 @@ impl Core for Handle {
         Box::pin(async move { Handle::pull(&me, pull).await })
     }
 
-    fn sealed(&self, pull: Pull) -> BoxFuture<'static, Result<Pulled>> {
+    fn sealed(&self, pull: Pull, has_ticket: bool) -> BoxFuture<'static, Result<Pulled>> {
         let me = self.clone();
-        Box::pin(async move { Handle::sealed(&me, pull).await })
+        Box::pin(async move { Handle::sealed(&me, pull, has_ticket).await })
     }
 
     fn stat(&self, stat: Stat) -> BoxFuture<'static, Result<Found>> {
@@ -83,13 +83,14 @@ impl Core for Handle {
         Box::pin(async move { Handle::remove_collection(&me, name, expected).await })
     }
 
-    fn policies(&self) -> Vec<PolicyView> {
-        self.policy_views()
+    fn policies(&self) -> BoxFuture<'static, Result<Vec<PolicyView>>> {
+        let me = self.clone();
+        Box::pin(async move { me.policy_views().await })
     }
 
-    fn policy(&self, name: &Name) -> Option<PolicyView> {
-        let policy = self.mesh_policies().get(name)?;
-        Some(self.policy_view(name.clone(), policy))
+    fn policy(&self, name: Name) -> BoxFuture<'static, Result<Option<PolicyView>>> {
+        let me = self.clone();
+        Box::pin(async move { me.policy_view(name).await })
     }
 
     fn put_policy(

@@ -55,10 +55,7 @@ impl SharedBook for SiteBook {
         // A site that is alone need not be told of itself.
         let sites = if self.roster.has_others() { self.roster.all() } else { Vec::new() };
         let sites = sites.into_iter().map(Shared::Site);
-        let mesh = self.handle.mesh_policies().records().into_iter().map(Shared::Policy);
-        let mut all: Vec<Shared> = collections.chain(removed).chain(tokens).chain(sites).chain(mesh).collect();
-        all.sort_by_cached_key(Shared::key);
-        all
+        collections.chain(removed).chain(tokens).chain(sites).collect()
     }
 
     fn has_collection(&self, name: &str) -> bool {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::hear::News;
 use super::members::{BEAT, Heard};
 use super::wire::{self, Beat};
-use super::{Site, locked, shared};
+use super::{Site, locked};
 use crate::bus::{Message, Subscription};
 use crate::error::Result;
 
@@ -17,7 +17,7 @@ impl Site {
     /// What this container says of itself, for this subject.
     pub(super) fn signed_beat(&self, subject: &str) -> Result<Vec<u8>> {
         let nth = self.0.beats.fetch_add(1, Ordering::Relaxed) + 1;
-        let (vector, shared) = (self.keeper().vector(), shared::sum(&*self.0.parts.shared));
+        let (vector, shared) = (self.keeper().vector(), self.shared_sum());
         wire::write(&self.ring(), subject, &Beat { vector, shared, ..self.own_beat(nth) })
     }
 

@@ -57,7 +57,7 @@ impl Shared {
 
 /// Where this container holds it.
 pub trait SharedBook: Send + Sync {
-    /// All of it, sorted by key.
+    /// All of it but for the policies of the mesh.
     fn all(&self) -> Vec<Shared>;
 
     /// Whether there is a collection of this name.
@@ -68,11 +68,6 @@ pub trait SharedBook: Send + Sync {
 
     /// Rung when it was changed here.
     fn changed(&self) -> Arc<Notify>;
-}
-
-/// The sum over all records, in whatever order.
-pub(super) fn sum(book: &dyn SharedBook) -> u64 {
-    book.all().iter().fold(0, |sum, record| sum.wrapping_add(record.sum()))
 }
 
 /// Tells the others at once that something was changed here.
@@ -88,9 +83,15 @@ pub(super) async fn tell(site: Site) {
 }
 
 impl Site {
+    /// The sum over all that is held alike, in whatever order.
+    pub(super) fn shared_sum(&self) -> u64 {
+        let records = self.0.parts.shared.all();
+        records.iter().fold(self.0.parts.policies.sum(), |sum, record| sum.wrapping_add(record.sum()))
+    }
+
     /// Whoever holds something else is asked for it, one at a time.
     pub(super) fn compare_shared(&self, from: ContainerId, theirs: u64) {
-        if theirs == sum(&*self.0.parts.shared) {
+        if theirs == self.shared_sum() {
             return;
         }
         if let Ok(turn) = Arc::clone(&self.0.sharing).try_acquire_owned() {
@@ -172,7 +173,10 @@ impl Site {
             only.is_none_or(|only| key == only) && after.is_none_or(|after| key.as_str() > after)
         };
         let (mut page, mut bytes) = (Vec::new(), 0);
-        for record in self.0.parts.shared.all().into_iter().filter(wanted) {
+        let policies = self.0.parts.policies.records().into_iter().map(Shared::Policy);
+        let mut all: Vec<Shared> = self.0.parts.shared.all().into_iter().chain(policies).filter(wanted).collect();
+        all.sort_by_cached_key(Shared::key);
+        for record in all {
             bytes += wire::plain(&record).map_or(0, |plain| plain.len());
             if bytes > room && !page.is_empty() {
                 let last = page.last().map(Shared::key);

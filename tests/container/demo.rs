@@ -34,6 +34,13 @@ fn the_demo_shows_what_it_says_and_leaves_what_can_be_looked_into() {
         "b says: the container that keeps the object is not there; start it",
         "locate, asked at b: a disk (away)",
         "a comes back; after",
+        "7  a mesh: sites cloud, edge and fog",
+        "each of them knows all",
+        "edge/c1 disk (owed)",
+        "a policy lets objects of this collection be read at edge, fog only (policy: patients, point: pull",
+        "the cloud says so, and both go on",
+        "the site that keeps the object is not heard",
+        "all three list the same",
         "all answers were checked",
     ] {
         assert!(said.contains(told), "{told:?} is not in\n{said}");

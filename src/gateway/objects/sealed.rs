@@ -10,7 +10,7 @@ use super::represent::describe;
 use crate::actors::Pull;
 use crate::error::Result;
 use crate::gateway::server::Shared;
-use crate::gateway::{headers, reply};
+use crate::gateway::{headers, reply, ticket};
 use crate::model::ByteRange;
 
 /// What sealed bytes are called.
@@ -25,7 +25,7 @@ pub(super) fn is_wanted(head: &RequestHead, pull: &Pull) -> bool {
 pub(super) async fn answer(door: &Shared, head: &RequestHead, mut pull: Pull) -> Result<HttpResponse> {
     pull.range = headers::single(&head.headers, &RANGE)?.map(str::parse::<ByteRange>).transpose()?;
     let ranged = pull.range.is_some();
-    let pulled = door.core.sealed(pull).await?;
+    let pulled = door.core.sealed(pull, ticket::is_brought(head)).await?;
     let size = pulled.range.end.saturating_sub(pulled.range.start);
     let status = if ranged { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let mut response = describe(status, &pulled.manifest, pulled.level);

@@ -1,10 +1,11 @@
-//! `meshstore demo`: a container, and then two as one site, that show what they can do, measure it, and check every
-//! answer.
+//! `meshstore demo`: a container, then two as one site, then three sites as a mesh, that show what they can do, measure
+//! it, and check every answer.
 //!
 //! A wrong byte anywhere ends the demo with an error: what it prints, it has verified.
 
 mod crash;
 mod member;
+mod mesh;
 mod rest;
 mod site;
 mod stage;
@@ -23,7 +24,7 @@ use crate::store::io_error;
 use super::boot::Container;
 use stage::Stage;
 
-/// The site of the demo.
+/// The site of the demo's first containers.
 const SITE: &str = "demo";
 
 /// Budget of each of the demo's containers: small, so that it fills within a second.
@@ -37,12 +38,12 @@ pub fn demo(keep: bool) -> Result<()> {
     let runtime = runtime.map_err(|error| Error::internal("cannot start the runtime").because(error))?;
     let folder = Folder::make(keep)?;
     say(&format!(
-        "MeshStore {}: one container, then two as one site, in {}\n",
+        "MeshStore {}: one container, then two as one site, then three sites, in {}\n",
         env!("CARGO_PKG_VERSION"),
         folder.path.display()
     ))?;
     runtime.block_on(async {
-        let config = config(&folder.path, "a")?;
+        let config = config(&folder.path, SITE, "a")?;
         let container = Container::start(&config)?;
         let stage = Stage::new(container.handle().clone());
         push_and_pull(&stage).await?;
@@ -51,7 +52,8 @@ pub fn demo(keep: bool) -> Result<()> {
         rest::damaged(&stage, &folder.path).await?;
         container.stop(STOP_GRACE).await?;
         crash::killed_and_restarted(&config).await?;
-        site::of_two(&folder.path).await
+        site::of_two(&folder.path).await?;
+        mesh::of_three(&folder.path).await
     })?;
     if keep {
         let path = folder.path.display();
@@ -143,9 +145,9 @@ impl Drop for Folder {
 }
 
 /// The configuration of a container of the demo; nothing of the user's own is read.
-fn config(folder: &Path, name: &str) -> Result<Config> {
+fn config(folder: &Path, site: &str, name: &str) -> Result<Config> {
     let flags = [
-        ("site.name", SITE.to_owned()),
+        ("site.name", site.to_owned()),
         ("container.name", name.to_owned()),
         ("data.dir", folder.join(name).display().to_string()),
         ("keys.file", folder.join("keys.toml").display().to_string()),

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::{Address, Condition, Rng, SeededRng, Version};
 
 use super::member::Ground;
-use super::{expect, median, say};
+use super::{SITE, expect, median, say};
 
 const OBJECTS: u64 = 16;
 const OBJECT_BYTES: usize = 1 << 20;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Shows what a second container changes: for those who push and pull, nothing.
 pub async fn of_two(folder: &Path) -> Result<()> {
     say("6  a site: containers a and b, in this process, on one bus and with one keyring")?;
-    let ground = Ground::new(folder)?;
+    let ground = Ground::new(folder.to_owned(), SITE, None)?;
     let a = ground.join("a").await?;
     let joining = Instant::now();
     let b = ground.join("b").await?;
@@ -142,19 +142,19 @@ async fn gone(door: &Client, of_other: &Address, own: &Address) -> Result<()> {
     say(&format!("   locate, asked at b: {}", shown(&located)))
 }
 
-async fn push(door: &Client, address: &Address, data: Bytes, condition: Condition) -> Result<Version> {
+pub(super) async fn push(door: &Client, address: &Address, data: Bytes, condition: Condition) -> Result<Version> {
     let options = PushOptions { condition, ..PushOptions::default() };
     Ok(door.push(address, Upload::bytes(data), &options).await?.version)
 }
 
 /// The bytes, and the level that gave them.
-async fn pull(door: &Client, address: &Address) -> Result<(Bytes, String)> {
+pub(super) async fn pull(door: &Client, address: &Address) -> Result<(Bytes, String)> {
     let pulled = door.pull(address, None).await?;
     let level = pulled.object.level.clone().unwrap_or_default();
     Ok((pulled.bytes().await?, level))
 }
 
-async fn until(what: &'static str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+pub(super) async fn until(what: &'static str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     let begun = Instant::now();
     while !holds().await? {
         if begun.elapsed() > PATIENCE {
@@ -166,13 +166,16 @@ async fn until(what: &'static str, mut holds: impl AsyncFnMut() -> Result<bool>)
 }
 
 /// The copies of the newest version, for people.
-fn shown(located: &Located) -> String {
-    let copy = |copy: &Copy| format!("{} {} ({})", copy.container, copy.level, copy.state);
+pub(super) fn shown(located: &Located) -> String {
+    let copy = |copy: &Copy| {
+        let site = if copy.site == SITE { String::new() } else { format!("{}/", copy.site) };
+        format!("{site}{} {} ({})", copy.container, copy.level, copy.state)
+    };
     let copies = located.versions.first().map(|version| version.copies.iter().map(copy).collect::<Vec<_>>());
     copies.unwrap_or_default().join(", ")
 }
 
-fn told(since: Instant) -> String {
+pub(super) fn told(since: Instant) -> String {
     format!("{} ms", since.elapsed().as_millis())
 }
 

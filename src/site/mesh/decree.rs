@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::super::wire::{self, Said};
 use super::super::{Site, locked};
@@ -12,8 +15,14 @@ use crate::limits::ASK_MAX;
 use crate::model::{Name, PolicyRecord, Version};
 use crate::nfr::{SIGNATURE_BYTES, said_by};
 
-/// Pages that are asked for in one go.
-const PAGES_MAX: usize = 256;
+/// Pages that are asked for in one go: far more than all policies that a mesh may have.
+const PAGES_MAX: usize = 64;
+
+/// How long it may take to ask a site for its policies.
+const TAKING_MAX: Duration = Duration::from_secs(20);
+
+/// How long a site is not asked again that had nothing new, and says nothing else than before.
+const VAIN_MS: u64 = 30_000;
 
 /// What a version is signed for; on no subject, since it is told on many.
 const SUBJECT: &str = "policy";
@@ -23,18 +32,24 @@ impl Said for PolicyRecord {
     const KIND: &'static str = "policy 1";
 }
 
-/// The sites whose policies were asked for and brought nothing, and the sum that they told of them: it would be no other
-/// if they were asked again.
+/// The sites that were asked for their policies, the sums that they told of them, and when: for a while the answer would
+/// be no other.
 #[derive(Default)]
-pub(super) struct Vain(Mutex<BTreeMap<Name, u64>>);
+pub(super) struct Vain(Mutex<BTreeMap<Name, (u64, u64)>>);
 
 impl Vain {
-    fn has(&self, site: &Name, sum: u64) -> bool {
-        locked(&self.0).get(site) == Some(&sum)
+    /// Whether a site is to be asked; noted at once, so that its next voice does not ask as well.
+    fn begin(&self, site: &Name, sum: u64, now_ms: u64) -> bool {
+        let mut asked = locked(&self.0);
+        let is_vain = asked.get(site).is_some_and(|(known, since)| *known == sum && now_ms < since + VAIN_MS);
+        if !is_vain {
+            asked.insert(site.clone(), (sum, now_ms));
+        }
+        !is_vain
     }
 
-    fn note(&self, site: Name, sum: u64) {
-        locked(&self.0).insert(site, sum);
+    fn end(&self, site: &Name) {
+        locked(&self.0).remove(site);
     }
 
     /// What could not be believed may be, now that other sites are known.
@@ -79,20 +94,30 @@ impl Site {
         let record: PolicyRecord = wire::from_plain(plain)?;
         let maker = self.0.mesh.roster.get(&record.site).ok_or_else(|| foreign().with("site", &record.site))?;
         said_by(&maker.keys, &wire::purpose::<PolicyRecord>(SUBJECT), told)?;
-        Ok(PolicyRecord { proof: proof.to_vec(), ..record })
+        // What this site signs itself needs no proof, and all its containers hold it alike.
+        let is_own = record.site == self.0.parts.site;
+        Ok(PolicyRecord { proof: if is_own { Vec::new() } else { proof.to_vec() }, ..record })
     }
 
-    /// Whoever holds other policies is asked for them, one at a time.
+    /// Whoever holds other policies is asked for them, a few at a time.
     pub(super) fn compare_policies(&self, site: &Name, of: Name, sum: u64) {
-        if sum == self.0.parts.policies.sum() || self.0.mesh.vain.has(site, sum) {
+        let now_ms = self.now_ms();
+        if sum == self.0.parts.policies.sum() || !self.0.mesh.vain.begin(site, sum, now_ms) {
             return;
         }
-        let Ok(turn) = Arc::clone(&self.0.mesh.asking).try_acquire_owned() else { return };
+        let Ok(turn) = Arc::clone(&self.0.mesh.decreeing).try_acquire_owned() else {
+            return self.0.mesh.vain.end(site);
+        };
         let (me, site) = (self.clone(), site.clone());
         self.spawn(async move {
-            match me.take_policies(&site, &of).await {
-                Ok(0) => me.0.mesh.vain.note(site, sum),
-                Ok(new) => tracing::info!(%site, new, "policies of the mesh were changed"),
+            let taken = timeout(TAKING_MAX, me.take_policies(&site, &of)).await;
+            match taken.unwrap_or_else(|_| Err(Error::deadline("a site tells of policies for too long"))) {
+                // It has no more than what is here, or nothing that is believed: asked again when it says something else.
+                Ok(0) => {}
+                Ok(new) => {
+                    tracing::info!(%site, new, "policies of the mesh were changed");
+                    me.0.mesh.vain.end(&site);
+                }
                 Err(error) => tracing::debug!(%error, %site, "the policies that a site knows could not be asked for"),
             }
             drop(turn);
@@ -100,26 +125,27 @@ impl Site {
     }
 
     async fn take_policies(&self, site: &Name, of: &Name) -> Result<usize> {
-        let (mut after, mut new) = (None, 0);
+        let (mut after, mut records) = (None, Vec::new());
         for _ in 0..PAGES_MAX {
-            let Answer::Policies(page, next) = self.call(site, Some(of), &Call::Policies(after), ASK_MAX).await? else {
+            let Answer::Policies(page, next) =
+                self.call(site, Some(of), &Call::Policies(after.clone()), ASK_MAX).await?
+            else {
                 return Err(Error::internal("another site answers something else"));
             };
-            let mut records = Vec::with_capacity(page.len());
             for told in page {
                 match self.heard_policy(&told) {
                     Ok(record) => records.push(record),
                     Err(error) => self.meet_stranger("mesh.ask", &error),
                 }
             }
-            let policies = Arc::clone(&self.0.parts.policies);
-            let adopted = tokio::task::spawn_blocking(move || policies.adopt(records)).await;
-            new += adopted.map_err(|error| Error::internal("policies could not be kept").because(error))??;
-            match next {
-                Some(next) => after = Some(next),
-                None => return Ok(new),
+            if next <= after {
+                break;
             }
+            after = next;
         }
-        Ok(new)
+        // All at once, so that no older version rules for a moment.
+        let policies = Arc::clone(&self.0.parts.policies);
+        let adopted = tokio::task::spawn_blocking(move || policies.adopt(records)).await;
+        adopted.map_err(|error| Error::internal("policies could not be kept").because(error))?
     }
 }

@@ -222,12 +222,17 @@ impl Site {
 
 impl Site {
     /// The sites that may have something of a collection: those whose directory names it, and those that were not
-    /// heard yet.
+    /// heard yet; all, where nobody names it.
     pub(super) fn sites_with(&self, collection: &str) -> Vec<Name> {
-        let others = self.0.mesh.roster.others();
+        let mut others = self.0.mesh.roster.others();
+        others.retain(|site| self.admits(collection, site));
+        // One that nobody is known to have may just have been made.
+        let is_here = self.0.parts.shared.has_collection(collection);
         let far = locked(&self.0.mesh.far);
-        let may_have = |site: &Name| far.has(site, collection).unwrap_or(true) && self.admits(collection, site);
-        others.into_iter().filter(may_have).collect()
+        if is_here || others.iter().any(|site| far.has(site, collection) == Some(true)) {
+            others.retain(|site| far.has(site, collection).unwrap_or(true));
+        }
+        others
     }
 
     /// Bytes that a message to another site may have.

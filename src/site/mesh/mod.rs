@@ -58,6 +58,9 @@ const HEARD_MAX: usize = 256;
 /// Collections of other sites that are fetched at the same time.
 const WALKS_MAX: usize = 4;
 
+/// Sites that are asked for their policies at the same time.
+const DECREES_MAX: usize = 4;
+
 /// What a site is for the other ones.
 pub(super) struct Mesh {
     identity: Identity,
@@ -77,8 +80,10 @@ pub(super) struct Mesh {
     own: Mutex<HashMap<ContainerId, Name>>,
     /// Rung when somebody is heard who does not know this container yet.
     pub(super) heard_of: Notify,
-    /// Held by who asks another site which sites, or which policies there are.
+    /// Held by who asks another site which sites there are.
     asking: Arc<Semaphore>,
+    /// Held by who asks another site which policies there are.
+    decreeing: Arc<Semaphore>,
     vain: Vain,
     /// Held by who fetches a collection.
     walks: Arc<Semaphore>,
@@ -118,6 +123,7 @@ impl Mesh {
             own: Mutex::new(own),
             heard_of: Notify::new(),
             asking: Arc::new(Semaphore::new(1)),
+            decreeing: Arc::new(Semaphore::new(DECREES_MAX)),
             vain: Vain::default(),
             walks: Arc::new(Semaphore::new(WALKS_MAX)),
         };

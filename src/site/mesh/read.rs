@@ -52,6 +52,10 @@ impl Site {
                 }
             }
         }
+        // It may be of a collection that nobody was known to have a moment ago.
+        if found.is_some() && !self.0.mesh.uses.has(address.collection()) {
+            self.want(|wanted| wanted.used.extend([address.collection().to_owned()]));
+        }
         Asked { found, silent }
     }
 
@@ -147,7 +151,10 @@ impl Site {
         match self.call(&site, Some(&name), &call, ASK_MAX).await {
             Ok(Answer::Open(opening)) => Ok(opening),
             Ok(_) => Err(Error::internal("another site answers something else").with("site", &site)),
-            Err(error) if error.kind() == Kind::NotFound => Err(error.with("address", address)),
+            // A policy that is not known here yet keeps it there.
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Forbidden) => {
+                Err(error.with("address", address))
+            }
             Err(error) => Err(super::super::ask::unreachable(error, address)),
         }
     }

@@ -86,6 +86,12 @@ impl Mesh {
         }
     }
 
+    /// What the servers have said since each was started.
+    pub fn said_by_servers(&self) -> String {
+        let log = |place: &Place| std::fs::read_to_string(self.folder.path().join(&place.name).join("log")).unwrap();
+        self.places.iter().map(log).collect()
+    }
+
     /// Cuts a site off: its server is gone for all others, and for its own containers.
     pub fn stop(&mut self, site: &str) {
         self.places.iter_mut().find(|place| place.name == site).unwrap().server = None;

@@ -3,7 +3,7 @@
 //!
 //! What waits on the way shows in how much longer a piece takes than the quickest did. The window holds what bandwidth
 //! times delay asks for, and little beyond it. It doubles with each round at first; once something has waited it grows by
-//! an eighth a round, and gives back an eighth whenever pieces wait for too long, or half where they wait for much
+//! an eighth a round, and gives back an eighth whenever pieces wait for too long, and up to half where they wait for much
 //! longer.
 
 use std::pin::pin;
@@ -21,8 +21,9 @@ pub(super) const PIECES_MAX: usize = 16;
 /// How often it is looked anew what the quickest piece takes.
 const LOOK_NS: u64 = 10_000_000_000;
 
-/// The part of a window that one piece takes: a round then brings several, and none of them is long under way.
-const PIECES_OF_WINDOW: usize = 8;
+/// The part of a window that one piece takes: a round then brings many, and the time that it takes by its length alone
+/// is none that it waits.
+const PIECES_OF_WINDOW: usize = 16;
 
 /// What a reader asks for at a time, of one kind of way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,8 @@ pub(super) struct Step {
     first: usize,
     /// Units under way at most.
     most: usize,
-    /// Pieces that one read has asked for at a time: what is held for it is bounded, whatever the window allows.
+    /// Pieces that one read has asked for at a time: what is held for it is bounded, whatever the window allows. More than
+    /// twice those of a window, or it could not grow until pieces do.
     pub ahead: usize,
     /// How long a piece may wait on the way before the window shrinks; up to half of that it grows.
     wait: Duration,
@@ -48,7 +50,7 @@ impl Step {
 
     /// Between sites, whose link may take a second for a megabit: so one unit is asked for at first.
     pub(super) const FAR: Step =
-        Step { unit: PIECE_BYTES_MAX / 16, piece: 16, first: 1, most: 256, ahead: 16, wait: Duration::from_millis(50) };
+        Step { unit: PIECE_BYTES_MAX / 16, piece: 8, first: 1, most: 256, ahead: 36, wait: Duration::from_millis(50) };
 }
 
 /// A window that grows while pieces come in time.
@@ -91,6 +93,8 @@ impl Pace {
 pub(super) struct Place<'a> {
     window: &'a Window,
     units: usize,
+    /// Whether it is for as much as others are: what is shorter is quicker by itself.
+    is_full: bool,
     since_ns: u64,
 }
 
@@ -125,11 +129,12 @@ impl Window {
     /// Waits for a place for so many bytes.
     pub(super) async fn enter(&self, bytes: u64, now_ns: impl Fn() -> u64) -> Place<'_> {
         let units = (bytes as usize).div_ceil(self.step.unit).max(1);
+        let is_full = 4 * bytes >= 3 * self.step.unit as u64;
         loop {
             let mut freed = pin!(self.freed.notified());
             freed.as_mut().enable();
             if self.takes(units) {
-                return Place { window: self, units, since_ns: now_ns() };
+                return Place { window: self, units, is_full, since_ns: now_ns() };
             }
             freed.await;
         }
@@ -162,19 +167,24 @@ impl Window {
     pub(super) fn came(&self, place: &Place<'_>, now_ns: u64) {
         let took = Duration::from_nanos(now_ns.saturating_sub(place.since_ns));
         let mut pace = locked(&self.pace);
-        pace.least = pace.least.min(took);
+        if place.is_full {
+            pace.least = pace.least.min(took);
+        }
         if now_ns.saturating_sub(*pace.looked_ns.get_or_insert(now_ns)) > LOOK_NS {
             // With half a window for a round nothing waits that need not: so it shows what the way takes by itself.
             (pace.before, pace.least) = (pace.least, Duration::MAX);
             (pace.looked_ns, pace.shrank_ns, pace.has_waited) = (Some(now_ns), now_ns, false);
             return pace.shrink(2);
         }
+        // Until a full one has come nothing is known of what one takes.
         let waited = took.saturating_sub(pace.least.min(pace.before));
         pace.has_waited |= waited > self.step.wait / 2;
         if waited > self.step.wait {
             if place.since_ns >= pace.shrank_ns {
                 pace.shrank_ns = now_ns;
-                pace.shrink(if waited > 2 * self.step.wait { 2 } else { 8 });
+                // What was lost on the way and sent again holds up a whole round, once: that need not be a slower link.
+                let part = if waited > 4 * self.step.wait { 2 } else { 4 };
+                pace.shrink(if waited > 2 * self.step.wait { part } else { 8 });
             }
         } else if waited < self.step.wait / 2 && !pace.has_room() {
             pace.in_time += place.units;
@@ -191,6 +201,8 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
 
     const MS: u64 = 1_000_000;
@@ -199,14 +211,20 @@ mod tests {
         locked(&window.pace).size
     }
 
-    /// Asks for a whole window, all of which comes after so long.
+    /// Asks for a whole window, all of which comes after so long; where one has come the next ones are asked for.
     async fn round(window: &Window, at: &mut u64, took_ms: u64) {
-        let mut places = Vec::new();
+        let mut places = VecDeque::new();
         while locked(&window.pace).has_room() {
-            places.push(window.enter(window.piece_bytes(), || *at).await);
+            places.push_back(window.enter(window.piece_bytes(), || *at).await);
         }
         *at += took_ms * MS;
-        places.iter().for_each(|place| window.came(place, *at));
+        let asked = places.len();
+        for _ in 0..asked {
+            window.came(&places.pop_front().unwrap(), *at);
+            while locked(&window.pace).has_room() {
+                places.push_back(window.enter(window.piece_bytes(), || *at).await);
+            }
+        }
     }
 
     #[tokio::test]
@@ -274,7 +292,21 @@ mod tests {
         for _ in 0..60 {
             round(&window, &mut at, 100).await;
         }
-        assert_eq!(window.piece_bytes(), PIECE_BYTES_MAX as u64);
+        assert_eq!(window.piece_bytes(), PIECE_BYTES_MAX as u64 / 2);
+    }
+
+    #[tokio::test]
+    async fn a_short_piece_says_nothing_of_what_others_take() {
+        let (window, mut at) = (Window::of(Step::FAR), 0);
+        let place = window.enter(5, || at).await;
+        at += 100 * MS;
+        window.came(&place, at);
+        drop(place);
+        // Longer by what it takes to be sent.
+        for _ in 0..60 {
+            round(&window, &mut at, 132).await;
+        }
+        assert_eq!(size(&window), Step::FAR.most);
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ mod batch;
 #[path = "../common/bed/mod.rs"]
 mod bed;
 mod begin;
+mod between;
 mod bits;
 mod broken;
 mod clock;

@@ -77,13 +77,18 @@ impl Mesh {
     }
 
     pub fn container_with(&self, site: &str, name: &str, more: &[&str]) -> Process {
-        let Place { url, host, .. } = self.place(site);
-        let config = self.folder.path().join(site).join("site.toml");
-        let args = [&["--config", config.to_str().unwrap(), "--name", name, "--bus", url], more].concat();
-        match host {
+        let args = self.args(site, name);
+        let args: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        match &self.place(site).host {
             Some(host) => Process::start_under(&host.wrapper().each_ref().map(String::as_str), &args),
             None => Process::start(&args),
         }
+    }
+
+    /// What a container of a site is started with.
+    pub fn args(&self, site: &str, name: &str) -> [String; 6] {
+        let config = self.folder.path().join(site).join("site.toml");
+        ["--config", config.to_str().unwrap(), "--name", name, "--bus", self.url(site)].map(str::to_owned)
     }
 
     /// What the servers have said since each was started.

@@ -1,9 +1,9 @@
-//! The binary: parses the command line and hands over. Serving and the demo build a container, which
+//! The binary: parses the command line and hands over. Serving, the demo and the simulation build containers, which
 //! is the composition root's work; everything else is the command line's.
 
 use std::process::ExitCode;
 
-use meshstore::cli::{self, Command};
+use meshstore::cli::{self, Command, Simulate};
 use meshstore::{Error, Result, node, sys, telemetry};
 
 /// Freed buffers of a megabyte are used again; glibc gives them back to the kernel, which fills each anew with
@@ -29,6 +29,9 @@ fn run(cli: cli::Cli) -> Result<()> {
             node::serve(config, origins, command.json)
         }
         Command::Demo(command) => node::demo(command.keep),
+        Command::Simulate(Simulate { sites, objects, seconds, json }) => {
+            node::simulate(node::Simulation { sites, objects, seconds, json })
+        }
         _ => {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             let runtime = runtime.map_err(|error| Error::internal("cannot start the runtime").because(error))?;

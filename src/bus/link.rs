@@ -4,7 +4,7 @@
 //! The buses and their links are a tree; each bus gives a message to one of a queue.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -21,12 +21,33 @@ const UNDER_WAY_MAX: usize = 4096;
 #[derive(Clone)]
 pub struct Link {
     is_up: Arc<AtomicBool>,
+    carried: Arc<[[AtomicU64; 2]; KINDS.len()]>,
 }
+
+/// What is counted apart of what goes over a link: by how subjects begin.
+pub const KINDS: [&str; 6] = ["mesh.voice.", "mesh.news.", "mesh.ask.", "mesh.piece.", "_INBOX.", ""];
 
 impl Link {
     /// Nothing goes over from now on, not even what is on its way.
     pub fn cut(&self) {
         self.is_up.store(false, Ordering::Release);
+    }
+
+    /// Messages of each of [`KINDS`] that have gone over both ways, and their bytes.
+    pub fn carried(&self) -> [[u64; 2]; KINDS.len()] {
+        std::array::from_fn(|kind| std::array::from_fn(|what| self.count(kind, what).load(Ordering::Relaxed)))
+    }
+
+    fn count(&self, kind: usize, what: usize) -> &AtomicU64 {
+        static NOWHERE: AtomicU64 = AtomicU64::new(0);
+        self.carried.get(kind).and_then(|counts| counts.get(what)).unwrap_or(&NOWHERE)
+    }
+
+    fn carries(&self, message: &Message) {
+        let kind = KINDS.iter().position(|kind| message.subject.as_str().starts_with(kind)).unwrap_or(KINDS.len());
+        let bytes = message.wire_bytes() + message.subject.as_str().len();
+        self.count(kind, 0).fetch_add(1, Ordering::Relaxed);
+        self.count(kind, 1).fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// What is said from now on goes over again.
@@ -47,7 +68,7 @@ pub(super) struct Way {
 impl LocalBus {
     /// Links two buses, with this delay each way. Must be called inside a tokio runtime.
     pub fn link(&self, other: &LocalBus, delay: Duration) -> Link {
-        let link = Link { is_up: Arc::new(AtomicBool::new(true)) };
+        let link = Link { is_up: Arc::new(AtomicBool::new(true)), carried: Arc::default() };
         self.add_way(other, &link, delay);
         other.add_way(self, &link, delay);
         link
@@ -63,6 +84,7 @@ impl LocalBus {
                 due.await;
                 let Some(to) = LocalBus::of(&to) else { return };
                 if link.is_up.load(Ordering::Acquire) {
+                    link.carries(&message);
                     to.spread(&message, Some(&from));
                 }
             }
@@ -131,6 +153,7 @@ mod tests {
         to_edge.mend();
         edge.publish(message("news.a", "back")).await.unwrap();
         assert_eq!(next(&mut heard).await, Some(message("news.a", "back")));
+        assert_eq!(to_edge.carried().map(|[messages, _]| messages), [0, 0, 0, 0, 0, 4]);
     }
 
     #[tokio::test]

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 pub use feed::{Delivery, Gauge, Subscription};
-pub use link::Link;
+pub use link::{KINDS, Link};
 pub use local::LocalBus;
 pub use log::{Log, Logged};
 pub use nats::NatsBus;

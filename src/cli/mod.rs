@@ -1,6 +1,6 @@
 //! The command line: what can be typed, and what the commands do that speak to a running container.
 //!
-//! One file per noun. `serve` and `demo` are only parsed here: they build a container, which is the
+//! One file per noun. `serve`, `demo` and `simulate` are only parsed here: they build containers, which is the
 //! composition root's work, so `main` runs them.
 
 mod admin;
@@ -52,7 +52,7 @@ pub use push::Push;
 pub use ready::Ready;
 pub use remote::Remote;
 pub use rm::Rm;
-pub use serve::{Demo, Serve};
+pub use serve::{Demo, Serve, Simulate};
 pub use site::SiteCommand;
 pub use stat::Stat;
 pub use sync::SyncCommand;
@@ -94,6 +94,8 @@ pub enum Command {
     Demo(Demo),
     /// Run a container.
     Serve(Serve),
+    /// See what the sites of a large mesh cost each other, in one process.
+    Simulate(Simulate),
     /// Store files, folders or stdin.
     Push(Push),
     /// Fetch an object or a folder of objects.
@@ -161,7 +163,9 @@ pub async fn run(cli: Cli) -> Result<()> {
 async fn dispatch(cli: Cli) -> Result<()> {
     let remote = &cli.remote;
     match cli.command {
-        Command::Demo(_) | Command::Serve(_) => Err(Error::internal("this command is not run by the command line")),
+        Command::Demo(_) | Command::Serve(_) | Command::Simulate(_) => {
+            Err(Error::internal("this command is not run by the command line"))
+        }
         Command::Push(push) => push.run(&remote.client()?).await,
         Command::Pull(pull) => pull.run(&remote.client()?).await,
         Command::Ls(ls) => ls.run(&remote.client()?).await,

@@ -1,4 +1,4 @@
-//! `serve` and `demo` as they are typed, and the configuration that the flags of `serve` give.
+//! `serve`, `demo` and `simulate` as they are typed, and the configuration that the flags of `serve` give.
 
 use std::path::PathBuf;
 
@@ -15,6 +15,27 @@ pub struct Demo {
     /// Keep the folder of the demo and say where it is.
     #[arg(long)]
     pub keep: bool,
+}
+
+/// `simulate`.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(after_help = "A hundred sites take some 3 GiB of memory and 2 GiB of the temporary folder.
+
+Example:
+  meshstore simulate --sites 20")]
+pub struct Simulate {
+    /// Sites, the hub's among them: 2 to 1000.
+    #[arg(long, default_value_t = 10)]
+    pub sites: usize,
+    /// Objects that each site pushes.
+    #[arg(long, default_value_t = 10)]
+    pub objects: usize,
+    /// Seconds in which nothing happens.
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u64,
+    /// JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `serve`.

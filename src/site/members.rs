@@ -46,12 +46,14 @@ pub struct Member {
     pub heard_ms: u64,
     /// Whether it left in order.
     pub left: bool,
+    /// For how long it may be silent and still be asked.
+    patience_ms: u64,
 }
 
 impl Member {
     /// Whether it can be asked.
     pub fn is_alive(&self, now_ms: u64) -> bool {
-        !self.left && now_ms.saturating_sub(self.heard_ms) <= SILENT_MS
+        !self.left && now_ms.saturating_sub(self.heard_ms) <= self.patience_ms
     }
 }
 
@@ -96,6 +98,11 @@ impl Members {
 
     /// Takes in a beat.
     pub(super) fn hear(&mut self, beat: Beat, now_ms: u64) -> Heard {
+        self.hear_again_within(beat, now_ms, SILENT_MS)
+    }
+
+    /// The same of who may be silent for so long after it.
+    pub(super) fn hear_again_within(&mut self, beat: Beat, now_ms: u64, patience_ms: u64) -> Heard {
         let (me, incarnation, name) = &self.me;
         if beat.container == *me {
             self.settled |= beat.incarnation == *incarnation;
@@ -135,6 +142,7 @@ impl Members {
                 nth: beat.nth,
                 heard_ms: now_ms,
                 left,
+                patience_ms,
             },
         );
         self.known.retain(|_, member| now_ms.saturating_sub(member.heard_ms) < FORGOTTEN_MS);
@@ -226,6 +234,13 @@ mod tests {
         let again = Beat { incarnation: Incarnation(99), started_ms: 200, ..beat(2, "b", 1) };
         assert_eq!(members.hear(again, 9_200), Heard::Joined);
         assert_eq!(members.hear(beat(2, "b", 9), 9_300), Heard::Stale);
+    }
+
+    #[test]
+    fn who_speaks_seldom_is_waited_for() {
+        let mut members = members();
+        members.hear_again_within(beat(2, "b", 1), 1_000, 5 * SILENT_MS);
+        assert_eq!((members.alive(20_000).count(), members.alive(1_001 + 5 * SILENT_MS).count()), (1, 0));
     }
 
     #[test]

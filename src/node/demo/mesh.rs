@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::json;
 
-use super::member::{Ground, Member};
+use super::super::ground::{Ground, Member};
 use super::site::{pull, push, shown, told, until};
-use super::{expect, median, say};
+use super::{SETTINGS, expect, median, say};
 use crate::Kind;
 use crate::error::{Error, Result};
 use crate::model::{Address, Condition, Rng, SeededRng};
@@ -28,11 +28,13 @@ pub async fn of_three(folder: &Path) -> Result<()> {
     say(
         "7  a mesh: sites cloud, edge and fog, each with a keyring and a bus of its own; edge and fog dial the cloud, 25 ms away",
     )?;
-    let cloud_ground = Ground::new(folder.join("cloud"), "cloud", None)?;
+    let cloud_ground = Ground::new(folder.join("cloud"), "cloud", None, &SETTINGS)?;
     let cloud = cloud_ground.join("c1").await?;
     let invited = Some(cloud.invitation()?);
-    let (edge_ground, fog_ground) =
-        (Ground::new(folder.join("edge"), "edge", invited.clone())?, Ground::new(folder.join("fog"), "fog", invited)?);
+    let (edge_ground, fog_ground) = (
+        Ground::new(folder.join("edge"), "edge", invited.clone(), &SETTINGS)?,
+        Ground::new(folder.join("fog"), "fog", invited, &SETTINGS)?,
+    );
     let link = edge_ground.link(&cloud_ground, LINK);
     let _other = fog_ground.link(&cloud_ground, LINK);
     let entering = Instant::now();

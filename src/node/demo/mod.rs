@@ -4,24 +4,23 @@
 //! A wrong byte anywhere ends the demo with an error: what it prints, it has verified.
 
 mod crash;
-mod member;
 mod mesh;
 mod rest;
 mod site;
 mod stage;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::config::{Config, Fault, Host, Sources};
 use crate::error::{Error, Result};
 use crate::model::{Durability, Level, Rng, SeededRng};
 use crate::store::io_error;
 
 use super::boot::Container;
+use super::ground::config;
 use stage::Stage;
 
 /// The site of the demo's first containers.
@@ -29,6 +28,7 @@ const SITE: &str = "demo";
 
 /// Budget of each of the demo's containers: small, so that it fills within a second.
 const BUDGET: &str = "64MiB";
+const SETTINGS: [(&str, &str); 1] = [("memory.budget_bytes", BUDGET)];
 const STOP_GRACE: Duration = Duration::from_secs(5);
 const ROUNDS: usize = 200;
 
@@ -43,7 +43,7 @@ pub fn demo(keep: bool) -> Result<()> {
         folder.path.display()
     ))?;
     runtime.block_on(async {
-        let config = config(&folder.path, SITE, "a")?;
+        let config = config(&folder.path, SITE, "a", &SETTINGS)?;
         let container = Container::start(&config)?;
         let stage = Stage::new(container.handle().clone());
         push_and_pull(&stage).await?;
@@ -142,27 +142,6 @@ impl Drop for Folder {
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }
-}
-
-/// The configuration of a container of the demo; nothing of the user's own is read.
-fn config(folder: &Path, site: &str, name: &str) -> Result<Config> {
-    let flags = [
-        ("site.name", site.to_owned()),
-        ("container.name", name.to_owned()),
-        ("data.dir", folder.join(name).display().to_string()),
-        ("keys.file", folder.join("keys.toml").display().to_string()),
-        ("http.addr", "127.0.0.1:0".to_owned()),
-        ("bus.mode", "local".to_owned()),
-        ("memory.budget_bytes", BUDGET.to_owned()),
-    ];
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let sources = Sources {
-        file: None,
-        env: Vec::new(),
-        flags: flags.map(|(key, value)| (key.to_owned(), value)).to_vec(),
-        host: Host { home: None, data_home: None, cores },
-    };
-    Config::load(&sources).map_err(|faults| Fault::combine(&faults))
 }
 
 fn say(line: &str) -> Result<()> {

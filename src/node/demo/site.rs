@@ -11,8 +11,8 @@ use crate::client::{Client, Copy, Located, PushOptions, Upload};
 use crate::error::{Error, Result};
 use crate::model::{Address, Condition, Rng, SeededRng, Version};
 
-use super::member::Ground;
-use super::{SITE, expect, median, say};
+use super::super::ground::Ground;
+use super::{SETTINGS, SITE, expect, median, say};
 
 const OBJECTS: u64 = 16;
 const OBJECT_BYTES: usize = 1 << 20;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Shows what a second container changes: for those who push and pull, nothing.
 pub async fn of_two(folder: &Path) -> Result<()> {
     say("6  a site: containers a and b, in this process, on one bus and with one keyring")?;
-    let ground = Ground::new(folder.to_owned(), SITE, None)?;
+    let ground = Ground::new(folder.to_owned(), SITE, None, &SETTINGS)?;
     let a = ground.join("a").await?;
     let joining = Instant::now();
     let b = ground.join("b").await?;

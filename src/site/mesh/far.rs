@@ -89,14 +89,20 @@ impl Far {
     }
 
     /// Takes in a voice; nothing if it is of a container that is another site's.
-    pub(super) fn hear(&mut self, site: &Name, beat: Beat, sums: Sums, now_ms: u64) -> Option<Noted> {
+    pub(super) fn hear(
+        &mut self,
+        site: &Name,
+        beat: Beat,
+        (sums, patience_ms): (Sums, u64),
+        now_ms: u64,
+    ) -> Option<Noted> {
         let Sums { directory, chains, .. } = sums;
         let (container, name) = (beat.container, beat.name().ok()?);
         let is_new = self.claim(container, site, &name)?;
         let known = self.site(site);
         known.spoken = None;
         let missed = known.members.missed(&beat) >= MISSED_MANY;
-        let heard = known.members.hear(beat, now_ms);
+        let heard = known.members.hear_again_within(beat, now_ms, patience_ms);
         let is_current = known.directory.as_ref().is_some_and(|(sum, _)| *sum == directory);
         let is_other_directory = heard != Heard::Stale && !is_current && !known.fetching;
         known.fetching |= is_other_directory;
@@ -188,6 +194,11 @@ impl Far {
     pub(in crate::site) fn member(&self, container: ContainerId) -> Option<(Name, Member)> {
         let (site, _) = self.homes.get(&container)?;
         Some((site.clone(), self.sites.get(site)?.members.get(container)?.clone()))
+    }
+
+    /// How many containers of all sites can be asked.
+    pub(super) fn count_alive(&self, now_ms: u64) -> usize {
+        self.sites.values().map(|known| known.members.alive(now_ms).count()).sum()
     }
 
     /// The containers of a site that can be asked.

@@ -1,4 +1,5 @@
-//! Voices: what each container tells all sites of the mesh every second, and hears of theirs.
+//! Voices: what each container tells all sites of the mesh every second, or less often where there are many, and hears
+//! of theirs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,20 +24,31 @@ use crate::store::{Batch, FarContainer};
 /// says so instead of taking it for a stranger. It grows with each change of what is said between sites.
 const SPOKEN: u8 = 2;
 
-/// How long a container says nothing after it has said something.
-const VOICE_LEAST: Duration = Duration::from_millis(200);
+/// Voices that a site hears in a second, about: where there are more containers than this, each speaks less often.
+const VOICES_PER_S: u32 = 20;
+
+/// The longest that a container is silent.
+const PERIOD_MAX: Duration = Duration::from_secs(30);
+
+/// The part of its period in which a container says nothing after it has said something, whatever happens.
+const QUIET_PART: u32 = 5;
+
+/// Periods of a container after which it is not asked any more.
+const PERIODS_MISSED: u32 = 5;
 
 #[derive(Serialize, Deserialize)]
 struct Voice {
     beat: Beat,
     sums: Sums,
+    /// When it speaks again at the latest.
+    next_ms: u32,
 }
 
 impl Said for Voice {
     const KIND: &'static str = "voice 1";
 }
 
-/// Says it every second, once there is somebody to hear it.
+/// Says it again and again, once there is somebody to hear it.
 pub(super) async fn say(site: Site) {
     loop {
         if site.has_sites()
@@ -44,9 +56,11 @@ pub(super) async fn say(site: Site) {
         {
             tracing::debug!(%error, "the other sites do not hear that this container lives");
         }
-        tokio::time::sleep(VOICE_LEAST).await;
-        // Whoever came a moment ago need not wait for the next second.
-        let _ = timeout(BEAT - VOICE_LEAST, site.0.mesh.heard_of.notified()).await;
+        let period = site.voice_period();
+        let quiet = period / QUIET_PART;
+        tokio::time::sleep(quiet).await;
+        // Whoever came a moment ago need not wait until then.
+        let _ = timeout(period - quiet, site.0.mesh.heard_of.notified()).await;
     }
 }
 
@@ -74,9 +88,18 @@ impl Site {
             policies: self.0.parts.policies.sum(),
             chains: self.chains_begun(),
         };
-        let voice = Voice { beat: self.own_beat(nth), sums };
+        let next_ms = self.voice_period().as_millis() as u32;
+        let voice = Voice { beat: self.own_beat(nth), sums, next_ms };
         let signed = self.0.mesh.identity.sign(&wire::purpose::<Voice>(&subject), &wire::plain(&voice)?)?;
         self.publish(&subject, [&[SPOKEN], &signed[..]].concat()).await
+    }
+
+    /// How often each container speaks: so that with many of them nobody hears more than with a few.
+    fn voice_period(&self) -> Duration {
+        let now_ms = self.now_ms();
+        let own = locked(&self.0.members).alive(now_ms).count() + 1;
+        let all = own + locked(&self.0.mesh.far).count_alive(now_ms);
+        (BEAT * all.min(u32::MAX as usize) as u32 / VOICES_PER_S).clamp(BEAT, PERIOD_MAX)
     }
 
     /// What a site says to all, if it is on the roster and said it itself.
@@ -95,12 +118,14 @@ impl Site {
             Some((&SPOKEN, said)) => said,
             other => return Err(self.hear_another_tongue(from, subject, other.map_or(0, |(spoken, _)| *spoken))),
         };
-        let Voice { beat, sums } = wire::from_plain(self.said::<Voice>(from, subject, said)?)?;
+        let Voice { beat, sums, next_ms } = wire::from_plain(self.said::<Voice>(from, subject, said)?)?;
         self.keeper().observe(beat.clock);
         let (container, name) = (beat.container, beat.name()?);
+        let period = Duration::from_millis(u64::from(next_ms)).clamp(BEAT, PERIOD_MAX);
+        let patience_ms = (PERIODS_MISSED * period).as_millis() as u64;
         let noted = match self.is_own(container) {
             true => None,
-            false => locked(&self.0.mesh.far).hear(from, beat, sums, self.now_ms()),
+            false => locked(&self.0.mesh.far).hear(from, beat, (sums, patience_ms), self.now_ms()),
         };
         let Some(Noted { heard, missed, is_other_directory, is_new }) = noted else {
             let error = Error::new(Kind::Unauthorised, "a site names a container that is another one's");

@@ -1,25 +1,28 @@
-//! Containers of the demo's sites: in this process, on buses in this process, reached through their HTTP doors.
+//! Containers in one process, on buses in this process, reached through their HTTP doors: what the demo and the simulation
+//! stand on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::boot::Container;
+use super::running::Running;
 use crate::actors::Handle;
 use crate::bus::{Bus, Link, LocalBus};
 use crate::client::Client;
-use crate::config::{MeshInvitation, Origins};
+use crate::config::{Config, Fault, Host, MeshInvitation, Origins, Sources};
 use crate::error::Result;
 use crate::gateway::BusThread;
 use crate::model::Name;
-use crate::node::boot::Container;
-use crate::node::running::Running;
 
-use super::{STOP_GRACE, config};
+/// How long a container may take to leave in order.
+const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// What the containers of a site share.
 pub struct Ground {
     folder: PathBuf,
-    site: &'static str,
+    site: String,
+    settings: &'static [(&'static str, &'static str)],
     /// By whom the site was invited into a mesh.
     invitation: Option<MeshInvitation>,
     bus: LocalBus,
@@ -28,8 +31,14 @@ pub struct Ground {
 
 impl Ground {
     /// A site with nobody in it; its containers' folders lie in this one.
-    pub fn new(folder: PathBuf, site: &'static str, invitation: Option<MeshInvitation>) -> Result<Self> {
-        Ok(Ground { folder, site, invitation, bus: LocalBus::new(), thread: BusThread::start()? })
+    pub fn new(
+        folder: PathBuf,
+        site: &str,
+        invitation: Option<MeshInvitation>,
+        settings: &'static [(&'static str, &'static str)],
+    ) -> Result<Self> {
+        let site = site.to_owned();
+        Ok(Ground { folder, site, settings, invitation, bus: LocalBus::new(), thread: BusThread::start()? })
     }
 
     /// Links the site with another one, with this delay each way.
@@ -39,7 +48,7 @@ impl Ground {
 
     /// A container of this name joins.
     pub async fn join(&self, name: &str) -> Result<Member> {
-        let mut config = config(&self.folder, self.site, name)?;
+        let mut config = config(&self.folder, &self.site, name, self.settings)?;
         config.mesh.invitation_secret = self.invitation.clone();
         let container = Container::start(&config)?;
         let (handle, bus): (_, Arc<dyn Bus>) = (container.handle().clone(), Arc::new(self.bus.clone()));
@@ -72,4 +81,25 @@ impl Member {
         let (container, _) = self.running.close(rest).await;
         container.stop(rest()).await.map(drop)
     }
+}
+
+/// The configuration of a container; nothing of the user's own is read.
+pub fn config(folder: &Path, site: &str, name: &str, settings: &[(&str, &str)]) -> Result<Config> {
+    let flags = [
+        ("site.name", site.to_owned()),
+        ("container.name", name.to_owned()),
+        ("data.dir", folder.join(name).display().to_string()),
+        ("keys.file", folder.join("keys.toml").display().to_string()),
+        ("http.addr", "127.0.0.1:0".to_owned()),
+        ("bus.mode", "local".to_owned()),
+    ];
+    let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let sources = Sources {
+        file: None,
+        env: Vec::new(),
+        flags: flags.map(|(key, value)| (key.to_owned(), value)).into_iter().chain(settings).collect(),
+        host: Host { home: None, data_home: None, cores },
+    };
+    Config::load(&sources).map_err(|faults| Fault::combine(&faults))
 }

@@ -199,7 +199,7 @@ impl Window {
         if now_ns.saturating_sub(*pace.looked_ns.get_or_insert(now_ns)) > LOOK_NS {
             // With half a window for a round nothing waits that need not: so it shows what the way takes by itself.
             (pace.before, pace.least) = (pace.least, Duration::MAX);
-            (pace.looked_ns, pace.shrank_ns, pace.has_waited) = (Some(now_ns), now_ns, false);
+            (pace.looked_ns, pace.shrank_ns) = (Some(now_ns), now_ns);
             return pace.shrink(2);
         }
         // Until a full one has come nothing is known of what one takes.

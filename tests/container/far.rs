@@ -10,6 +10,9 @@ use super::site::until;
 /// Bytes of bulk that are asked for in one go.
 const RANGE_BYTES: usize = 10_000_000;
 
+/// Requests beside bulk should not take longer.
+const LATE: Duration = Duration::from_millis(250);
+
 /// One direction of a link.
 const DELAY: Duration = Duration::from_millis(25);
 
@@ -149,12 +152,15 @@ fn control_beside(bytes: usize, bits_per_s: u64) -> Beside {
             }
             began.elapsed()
         });
-        let mut took = Vec::new();
+        let (start, mut took) = (Instant::now(), Vec::new());
         while !pulling.is_finished() {
             let began = Instant::now();
             // A question to the site that the bulk comes from, and its answer.
             b.get(&format!("bulk/none-{}", took.len())).expect(404);
             took.push(began.elapsed());
+            if took[took.len() - 1] > LATE {
+                println!("late: {:?} after {:?}", took[took.len() - 1], start.elapsed());
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
         (pulling.join().unwrap(), took)

@@ -46,6 +46,7 @@ mod safety;
 mod salvage;
 mod scrub;
 mod silence;
+mod simulate;
 mod site;
 mod strangers;
 mod streaming;

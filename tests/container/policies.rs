@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::faulty::Machine;
 use super::harness::*;
 use super::mesh::{Mesh, keys};
 use super::site::{level, until};
@@ -256,4 +257,33 @@ fn a_policy_that_two_sites_changed_apart_is_shown_twice_and_decided_by_one_comma
     until("the decision", || others(&cloud) == 0 && show(&cloud, "p")["rule"]["open"] == json!(["edge"]));
     assert_eq!(others(&edge), 0);
     assert_eq!(show(&edge, "p")["log"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn what_a_policy_keeps_at_its_site_does_not_leave_it_for_one_that_has_not_heard_of_it() {
+    let mesh = Mesh::of(&["cloud", "edge"]);
+    let machine = Machine::new(0);
+    // Its policies are not believed elsewhere: they are of the day after tomorrow.
+    machine.shift_clock(2 * 24 * 3_600_000);
+    let args = mesh.args("edge", "c1");
+    let edge = machine.start(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let cloud = mesh.container("cloud", "c1");
+    for key in ["meteo/a", "meteo/b"] {
+        edge.put(key, b"of the edge").expect(201);
+    }
+    until("the edge", || cloud.get("meteo/a").status == 200);
+    set(&edge, "here", &json!({"collections": ["meteo"], "open": ["edge"]})).expect(201);
+    let problem = cloud.get("meteo/b").expect_problem(403, "forbidden");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("read at edge only (policy here)"), "{detail}");
+    cloud.request("GET", &path("here"), &[], b"").expect_problem(404, "not_found");
+    assert_eq!(edge.get("meteo/b").expect(200).body, b"of the edge");
+    let page = String::from_utf8(edge.request("GET", "/metrics", &[], b"").body).unwrap();
+    assert!(page.contains("meshstore_policy_refusals_total{point=\"leave\"}"), "nothing is counted");
+    // Sealed bytes are no way around it at a site that may not read.
+    set(&edge, "here", &json!({"collections": ["meteo"], "open": ["fog"]})).expect(200);
+    let version = edge.head("meteo/b").expect(200).header("mesh-version").unwrap().to_owned();
+    let sealed = [("Accept", "application/vnd.meshstore.frame")];
+    let frame = edge.request("GET", &format!("{}?version={version}", object("meteo/b")), &sealed, b"");
+    refused(frame, "here", "pull");
 }

@@ -342,11 +342,16 @@ impl Reading {
         let (copies, frame, bytes) = (Arc::clone(&self.crew.copies), seal.frame, seal.bytes);
         let _place = self.crew.fetches.place().await?;
         let (taking, source) = (Arc::clone(&copies), InOneGo::of(source));
-        self.crew.fetches.share(frame, move || taking.take(frame, &*source)).await;
-        // A policy may have come meanwhile.
-        if !self.crew.may_hold(self.address.collection()) {
-            copies.drop_copy(frame);
-        }
+        let (policies, collection) = (Arc::clone(&self.crew.policies), self.address.collection().to_owned());
+        let take = move || {
+            let taken = taking.take(frame, &*source);
+            // A policy may have come meanwhile.
+            if policies.on(&collection).is_some_and(|verdict| !verdict.may_hold()) {
+                taking.drop_copy(frame);
+            }
+            taken
+        };
+        self.crew.fetches.share(frame, take).await;
         copies.reader(frame, bytes)
     }
 

@@ -88,7 +88,9 @@ pub struct Policies {
     known: RwLock<BTreeMap<Name, Policy>>,
     /// Whether any rules: where none does, nothing is looked up.
     any: AtomicBool,
-    /// What they mean for the collections that were asked about.
+    /// What rules now.
+    ruling: RwLock<Arc<Vec<(Name, Rule)>>>,
+    /// What it means for the collections that were asked about.
     verdicts: RwLock<HashMap<String, Option<Arc<Verdict>>>>,
     sum: AtomicU64,
     changed: watch::Sender<()>,
@@ -109,6 +111,7 @@ impl Policies {
             me,
             known: RwLock::new(known),
             any: AtomicBool::new(false),
+            ruling: RwLock::default(),
             verdicts: RwLock::default(),
             sum: AtomicU64::new(0),
             changed: watch::Sender::default(),
@@ -126,13 +129,15 @@ impl Policies {
         if let Some(known) = self.verdicts.read().unwrap_or_else(PoisonError::into_inner).get(collection) {
             return known.clone();
         }
-        // The verdicts first, as who settles does: what is drawn from policies that change meanwhile is not kept.
+        let ruling = Arc::clone(&self.ruling.read().unwrap_or_else(PoisonError::into_inner));
+        let rules = ruling.iter().filter(|(_, rule)| rule.is_about(collection)).map(|(name, rule)| (name, rule));
+        let verdict = Verdict::of(&self.me.1, rules).map(Arc::new);
         let mut verdicts = self.verdicts.write().unwrap_or_else(PoisonError::into_inner);
-        let known = self.read();
-        let rules = known.iter().filter_map(|(name, policy)| Some((name, policy.ruling()?.1)));
-        let verdict = Verdict::of(&self.me.1, rules.filter(|(_, rule)| rule.is_about(collection))).map(Arc::new);
-        // Where there are more, those that come late are looked at each time.
-        if verdicts.len() < VERDICTS_MAX {
+        if verdicts.len() >= VERDICTS_MAX {
+            verdicts.clear();
+        }
+        // What was drawn from policies that have changed meanwhile is not kept.
+        if Arc::ptr_eq(&ruling, &self.ruling.read().unwrap_or_else(PoisonError::into_inner)) {
             verdicts.insert(collection.to_owned(), verdict.clone());
         }
         verdict
@@ -248,16 +253,20 @@ impl Policies {
 
     /// Draws from what is known what is looked at often.
     fn settle(&self) {
-        let mut verdicts = self.verdicts.write().unwrap_or_else(PoisonError::into_inner);
-        verdicts.clear();
         let known = self.read();
+        let ruling: Vec<_> =
+            known.iter().filter_map(|(name, policy)| Some((name.clone(), policy.ruling()?.1.clone()))).collect();
+        let is_any = !ruling.is_empty();
+        // What rules first: who has drawn something from what ruled before does not keep it behind the clearing.
+        *self.ruling.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ruling);
+        self.verdicts.write().unwrap_or_else(PoisonError::into_inner).clear();
         let of = |record: &PolicyRecord| {
             let name = fingerprint(record.name.as_str().as_bytes());
             mix(name.wrapping_add(fingerprint(&record.version.to_be_bytes())).wrapping_add(content(record)))
         };
         let versions = known.values().flat_map(|policy| policy.versions.values());
         self.sum.store(versions.map(of).fold(0, u64::wrapping_add), Ordering::Release);
-        self.any.store(known.values().any(|policy| policy.ruling().is_some()), Ordering::Release);
+        self.any.store(is_any, Ordering::Release);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Name, Policy>> {

@@ -75,6 +75,8 @@ pub(super) async fn tell(site: Site) {
     let changed = site.0.parts.shared.changed();
     loop {
         changed.notified().await;
+        // What this site shows from now on, before anybody asks.
+        site.shown_sum();
         site.0.mesh.heard_of.notify_one();
         if let Err(error) = site.say_beat().await {
             tracing::debug!(%error, "the others will hear later of a changed policy or token");

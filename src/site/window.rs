@@ -21,9 +21,6 @@ pub(super) const PIECES_MAX: usize = 16;
 /// How often it is looked anew what the quickest piece takes.
 const LOOK_NS: u64 = 10_000_000_000;
 
-/// Pieces are not held back for less than this.
-const PACED_LEAST: Duration = Duration::from_millis(1);
-
 /// The part of a window that one piece takes: a round then brings many, and the time that it takes by its length alone
 /// is none that it waits.
 const PIECES_OF_WINDOW: usize = 16;
@@ -79,8 +76,6 @@ struct Pace {
     in_time: usize,
     /// When the window shrank last: what was asked for before says nothing of what it is like since.
     shrank_ns: u64,
-    /// When the next piece may be asked for.
-    next_ns: u64,
 }
 
 impl Pace {
@@ -121,7 +116,6 @@ impl Window {
             has_waited: false,
             in_time: 0,
             shrank_ns: 0,
-            next_ns: 0,
         };
         Window { step, pace: Mutex::new(pace), freed: Notify::new() }
     }
@@ -140,13 +134,7 @@ impl Window {
             let mut freed = pin!(self.freed.notified());
             freed.as_mut().enable();
             if self.takes(units) {
-                let mut place = Place { window: self, units, is_full, since_ns: now_ns() };
-                let wait = self.paced(units, place.since_ns);
-                if wait >= PACED_LEAST {
-                    tokio::time::sleep(wait).await;
-                    place.since_ns = now_ns();
-                }
-                return place;
+                return Place { window: self, units, is_full, since_ns: now_ns() };
             }
             freed.await;
         }
@@ -163,20 +151,6 @@ impl Window {
             }
         }
         has_room
-    }
-
-    /// How long a piece is held back: a whole window that is asked for at once would be a queue on the way, so it takes a
-    /// little less than a round.
-    fn paced(&self, units: usize, now_ns: u64) -> Duration {
-        let mut pace = locked(&self.pace);
-        let least = pace.least.min(pace.before);
-        if least == Duration::MAX {
-            return Duration::ZERO;
-        }
-        let part = least.mul_f64(0.8 * units as f64 / pace.size.max(units) as f64);
-        let due_ns = pace.next_ns.max(now_ns);
-        pace.next_ns = due_ns + part.as_nanos() as u64;
-        Duration::from_nanos(due_ns - now_ns)
     }
 
     /// A piece has not come.

@@ -11,15 +11,18 @@ use super::super::wire::{self, Said};
 use super::super::{Site, locked};
 use super::call::{Answer, Call};
 use crate::error::{Error, Kind, Result};
-use crate::limits::ASK_MAX;
 use crate::model::{Name, PolicyRecord, Version};
 use crate::nfr::{SIGNATURE_BYTES, said_by};
 
-/// Pages that are asked for in one go: far more than all policies that a mesh may have.
-const PAGES_MAX: usize = 64;
+/// Bytes of a page, and how long it may take: a slow link carries it in that time.
+const PAGE_BYTES: usize = 32 << 10;
+const PAGE_MAX: Duration = Duration::from_secs(10);
+
+/// Pages that are asked for in one go: more than all policies that a mesh may have take as a rule.
+const PAGES_MAX: usize = 512;
 
 /// How long it may take to ask a site for its policies.
-const TAKING_MAX: Duration = Duration::from_secs(20);
+const TAKING_MAX: Duration = Duration::from_secs(120);
 
 /// How long a site is not asked again that had nothing new, and says nothing else than before.
 const VAIN_MS: u64 = 30_000;
@@ -32,24 +35,24 @@ impl Said for PolicyRecord {
     const KIND: &'static str = "policy 1";
 }
 
-/// The sites that were asked for their policies, the sums that they told of them, and when: for a while the answer would
+/// The containers that were asked for their policies, the sums that they told of them, and when: for a while the answer would
 /// be no other.
 #[derive(Default)]
-pub(super) struct Vain(Mutex<BTreeMap<Name, (u64, u64)>>);
+pub(super) struct Vain(Mutex<BTreeMap<(Name, Name), (u64, u64)>>);
 
 impl Vain {
     /// Whether a site is to be asked; noted at once, so that its next voice does not ask as well.
-    fn begin(&self, site: &Name, sum: u64, now_ms: u64) -> bool {
+    fn begin(&self, whom: &(Name, Name), sum: u64, now_ms: u64) -> bool {
         let mut asked = locked(&self.0);
-        let is_vain = asked.get(site).is_some_and(|(known, since)| *known == sum && now_ms < since + VAIN_MS);
+        let is_vain = asked.get(whom).is_some_and(|(known, since)| *known == sum && now_ms < since + VAIN_MS);
         if !is_vain {
-            asked.insert(site.clone(), (sum, now_ms));
+            asked.insert(whom.clone(), (sum, now_ms));
         }
         !is_vain
     }
 
-    fn end(&self, site: &Name) {
-        locked(&self.0).remove(site);
+    fn end(&self, whom: &(Name, Name)) {
+        locked(&self.0).remove(whom);
     }
 
     /// What could not be believed may be, now that other sites are known.
@@ -61,7 +64,7 @@ impl Vain {
 impl Site {
     /// A page of policies for another site, behind this version.
     pub(super) fn policies_page(&self, after: Option<&(Name, Version)>) -> Result<Answer> {
-        let (mut page, mut bytes, room) = (Vec::new(), 0, self.message_room() / 2);
+        let (mut page, mut bytes, room) = (Vec::new(), 0, self.message_room().min(PAGE_BYTES));
         let behind = |record: &PolicyRecord| {
             after.is_none_or(|(name, version)| (&record.name, record.version) > (name, *version))
         };
@@ -101,12 +104,12 @@ impl Site {
 
     /// Whoever holds other policies is asked for them, a few at a time.
     pub(super) fn compare_policies(&self, site: &Name, of: Name, sum: u64) {
-        let now_ms = self.now_ms();
-        if sum == self.0.parts.policies.sum() || !self.0.mesh.vain.begin(site, sum, now_ms) {
+        let (now_ms, whom) = (self.now_ms(), (site.clone(), of.clone()));
+        if sum == self.0.parts.policies.sum() || !self.0.mesh.vain.begin(&whom, sum, now_ms) {
             return;
         }
         let Ok(turn) = Arc::clone(&self.0.mesh.decreeing).try_acquire_owned() else {
-            return self.0.mesh.vain.end(site);
+            return self.0.mesh.vain.end(&whom);
         };
         let (me, site) = (self.clone(), site.clone());
         self.spawn(async move {
@@ -116,9 +119,12 @@ impl Site {
                 Ok(0) => {}
                 Ok(new) => {
                     tracing::info!(%site, new, "policies of the mesh were changed");
-                    me.0.mesh.vain.end(&site);
+                    me.0.mesh.vain.end(&whom);
                 }
-                Err(error) => tracing::debug!(%error, %site, "the policies that a site knows could not be asked for"),
+                Err(error) => {
+                    tracing::debug!(%error, %site, "the policies that a site knows could not be asked for");
+                    me.0.mesh.vain.end(&whom);
+                }
             }
             drop(turn);
         });
@@ -128,7 +134,7 @@ impl Site {
         let (mut after, mut records) = (None, Vec::new());
         for _ in 0..PAGES_MAX {
             let Answer::Policies(page, next) =
-                self.call(site, Some(of), &Call::Policies(after.clone()), ASK_MAX).await?
+                self.call(site, Some(of), &Call::Policies(after.clone()), PAGE_MAX).await?
             else {
                 return Err(Error::internal("another site answers something else"));
             };

@@ -53,7 +53,7 @@ impl Shown {
 
 impl Site {
     /// A number that changes with what this site shows.
-    pub(super) fn shown_sum(&self) -> u64 {
+    pub(in crate::site) fn shown_sum(&self) -> u64 {
         let shown = self.draw_up();
         let sum = shown.sum;
         *locked(&self.0.mesh.shown) = shown;

@@ -132,8 +132,11 @@ impl Site {
     /// Takes in what another site knows of the mesh.
     pub(super) async fn adopt_roster(&self, records: Vec<SiteRecord>) -> Result<()> {
         let site = self.clone();
+        let before = self.0.mesh.roster.sum();
         let adopted = tokio::task::spawn_blocking(move || site.0.mesh.roster.adopt(records)).await;
-        self.0.mesh.vain.forget();
+        if self.0.mesh.roster.sum() != before {
+            self.0.mesh.vain.forget();
+        }
         adopted.map_err(|error| Error::internal("the roster could not be kept").because(error))?
     }
 }

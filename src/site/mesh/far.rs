@@ -37,9 +37,8 @@ struct FarSite {
 /// The collections of another site: what changes with the policy of each, and what opens its news.
 pub(super) type Collections = BTreeMap<String, (u64, SharedKey)>;
 
-/// So many voices that are lost one after the other mean that more was lost than the repeats of the news would tell of
-/// soon.
-const MISSED_MANY: u64 = 3;
+/// So long without the voices that there were means that more was lost than the repeats of the news would tell of soon.
+const MISSED_MS: u64 = 3_000;
 
 /// What a voice says of its container and its site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +100,9 @@ impl Far {
         let is_new = self.claim(container, site, &name)?;
         let known = self.site(site);
         known.spoken = None;
-        let missed = known.members.missed(&beat) >= MISSED_MANY;
+        // Five of a container's periods are its patience.
+        let silent_ms = known.members.missed(&beat) * patience_ms / 5;
+        let missed = silent_ms >= MISSED_MS;
         let heard = known.members.hear_again_within(beat, now_ms, patience_ms);
         let is_current = known.directory.as_ref().is_some_and(|(sum, _)| *sum == directory);
         let is_other_directory = heard != Heard::Stale && !is_current && !known.fetching;

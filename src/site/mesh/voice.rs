@@ -150,7 +150,9 @@ impl Site {
         if sums.roster != self.0.mesh.roster.sum() {
             self.compare_roster(from.clone(), name.clone());
         }
-        self.compare_policies(from, name, sums.policies);
+        if heard != Heard::Stale {
+            self.compare_policies(from, name, sums.policies);
+        }
         if heard == Heard::Joined || missed {
             self.want(|wanted| wanted.sites.extend([from.clone()]));
         }

@@ -295,7 +295,7 @@ impl Reading {
     ) -> Result<Pulled> {
         if let Some(seal) = self.manifest.seal.clone() {
             let copy = self.crew.copies.reader(seal.frame, seal.bytes).filter(|_| !self.manifest.lacks_key());
-            if let Some(pulled) = self.from_copy(&seal, copy, &range, permits).await {
+            if let Some(pulled) = self.by_copy(&seal, copy, &range, permits).await {
                 return pulled;
             }
             let opened = self.crew.peers(&self.address)?.opened(&self.address, keeper, &self.manifest).await;
@@ -305,7 +305,7 @@ impl Reading {
             if copy.is_none() && stored {
                 copy = self.copied(&seal, &frame).await;
             }
-            if let Some(pulled) = self.from_copy(&seal, copy, &range, permits).await {
+            if let Some(pulled) = self.by_copy(&seal, copy, &range, permits).await {
                 return pulled;
             }
             self.frame = Frame::elsewhere(Level::Peer, frame);
@@ -320,7 +320,7 @@ impl Reading {
     }
 
     /// From the copy on the disk here, if there is a good one: one that fails its check is dropped, and is no loss.
-    async fn from_copy(
+    async fn by_copy(
         &self,
         seal: &Seal,
         copy: Option<FrameReader>,

@@ -216,8 +216,13 @@ async fn steps(client: &Client, file: &Path, prune: bool) -> Result<Vec<Step>> {
 async fn warn_of_sites(client: &Client, wanted: &BTreeMap<Name, Rule>) {
     // Who may not ask is not warned.
     let Ok(told) = client.admin("sites").await else { return };
-    let known: Vec<&str> =
-        told["sites"].as_array().into_iter().flatten().filter_map(|site| site["name"].as_str()).collect();
+    let known: Vec<&str> = told
+        .get("sites")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|site| site.get("name")?.as_str())
+        .collect();
     for (policy, rule) in wanted {
         for site in rule.sites().filter(|site| !known.contains(&site.as_str())) {
             eprintln!("warning: policy {policy} names site {site}, which is not one of the mesh (yet)");
@@ -322,7 +327,9 @@ fn overview(policies: &[MeshPolicy], json: bool) -> Result<()> {
     let row = |policy: &MeshPolicy| {
         let mut row =
             serde_json::to_value(policy).map_err(|error| Error::internal("cannot write JSON").because(error))?;
-        row["asks"] = json!(asks(policy.ruling.rule.as_ref()));
+        if let Value::Object(row) = &mut row {
+            row.insert("asks".to_owned(), asks(policy.ruling.rule.as_ref()).into());
+        }
         Ok(row)
     };
     table::print(&OVERVIEW, &policies.iter().map(row).collect::<Result<Vec<_>>>()?)?;

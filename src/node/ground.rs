@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::boot::Container;
 use super::running::Running;
 use crate::actors::Handle;
@@ -72,6 +74,14 @@ impl Member {
     pub fn invitation(&self) -> Result<MeshInvitation> {
         let identity = self.handle.keyring().identity()?;
         Ok(MeshInvitation { site: self.site.clone(), keys: identity.keys(), word: identity.invitation() })
+    }
+
+    /// Sites of which a container can be asked, as far as this one knows; the own one among them.
+    pub async fn sites_alive(&self) -> Result<usize> {
+        let told = self.door.admin("sites").await?;
+        let sites = told.get("sites").and_then(Value::as_array).into_iter().flatten();
+        let is_alive = |site: &&Value| site.get("alive").and_then(Value::as_u64).is_some_and(|alive| alive > 0);
+        Ok(sites.filter(is_alive).count())
     }
 
     /// Leaves in order, and ends.

@@ -110,7 +110,7 @@ async fn run(simulation: Simulation, folder: &std::path::Path) -> Result<Report>
     if let Some((hub, others)) = grounds.split_first() {
         links.extend(others.iter().map(|ground| ground.link(hub, LINK)));
     }
-    until("the other sites", &members, async |site| Ok(alive(site).await? == sites)).await?;
+    until("the other sites", &members, async |site| Ok(site.sites_alive().await? == sites)).await?;
     let met_ms = meeting.elapsed().as_millis();
 
     let quiet = carried(&links);
@@ -218,12 +218,6 @@ async fn count(site: &Member) -> Result<usize> {
         count += 1;
     }
     Ok(count)
-}
-
-async fn alive(site: &Member) -> Result<usize> {
-    let told = site.door.admin("sites").await?;
-    let sites = told["sites"].as_array().map(Vec::as_slice).unwrap_or_default();
-    Ok(sites.iter().filter(|site| site["alive"].as_u64() > Some(0)).count())
 }
 
 /// Waits until something holds at all sites. Who has come so far is not asked again.

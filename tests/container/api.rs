@@ -20,6 +20,11 @@ fn what_is_listed_works_and_nothing_else_is_answered_there() {
     let document = answer.json();
     assert_eq!(document["openapi"], "3.1.0");
     process.put("api/some/key", b"x").expect(201);
+    let set_policy = || {
+        let rule = br#"{"collections":["other"],"cloud":false}"#;
+        process.request("PUT", "/v1/policies/api", &[], rule).status
+    };
+    assert_eq!(set_policy(), 201);
     let token = br#"{"subject":"api","scopes":["read"]}"#;
     let token = process.request("POST", "/v1/admin/tokens", &[], token).expect(201).json();
     let token = token["id"].as_str().unwrap();
@@ -43,6 +48,7 @@ fn what_is_listed_works_and_nothing_else_is_answered_there() {
                 None => assert_eq!(status, 405, "{method} {path}"),
             }
             process.put("api/some/key", b"x");
+            set_policy();
         }
     }
     // What is not built is not listed.

@@ -206,7 +206,8 @@ fn what_was_taken_over_is_found_by_who_has_not_heard_of_it_yet() {
     let told = b.cli(&["admin", "drain", "--hand-over"], b"");
     assert!(told.status.success(), "{told:?}");
     c.signal("CONT");
-    // Its door answers as soon as it goes on, whatever it has heard by then.
+    // Its door answers as soon as it goes on and hears anybody, whatever it has heard by then.
+    until("somebody is heard", || c.get(&keys[0]).status == 200);
     for (key, version) in keys.iter().zip(&versions) {
         let named = c.request("GET", &format!("{}?version={version}", object(key)), &[], b"").expect(200);
         assert_eq!((named.body.as_slice(), c.get(key).expect(200).body.as_slice()), (key.as_bytes(), key.as_bytes()));

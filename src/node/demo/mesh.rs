@@ -40,7 +40,7 @@ pub async fn of_three(folder: &Path) -> Result<()> {
     let entering = Instant::now();
     let (edge, fog) = (edge_ground.join("c1").await?, fog_ground.join("c1").await?);
     for site in [&cloud, &edge, &fog] {
-        until("the other sites", async || Ok(alive(site).await? == 3)).await?;
+        until("the other sites", async || Ok(site.sites_alive().await? == 3)).await?;
     }
     say(&format!("   both enter by the cloud's invitation; after {} each of them knows all", told(entering)))?;
     across(&cloud, &edge, &fog).await?;
@@ -54,7 +54,7 @@ pub async fn of_three(folder: &Path) -> Result<()> {
     until("the news", async || Ok(keys(&cloud).await?.contains(&"unread".to_owned()))).await?;
     let cutting = Instant::now();
     link.cut();
-    until("the silence", async || Ok(alive(&cloud).await? == 2)).await?;
+    until("the silence", async || Ok(cloud.sites_alive().await? == 2)).await?;
     say(&format!("   the edge's link is cut; after {} the cloud says so, and both go on", told(cutting)))?;
     apart(&cloud, &edge, (&read, &unread)).await?;
     let healing = Instant::now();
@@ -139,13 +139,6 @@ async fn apart(cloud: &Member, edge: &Member, (read, unread): (&Address, &Addres
         2 * APART + 2
     ))?;
     say(&format!("     {}", error.message()))
-}
-
-/// Sites of which a container can be asked, the own one among them.
-async fn alive(site: &Member) -> Result<usize> {
-    let told = site.door.admin("sites").await?;
-    let sites = told["sites"].as_array().map(Vec::as_slice).unwrap_or_default();
-    Ok(sites.iter().filter(|site| site["alive"].as_u64() > Some(0)).count())
 }
 
 async fn keys(site: &Member) -> Result<Vec<String>> {

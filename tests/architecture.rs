@@ -90,6 +90,8 @@ const FENCES: [(&str, &[&str]); 37] = [
             "src/actors/runtime.rs",
             "src/gateway/rate.rs",
             "src/node/demo/",
+            "src/node/ground.rs",
+            "src/node/simulate.rs",
             "src/node/serve.rs",
             "src/cli/",
         ],

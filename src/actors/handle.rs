@@ -134,9 +134,10 @@ impl Handle {
 
     /// An object in memory, answered without waiting for anything.
     pub fn hit(&self, address: &Address) -> Option<Arc<Resident>> {
-        if !self.0.crew.lets_pull(address) {
-            return None;
-        }
+        if self.0.crew.lets_pull(address) { self.in_memory(address) } else { None }
+    }
+
+    fn in_memory(&self, address: &Address) -> Option<Arc<Resident>> {
         let found = self.0.crew.keeper.hit(address)?;
         self.metrics().pulls.one((Outcome(None), Served(Some(Level::Ram))));
         Some(found)
@@ -187,10 +188,9 @@ impl Handle {
         let covered =
             self.covered(pull.address.collection(), Some(&pull.address), pull.session.as_ref(), pull.deadline).await;
         if covered.is_ok()
-            && let Some(resident) = self.0.crew.keeper.hit(&pull.address)
+            && let Some(resident) = self.in_memory(&pull.address)
             && pull.version.is_none_or(|version| version == resident.manifest.version)
         {
-            self.metrics().pulls.one((Outcome(None), Served(Some(Level::Ram))));
             return from_memory(&pull, &resident);
         }
         let outcome = match covered {

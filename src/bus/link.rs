@@ -21,8 +21,12 @@ const UNDER_WAY_MAX: usize = 4096;
 #[derive(Clone)]
 pub struct Link {
     is_up: Arc<AtomicBool>,
-    carried: Arc<[[AtomicU64; 2]; KINDS.len()]>,
+    carried: Arc<[Count; KINDS.len()]>,
 }
+
+/// Messages, and their bytes.
+#[derive(Default)]
+struct Count(AtomicU64, AtomicU64);
 
 /// What is counted apart of what goes over a link: by how subjects begin.
 pub const KINDS: [&str; 6] = ["mesh.voice.", "mesh.news.", "mesh.ask.", "mesh.piece.", "_INBOX.", ""];
@@ -35,19 +39,18 @@ impl Link {
 
     /// Messages of each of [`KINDS`] that have gone over both ways, and their bytes.
     pub fn carried(&self) -> [[u64; 2]; KINDS.len()] {
-        std::array::from_fn(|kind| std::array::from_fn(|what| self.count(kind, what).load(Ordering::Relaxed)))
-    }
-
-    fn count(&self, kind: usize, what: usize) -> &AtomicU64 {
-        static NOWHERE: AtomicU64 = AtomicU64::new(0);
-        self.carried.get(kind).and_then(|counts| counts.get(what)).unwrap_or(&NOWHERE)
+        self.carried
+            .each_ref()
+            .map(|Count(messages, bytes)| [messages, bytes].map(|count| count.load(Ordering::Relaxed)))
     }
 
     fn carries(&self, message: &Message) {
-        let kind = KINDS.iter().position(|kind| message.subject.as_str().starts_with(kind)).unwrap_or(KINDS.len());
-        let bytes = message.wire_bytes() + message.subject.as_str().len();
-        self.count(kind, 0).fetch_add(1, Ordering::Relaxed);
-        self.count(kind, 1).fetch_add(bytes as u64, Ordering::Relaxed);
+        let subject = message.subject.as_str();
+        let of_kind = KINDS.iter().zip(&*self.carried).find(|(kind, _)| subject.starts_with(**kind));
+        if let Some((_, Count(messages, bytes))) = of_kind {
+            messages.fetch_add(1, Ordering::Relaxed);
+            bytes.fetch_add((message.wire_bytes() + subject.len()) as u64, Ordering::Relaxed);
+        }
     }
 
     /// What is said from now on goes over again.

@@ -121,9 +121,14 @@ impl Policies {
         Ok(all)
     }
 
+    /// Whether any rules.
+    pub fn is_any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
     /// What they mean for a collection; nothing where none is about it.
     pub fn on(&self, collection: &str) -> Option<Arc<Verdict>> {
-        if !self.any.load(Ordering::Acquire) {
+        if !self.is_any() {
             return None;
         }
         if let Some(known) = self.verdicts.read().unwrap_or_else(PoisonError::into_inner).get(collection) {
@@ -211,6 +216,9 @@ impl Policies {
 
     /// Takes in what others have. Returns how many versions were new.
     pub fn adopt(&self, records: Vec<PolicyRecord>) -> Result<usize> {
+        if records.is_empty() {
+            return Ok(0);
+        }
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let latest = (self.clock.now_ms() + POLICY_AHEAD_MAX_MS) << 16;
         let mut names: BTreeSet<Name> = self.read().keys().cloned().collect();
@@ -236,10 +244,8 @@ impl Policies {
             let (is_new, gone) = after.entry(record.name.clone()).or_default().take(record.clone());
             if is_new {
                 batch.put_policy(&record);
+                gone.into_iter().for_each(|gone| batch.remove_policy(&record.name, gone));
                 count += 1;
-            }
-            if let Some(gone) = gone.filter(|gone| is_new && *gone != record.version) {
-                batch.remove_policy(&record.name, gone);
             }
         }
         if count > 0 {

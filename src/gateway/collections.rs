@@ -97,8 +97,7 @@ pub(super) async fn fields(headers: &HeaderMap, payload: Payload, door: &Shared)
         return Ok(Map::new());
     }
     serde_json::from_slice(&bytes).map_err(|error| {
-        let example = r#"a policy is a JSON object of fields, such as {"durability":"disk","ttl_s":"7d"}"#;
-        Error::invalid(example).because(error)
+        Error::invalid("a policy is a JSON object of fields, as /api has an example of it").because(error)
     })
 }
 

@@ -12,9 +12,7 @@ use super::address::Name;
 use super::policy::Quota;
 use super::version::Version;
 use crate::error::{Error, Result};
-
-/// Letters of a collection's name at most.
-const NAME_MAX: usize = 63;
+use crate::limits::NAME_BYTES_MAX;
 
 /// The collections that a policy is about: one by its name, or all whose names begin alike.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -38,7 +36,7 @@ impl TryFrom<String> for CollectionPattern {
         let is_letter = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
         let is_good = match text.strip_suffix('*') {
             Some(beginning) => {
-                beginning.len() <= NAME_MAX && !beginning.starts_with('-') && beginning.bytes().all(is_letter)
+                beginning.len() <= NAME_BYTES_MAX && !beginning.starts_with('-') && beginning.bytes().all(is_letter)
             }
             None => text.parse::<Name>().is_ok(),
         };

@@ -16,9 +16,36 @@ use crate::config::{Config, Fault, Host, MeshInvitation, Origins, Sources};
 use crate::error::Result;
 use crate::gateway::BusThread;
 use crate::model::Name;
+use crate::store::io_error;
 
 /// How long a container may take to leave in order.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// A folder for all of it, removed at its end unless it is to be kept.
+pub struct Folder {
+    /// Where it is.
+    pub path: PathBuf,
+    keep: bool,
+}
+
+impl Folder {
+    /// A new one among the temporary ones of this host.
+    pub fn make(what: &str, keep: bool) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("meshstore-{what}-{}", std::process::id()));
+        std::fs::create_dir_all(&path)
+            .map_err(|error| io_error(error, "cannot make a temporary folder").with("path", path.display()))?;
+        Ok(Folder { path, keep })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.keep {
+            // What cannot be removed is only in a temporary folder.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
 
 /// What the containers of a site share.
 pub struct Ground {

@@ -2,7 +2,7 @@
 //! memory, questions. Each site is a container as it always is; only the servers between them are not there.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,14 +10,13 @@ use futures_util::future::{join_all, try_join_all};
 use serde::Serialize;
 use serde_json::json;
 
-use super::ground::{Ground, Member};
+use super::ground::{Folder, Ground, Member};
 use super::process::resident_bytes;
 use crate::Kind;
 use crate::bus::{KINDS, Link};
 use crate::client::{PushOptions, Upload};
 use crate::error::{Error, Result};
 use crate::model::{Address, Condition};
-use crate::store::io_error;
 
 /// Each way, between a site and the hub's.
 const LINK: Duration = Duration::from_millis(25);
@@ -74,26 +73,15 @@ pub fn simulate(simulation: Simulation) -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::internal("cannot start the runtime").because(error))?;
-    let folder = Folder(std::env::temp_dir().join(format!("meshstore-simulate-{}", std::process::id())));
-    let report = runtime.block_on(run(simulation, &folder.0))?;
+    let folder = Folder::make("simulate", false)?;
+    let report = runtime.block_on(run(simulation, &folder.path))?;
     let text = if simulation.json { to_json(&report)? } else { told(&report) };
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}").map_err(|error| Error::unavailable("cannot write to stdout").because(error))
 }
 
-/// Removed at the end.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What cannot be removed is only in a temporary folder.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-async fn run(simulation: Simulation, folder: &std::path::Path) -> Result<Report> {
+async fn run(simulation: Simulation, folder: &Path) -> Result<Report> {
     let Simulation { sites, objects, seconds, .. } = simulation;
-    std::fs::create_dir_all(folder).map_err(|error| io_error(error, "cannot make the simulation's folder"))?;
     let hub_ground = Ground::new(folder.join("hub"), "hub", None, &SETTINGS)?;
     let hub = hub_ground.join("c1").await?;
     let (mut grounds, mut links, mut members) = (vec![hub_ground], Vec::new(), vec![hub]);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::super::ground::{Ground, Member};
-use super::site::{pull, push, shown, told, until};
+use super::site::{keys, pull, push, shown, told, until};
 use super::{SETTINGS, expect, median, say};
 use crate::Kind;
 use crate::error::{Error, Result};
@@ -51,7 +51,7 @@ pub async fn of_three(folder: &Path) -> Result<()> {
         push(&edge.door, address, body(1), Condition::Always).await?;
     }
     pull(&cloud.door, &read).await?;
-    until("the news", async || Ok(keys(&cloud).await?.contains(&"unread".to_owned()))).await?;
+    until("the news", async || Ok(keys(&cloud.door).await?.contains(&"unread".to_owned()))).await?;
     let cutting = Instant::now();
     link.cut();
     until("the silence", async || Ok(cloud.sites_alive().await? == 2)).await?;
@@ -60,11 +60,11 @@ pub async fn of_three(folder: &Path) -> Result<()> {
     let healing = Instant::now();
     link.mend();
     until("agreement", async || {
-        Ok(keys(&cloud).await? == keys(&edge).await? && keys(&fog).await? == keys(&edge).await?)
+        Ok(keys(&cloud.door).await? == keys(&edge.door).await? && keys(&fog.door).await? == keys(&edge.door).await?)
     })
     .await?;
     let took = told(healing);
-    let all = keys(&edge).await?;
+    let all = keys(&edge.door).await?;
     for key in &all {
         let (there, here) = (pull(&edge.door, &address(key)?).await?.0, pull(&cloud.door, &address(key)?).await?.0);
         expect(there == here, "two sites have other bytes at one address")?;
@@ -84,7 +84,7 @@ async fn across(cloud: &Member, edge: &Member, fog: &Member) -> Result<()> {
     for number in 0..OBJECTS {
         let (key, start) = (format!("object-{number:02}"), Instant::now());
         push(&edge.door, &address(&key)?, body(number), Condition::Always).await?;
-        until("the news", async || Ok(keys(fog).await?.contains(&key))).await?;
+        until("the news", async || Ok(keys(&fog.door).await?.contains(&key))).await?;
         // The collection has to be in use before its news come by themselves.
         if number > 0 {
             known.push(start.elapsed());
@@ -139,14 +139,6 @@ async fn apart(cloud: &Member, edge: &Member, (read, unread): (&Address, &Addres
         2 * APART + 2
     ))?;
     say(&format!("     {}", error.message()))
-}
-
-async fn keys(site: &Member) -> Result<Vec<String>> {
-    let (mut lister, mut keys) = (site.door.list_all(&"demo".parse()?, ""), Vec::new());
-    while let Some(item) = lister.next().await? {
-        keys.push(item.key);
-    }
-    Ok(keys)
 }
 
 fn address(key: &str) -> Result<Address> {

@@ -10,17 +10,15 @@ mod site;
 mod stage;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::model::{Durability, Level, Rng, SeededRng};
-use crate::store::io_error;
 
 use super::boot::Container;
-use super::ground::config;
+use super::ground::{Folder, config};
 use stage::Stage;
 
 /// The site of the demo's first containers.
@@ -36,7 +34,7 @@ const ROUNDS: usize = 200;
 pub fn demo(keep: bool) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::internal("cannot start the runtime").because(error))?;
-    let folder = Folder::make(keep)?;
+    let folder = Folder::make("demo", keep)?;
     say(&format!(
         "MeshStore {}: one container, then two as one site, then three sites, in {}\n",
         env!("CARGO_PKG_VERSION"),
@@ -118,30 +116,6 @@ async fn fill_memory(stage: &Stage) -> Result<()> {
         "   taken at {rate:.0} MB/s; read back: {} from memory, {} demoted to disk, none lost",
         levels.0, levels.1
     ))
-}
-
-/// The folder of the demo; removed at its end.
-struct Folder {
-    path: PathBuf,
-    keep: bool,
-}
-
-impl Folder {
-    fn make(keep: bool) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("meshstore-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&path)
-            .map_err(|error| io_error(error, "cannot make the demo's folder").with("path", path.display()))?;
-        Ok(Folder { path, keep })
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if !self.keep {
-            // What cannot be removed is only in a temporary folder.
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
-    }
 }
 
 fn say(line: &str) -> Result<()> {

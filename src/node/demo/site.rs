@@ -61,7 +61,7 @@ async fn all_known(from: &Client, to: &Client) -> Result<usize> {
     Ok(wanted.len())
 }
 
-async fn keys(door: &Client) -> Result<Vec<String>> {
+pub(super) async fn keys(door: &Client) -> Result<Vec<String>> {
     let (mut lister, mut keys) = (door.list_all(&"demo".parse()?, ""), Vec::new());
     while let Some(item) = lister.next().await? {
         keys.push(item.key);

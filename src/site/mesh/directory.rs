@@ -147,6 +147,9 @@ impl Site {
     /// Collections of other sites that a policy has this one hear of, and which nobody listens to yet.
     pub(super) fn subscribed_collections(&self) -> Vec<String> {
         let policies = &self.0.parts.policies;
+        if !policies.is_any() {
+            return Vec::new();
+        }
         let is_wanted = |name: &String| {
             !self.0.mesh.uses.has(name) && policies.on(name).is_some_and(|verdict| verdict.subscribes())
         };

@@ -37,6 +37,9 @@ struct FarSite {
 /// The collections of another site: what changes with the policy of each, and what opens its news.
 pub(super) type Collections = BTreeMap<String, (u64, SharedKey)>;
 
+/// Periods of a container after which it is not asked any more.
+const PERIODS_MISSED: u64 = 5;
+
 /// So long without the voices that there were means that more was lost than the repeats of the news would tell of soon.
 const MISSED_MS: u64 = 3_000;
 
@@ -87,12 +90,12 @@ impl Far {
         })
     }
 
-    /// Takes in a voice; nothing if it is of a container that is another site's.
+    /// Takes in a voice, the next of which comes in a period; nothing if it is of a container that is another site's.
     pub(super) fn hear(
         &mut self,
         site: &Name,
         beat: Beat,
-        (sums, patience_ms): (Sums, u64),
+        (sums, period_ms): (Sums, u64),
         now_ms: u64,
     ) -> Option<Noted> {
         let Sums { directory, chains, .. } = sums;
@@ -100,10 +103,8 @@ impl Far {
         let is_new = self.claim(container, site, &name)?;
         let known = self.site(site);
         known.spoken = None;
-        // Five of a container's periods are its patience.
-        let silent_ms = known.members.missed(&beat) * patience_ms / 5;
-        let missed = silent_ms >= MISSED_MS;
-        let heard = known.members.hear_again_within(beat, now_ms, patience_ms);
+        let missed = known.members.missed(&beat) * period_ms >= MISSED_MS;
+        let heard = known.members.hear_again_within(beat, now_ms, PERIODS_MISSED * period_ms);
         let is_current = known.directory.as_ref().is_some_and(|(sum, _)| *sum == directory);
         let is_other_directory = heard != Heard::Stale && !is_current && !known.fetching;
         known.fetching |= is_other_directory;

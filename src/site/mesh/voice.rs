@@ -33,9 +33,6 @@ const PERIOD_MAX: Duration = Duration::from_secs(30);
 /// The part of its period in which a container says nothing after it has said something, whatever happens.
 const QUIET_PART: u32 = 5;
 
-/// Periods of a container after which it is not asked any more.
-const PERIODS_MISSED: u32 = 5;
-
 #[derive(Serialize, Deserialize)]
 struct Voice {
     beat: Beat,
@@ -122,10 +119,9 @@ impl Site {
         self.keeper().observe(beat.clock);
         let (container, name) = (beat.container, beat.name()?);
         let period = Duration::from_millis(u64::from(next_ms)).clamp(BEAT, PERIOD_MAX);
-        let patience_ms = (PERIODS_MISSED * period).as_millis() as u64;
         let noted = match self.is_own(container) {
             true => None,
-            false => locked(&self.0.mesh.far).hear(from, beat, (sums, patience_ms), self.now_ms()),
+            false => locked(&self.0.mesh.far).hear(from, beat, (sums, period.as_millis() as u64), self.now_ms()),
         };
         let Some(Noted { heard, missed, is_other_directory, is_new }) = noted else {
             let error = Error::new(Kind::Unauthorised, "a site names a container that is another one's");

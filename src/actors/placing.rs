@@ -15,7 +15,7 @@ use super::push::within;
 use super::request::{Delete, Deleted, Push, Pushed};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Address, Condition, ContainerId, Manifest, Name, NfrSpec, Version};
-use crate::tiers::{Accepted, Decision, Handover};
+use crate::tiers::{Accepted, Decision, Handover, Sending};
 
 /// How often a change is tried whose decision has no home at the moment, and the pause before the second try.
 const ATTEMPTS_MAX: u32 = 5;
@@ -54,6 +54,22 @@ impl Handle {
         }
     }
 
+    /// Whether this site decides conditions in a collection, as far as it knows: two that take each other for the one who
+    /// does would ask each other for ever.
+    pub fn must_decide(&self, address: &Address) -> Result<()> {
+        let known = self.0.crew.collections.get(address.collection())?;
+        match known.and_then(|known| known.policy.home_site.clone()).filter(|home| home != self.mesh_policies().site())
+        {
+            None => Ok(()),
+            Some(home) => {
+                let why =
+                    "the collection's policy was changed a moment ago: another site decides its conditions; try again";
+                let error = Error::unavailable(why).with("address", address).with("home_site", home);
+                Err(error.retry_after(Duration::from_secs(1)))
+            }
+        }
+    }
+
     /// What somebody knows of an object is older than what comes now, whichever container gave it.
     fn follow(&self, known: Option<Version>) {
         if let Some(known) = known {
@@ -62,6 +78,10 @@ impl Handle {
     }
 
     async fn store_once(&self, push: Push, body: Body) -> Result<Pushed> {
+        if let Some(home) = self.0.crew.other_home(&push.address, &push.condition, push.passed_on).await? {
+            let _permits = self.permits_to_pass_on(push.size, push.deadline).await?;
+            return self.0.crew.push_at_home(home, push, body).await;
+        }
         match self.0.crew.better_for(&push.address, &push.condition, push.size, push.passed_on)? {
             None => self.store(push, body).await,
             Some(to) => {
@@ -78,6 +98,11 @@ impl Handle {
         self.follow(delete.after);
         loop {
             let Delete { address, condition, passed_on, deadline, .. } = &delete;
+            if let Some(home) = self.0.crew.other_home(address, condition, *passed_on).await? {
+                let there =
+                    self.0.crew.peers(address)?.delete_at_home(home, address.clone(), condition.clone(), *deadline);
+                return Ok(Deleted { gone: there.await? });
+            }
             let outcome = match self.0.crew.better_for(address, condition, None, *passed_on)? {
                 None => self.remove(delete.clone()).await,
                 Some(to) => {
@@ -141,28 +166,36 @@ impl Crew {
 
     /// Has another container store an object.
     async fn hand_over(&self, to: ContainerId, push: Push, body: Body) -> Result<Pushed> {
-        let handover = Handover {
-            address: push.address.clone(),
-            durability: push.durability,
-            nfr: push.nfr,
-            content_type: push.content_type.clone(),
-            meta: push.meta.clone(),
-            expect: push.expect,
-            condition: push.condition,
-            ttl_s: push.ttl_s,
-            size: push.size,
+        let accepted = self.peers(&push.address)?.hand_over(to, handover(&push), sending(body)).await?;
+        Ok(self.pushed_elsewhere(push, accepted))
+    }
+
+    /// The other site that decides conditions in a collection, if one does.
+    async fn other_home(&self, address: &Address, condition: &Condition, passed_on: bool) -> Result<Option<Name>> {
+        let Some(peers) = self.neighbours.get().filter(|_| !passed_on && *condition != Condition::Always) else {
+            return Ok(None);
         };
-        let sending = stream::unfold(Some(body), |body| async move {
-            let mut body = body?;
-            match body.next_chunk().await {
-                Ok(Some(chunk)) => Some((Ok(chunk), Some(body))),
-                Ok(None) => None,
-                Err(error) => Some((Err(io::Error::other(error.to_string())), None)),
+        let collection = match self.collections.get(address.collection())? {
+            Some(collection) => Some(collection),
+            None => {
+                // Another site may know who decides.
+                peers.find_collection(&address.collection().parse()?).await;
+                self.collections.get(address.collection())?
             }
-        });
-        let accepted = self.peers(&push.address)?.hand_over(to, handover, sending.boxed()).await?;
+        };
+        let home = collection.and_then(|collection| collection.policy.home_site.clone());
+        Ok(home.filter(|home| home != self.policies.site()))
+    }
+
+    /// Has another site store an object, whose condition that one decides.
+    async fn push_at_home(&self, home: Name, push: Push, body: Body) -> Result<Pushed> {
+        let peers = self.peers(&push.address)?;
+        let accepted = peers.push_at_home(home, handover(&push), sending(body), push.deadline).await?;
+        Ok(self.pushed_elsewhere(push, accepted))
+    }
+
+    fn pushed_elsewhere(&self, push: Push, accepted: Accepted) -> Pushed {
         let Accepted { version, dot, size, digest, durability, created } = accepted;
-        let now_ms = self.keeper.now_ms();
         let manifest = Manifest {
             version,
             dot,
@@ -171,14 +204,14 @@ impl Crew {
             digest,
             content_type: push.content_type,
             meta: push.meta,
-            modified_ms: now_ms,
+            modified_ms: self.keeper.now_ms(),
             expires_ms: None,
             nfr: NfrSpec::default().overridden(push.nfr),
             durability,
             seal: None,
             moves: 0,
         };
-        Ok(Pushed { manifest: Arc::new(manifest), created })
+        Pushed { manifest: Arc::new(manifest), created }
     }
 
     /// Has another container delete an object.
@@ -186,4 +219,30 @@ impl Crew {
         let gone = self.peers(&delete.address)?.delete_at(to, &delete.address, &delete.condition).await?;
         Ok(Deleted { gone })
     }
+}
+
+fn handover(push: &Push) -> Handover {
+    Handover {
+        address: push.address.clone(),
+        durability: push.durability,
+        nfr: push.nfr,
+        content_type: push.content_type.clone(),
+        meta: push.meta.clone(),
+        expect: push.expect,
+        condition: push.condition.clone(),
+        ttl_s: push.ttl_s,
+        size: push.size,
+    }
+}
+
+fn sending(body: Body) -> Sending {
+    let next = |body: Option<Body>| async move {
+        let mut body = body?;
+        match body.next_chunk().await {
+            Ok(Some(chunk)) => Some((Ok(chunk), Some(body))),
+            Ok(None) => None,
+            Err(error) => Some((Err(io::Error::other(error.to_string())), None)),
+        }
+    };
+    stream::unfold(Some(body), next).boxed()
 }

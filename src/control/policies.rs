@@ -121,6 +121,11 @@ impl Policies {
         Ok(all)
     }
 
+    /// The site where they are made.
+    pub fn site(&self) -> &Name {
+        &self.me.1
+    }
+
     /// Whether any rules.
     pub fn is_any(&self) -> bool {
         self.any.load(Ordering::Acquire)

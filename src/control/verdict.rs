@@ -26,9 +26,14 @@ impl Verdict {
 
     /// Whether this site takes deletes: also of what may not rest here.
     pub fn may_delete(&self) -> Result<()> {
+        self.may_change_from(&self.site)
+    }
+
+    /// Whether another site may have this one change what is in the collection.
+    pub fn may_change_from(&self, site: &Name) -> Result<()> {
         self.unless(
             Point::Push,
-            |rule| admits(rule.push.as_ref(), &self.site),
+            |rule| admits(rule.push.as_ref(), site),
             |rule| format!("a policy lets objects of this collection be changed at {} only", named(rule.push.as_ref())),
         )
     }

@@ -99,7 +99,8 @@ impl fmt::Debug for Name {
 }
 
 /// The address of an object: a collection and a key, cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Address {
     /// `collection/key`, checked.
     text: Arc<str>,
@@ -158,6 +159,20 @@ impl FromStr for Address {
                 .with("address", text.escape_default())
         })?;
         Address::new(&collection.parse()?, key)
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> String {
+        address.text.to_string()
     }
 }
 

@@ -1,10 +1,12 @@
 //! What a caller requires of the present state before a change is made (`If-Match`, `If-None-Match`).
 
 use super::version::Version;
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Kind, Result};
 
 /// A requirement on the current version of an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Condition {
     /// Nothing is required.
     #[default]

@@ -79,7 +79,7 @@ impl fmt::Display for NfrSpec {
 
 /// What one request asks for (`Mesh-Nfr: encrypt=…; compress=…; digest=…`); the rest comes from the
 /// collection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NfrOverride {
     /// Confidentiality, if named.
     pub encrypt: Option<Encryption>,

@@ -1,17 +1,19 @@
-//! What this container gives to the others of its site piece by piece, which its HTTP door gives them as well; and what
-//! it takes over from them.
+//! What this container does for others over the bus: gives pieces, which its HTTP door gives as well, takes over what
+//! another one of its site kept, and changes what another site leaves it to decide.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
+use futures_util::{FutureExt, StreamExt};
 
-use crate::actors::{Handle, Pull};
+use crate::actors::{Body, Delete, Handle, Pull, Push, Pushed};
 use crate::error::{Error, Result};
-use crate::model::{Address, ByteRange, ContainerId, Manifest};
-use crate::site::{Part, Pieces, Taking};
+use crate::model::{Address, ByteRange, Condition, ContainerId, Dot, Manifest, Version};
+use crate::site::{Changes, Part, Pieces, Taking};
+use crate::tiers::{Accepted, Handover, Sending};
 
 /// The objects of a container.
 pub struct OwnPieces(pub Handle);
@@ -39,6 +41,65 @@ impl Taking for OwnPieces {
         deadline: Duration,
     ) -> BoxFuture<'_, Result<()>> {
         async move { self.0.take_over(&address, from, manifest, deadline).await }.boxed()
+    }
+}
+
+impl Changes for OwnPieces {
+    fn push(&self, push: Handover, mut body: Sending, deadline: Duration) -> BoxFuture<'static, Result<Accepted>> {
+        let handle = self.0.clone();
+        async move {
+            handle.must_decide(&push.address)?;
+            let (mut sender, arriving) = Body::streamed();
+            let sends = async move {
+                sender.wanted().await;
+                while let Some(piece) = body.next().await {
+                    match piece {
+                        Ok(piece) => {
+                            if sender.send(piece).await.is_err() {
+                                // The push has ended already, and says why.
+                                return;
+                            }
+                        }
+                        Err(error) => return sender.fail(Error::invalid("the body broke off").because(error)).await,
+                    }
+                }
+                sender.finish();
+            };
+            let Handover { address, durability, nfr, content_type, meta, expect, condition, ttl_s, size } = push;
+            let push = Push {
+                durability,
+                nfr,
+                content_type,
+                meta,
+                expect,
+                condition,
+                ttl_s,
+                size,
+                ..Push::new(address, deadline)
+            };
+            let Pushed { manifest, created } = match select(pin!(handle.push(push, arriving)), pin!(sends)).await {
+                Either::Left((pushed, _)) => pushed?,
+                Either::Right(((), pushing)) => pushing.await?,
+            };
+            let Manifest { version, dot, size, digest, durability, .. } = *manifest;
+            Ok(Accepted { version, dot, size, digest, durability, created })
+        }
+        .boxed()
+    }
+
+    fn delete(
+        &self,
+        address: Address,
+        condition: Condition,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Option<(Version, Dot)>>> {
+        let handle = self.0.clone();
+        let delete = Delete { condition, ..Delete::new(address, deadline) };
+        async move {
+            handle.must_decide(&delete.address)?;
+            Ok(handle.delete(delete).await?.gone)
+        }
+        .boxed()
     }
 }
 

@@ -34,6 +34,7 @@ pub async fn join(config: &Config, container: &Container, bus: &Arc<dyn Bus>, ur
         shared: SiteBook::new(handle.clone(), container.tokens().clone(), Arc::clone(&roster)),
         pieces: Arc::new(OwnPieces(handle.clone())),
         taking: Arc::new(OwnPieces(handle.clone())),
+        changes: Arc::new(OwnPieces(handle.clone())),
     };
     let mesh = MeshParts { identity, roster, invitation: config.mesh.invitation_secret.clone() };
     let site = Site::join(parts, mesh).await?;

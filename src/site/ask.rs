@@ -171,6 +171,26 @@ impl Peers for Site {
         .boxed()
     }
 
+    fn push_at_home(
+        &self,
+        home: Name,
+        push: Handover,
+        body: Sending,
+        deadline: Duration,
+    ) -> BoxFuture<'_, Result<Accepted>> {
+        async move { Site::push_at_home(self, &home, push, body, deadline).await }.boxed()
+    }
+
+    fn delete_at_home(
+        &self,
+        home: Name,
+        address: Address,
+        condition: Condition,
+        deadline: Duration,
+    ) -> BoxFuture<'_, Result<Option<(Version, Dot)>>> {
+        async move { Site::delete_at_home(self, &home, &address, condition, deadline).await }.boxed()
+    }
+
     fn ask(&self, address: &Address, version: Option<Version>) -> BoxFuture<'_, Asked> {
         let key = (address.clone(), version);
         let is_alone = self.is_alone() && !self.has_sites();

@@ -65,7 +65,7 @@ use home::Decisions;
 pub use members::Member;
 use members::Members;
 use mesh::Mesh;
-pub use mesh::{MeshParts, Roster, SiteStanding};
+pub use mesh::{Changes, MeshParts, Roster, SiteStanding};
 pub use piece::{Part, Pieces};
 use route::Ways;
 pub use shared::{Shared, SharedBook};
@@ -122,6 +122,8 @@ pub struct SiteParts {
     pub pieces: Arc<dyn Pieces>,
     /// Keeps what another container hands over.
     pub taking: Arc<dyn Taking>,
+    /// Makes changes that another site leaves to this one to decide.
+    pub changes: Arc<dyn Changes>,
 }
 
 /// This container's place in its site. Clones are the same place.

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 
 use super::Source;
 use crate::error::Result;
@@ -63,7 +65,7 @@ pub type Sending = BoxStream<'static, io::Result<Bytes>>;
 pub type Arriving = BoxStream<'static, Result<Bytes>>;
 
 /// A push that another container is to take: what it is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Handover {
     /// Where to.
     pub address: Address,
@@ -86,7 +88,7 @@ pub struct Handover {
 }
 
 /// The acknowledgement of another container.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Accepted {
     /// The version that it gave.
     pub version: Version,
@@ -135,6 +137,24 @@ pub trait Peers: Send + Sync + 'static {
         to: ContainerId,
         address: &Address,
         condition: &Condition,
+    ) -> BoxFuture<'_, Result<Option<(Version, Dot)>>>;
+
+    /// Has another site store an object, whose condition that one decides.
+    fn push_at_home(
+        &self,
+        home: Name,
+        push: Handover,
+        body: Sending,
+        deadline: Duration,
+    ) -> BoxFuture<'_, Result<Accepted>>;
+
+    /// Has another site delete an object, whose condition that one decides.
+    fn delete_at_home(
+        &self,
+        home: Name,
+        address: Address,
+        condition: Condition,
+        deadline: Duration,
     ) -> BoxFuture<'_, Result<Option<(Version, Dot)>>>;
 
     /// Asks all of them what they know of an address: the newest, or this version.

@@ -114,6 +114,43 @@ fn sites_agree_soon_after_a_cut_under_load() {
     }
 }
 
+#[test]
+fn each_link_of_three_sites_is_cut_in_turn_and_both_at_once() {
+    let bed = Bed::new().unwrap();
+    let (hub, a, b) = (bed.host("cloud").unwrap(), bed.host("a").unwrap(), bed.host("b").unwrap());
+    let links = [&a, &b].map(|edge| bed.link(edge, &hub, Quality::delayed(DELAY).rated(100_000_000)).unwrap());
+    let mesh = Mesh::on(&[&hub, &a, &b]);
+    let all = [There(&hub, mesh.container("cloud", "c1")), There(&a, mesh.container("a", "c1"))];
+    let [cloud, a] = &all;
+    let b = &There(&b, mesh.container("b", "c1"));
+    let all = [cloud, a, b];
+    for (at, site) in all.iter().enumerate() {
+        site.put(&format!("meteo/first-{at}"), b"1").expect(201);
+    }
+    all.iter().for_each(|site| until("all", || site.keys("meteo").len() == 3));
+    let mut count = 3;
+    for cut in [&links[..1], &links[1..], &links[..]] {
+        cut.iter().for_each(|link| link.cut());
+        for round in 0..20 {
+            for (at, site) in all.iter().enumerate() {
+                site.put(&format!("meteo/{count:04}-{at}"), b"cut off").expect(201);
+                count += 1;
+                // One key for all: the last write wins everywhere.
+                site.put("meteo/shared", format!("{round} of {at}").as_bytes());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        cut.iter().for_each(|link| link.heal());
+        let healed = Instant::now();
+        until("agreement", || all.iter().all(|site| site.keys("meteo").len() == count + 1));
+        println!("{} links cut: agreed {:?} after healing", cut.len(), healed.elapsed());
+        let shared = || all.map(|site| site.get("meteo/shared").expect(200).body);
+        until("one value", || shared().iter().all(|body| *body == shared()[0]));
+        let listed = all.map(|site| site.keys("meteo"));
+        assert!(listed.iter().all(|keys| *keys == listed[0]));
+    }
+}
+
 /// What two sites that only dial out come to: the rate at which one reads bulk from the other one, in Mbit/s, and how long
 /// each request took that it had answered by that one beside it.
 struct Beside {
@@ -354,6 +391,67 @@ mod figures {
                 cloud.get(&last).expect(200);
             });
         }
+    }
+
+    /// Pushes of one batch.
+    const BATCH: usize = 1000;
+
+    fn batch(first: usize) -> Vec<u8> {
+        let part = |n: usize| {
+            format!(
+                "--b\r\nContent-Type: application/http\r\n\r\n\
+                 PUT /v1/objects/many/{n:07} HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody\r\n"
+            )
+        };
+        (first..first + BATCH).map(part).chain(["--b--\r\n".to_owned()]).collect::<String>().into_bytes()
+    }
+
+    fn resident_mib(process: &Process) -> u64 {
+        super::super::misuse::resident_bytes(process) >> 20
+    }
+
+    #[test]
+    #[ignore = "a measurement: make bench-sites"]
+    fn a_million_objects() {
+        let bed = Bed::new().unwrap();
+        let (hub, edge) = (bed.host("cloud").unwrap(), bed.host("edge").unwrap());
+        let _link = bed.link(&edge, &hub, Quality::delayed(DELAY).rated(RATE)).unwrap();
+        let mesh = Mesh::on(&[&hub, &edge]);
+        let cloud = There(&hub, mesh.container("cloud", "c1"));
+        let mut edge = There(&edge, mesh.container("edge", "c1"));
+        let count = from_env("MESHSTORE_OBJECTS", 1_000_000) as usize;
+        hub.enter(|| {
+            let kind = [("Content-Type", "multipart/mixed; boundary=b")];
+            for first in (0..count).step_by(BATCH) {
+                cloud.1.request("POST", "/v1/batch", &kind, &batch(first)).expect(200);
+            }
+        });
+        let last = format!("many/{:07}", count - 1);
+        let before = resident_mib(&edge.1);
+        let began = Instant::now();
+        until("the cloud", || edge.get("many/0000000").status == 200);
+        println!("{count} objects at another site: the first pull after {:?}", began.elapsed());
+        let knows_all = |edge: &There| {
+            let path = format!("/v1/objects/many?after={}&limit=10", &last["many/".len()..last.len() - 1]);
+            let listed = edge.0.enter(|| edge.1.request("GET", &path, &[], b""));
+            listed.status == 200
+                && listed.header("mesh-unasked").is_none()
+                && listed.json()["items"].as_array().unwrap().len() == 10
+        };
+        let patience = Instant::now() + Duration::from_secs(600);
+        while !knows_all(&edge) {
+            assert!(Instant::now() < patience, "the edge does not know all of them");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        println!("all are known there after {:?}: {} MiB, {before} before", began.elapsed(), resident_mib(&edge.1));
+        edge.get(&last).expect(200);
+        edge.1.terminate();
+        let began = Instant::now();
+        edge.1.restart();
+        println!("a start on them: {:?}, {} MiB", began.elapsed(), resident_mib(&edge.1));
+        until("the last but one", || edge.get(&format!("many/{:07}", count - 2)).status == 200);
+        println!("and all is as it was after {:?}: {} MiB", began.elapsed(), resident_mib(&edge.1));
+        until("all of them", || knows_all(&edge));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod collections;
 mod comings;
 mod compose;
 mod conditions;
+mod deciding;
 mod demo;
 mod doors;
 mod durability;

@@ -123,7 +123,7 @@ fn admin_sites(process: &Process) -> Vec<Value> {
     told["sites"].as_array().unwrap().clone()
 }
 
-fn locate(process: &Process, address: &str) -> Vec<String> {
+pub fn locate(process: &Process, address: &str) -> Vec<String> {
     let located = process.request("GET", &format!("/v1/locate/{address}"), &[], b"").expect(200).json();
     let word = |copy: &Value, name: &str| copy[name].as_str().unwrap().to_owned();
     let shown = |copy: &Value| format!("{}/{} {}", word(copy, "site"), word(copy, "container"), word(copy, "state"));

@@ -47,7 +47,7 @@ pub(super) async fn give(site: Site, questions: Subscription) {
     at_most(site, questions, PIECES_MAX, "pieces for other sites").await;
 }
 
-async fn at_most(site: Site, mut questions: Subscription, places: usize, what: &str) {
+pub(super) async fn at_most(site: Site, mut questions: Subscription, places: usize, what: &str) {
     let places = Arc::new(Semaphore::new(places));
     while let Some(message) = site.next(&mut questions, what).await {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -83,7 +83,7 @@ impl Site {
                 return self.0.parts.bus.publish(Message { headers, ..Message::to(to, bytes) }).await;
             }
             Ok(answer) => answer,
-            Err(error) => Answer::Refused(error.kind().to_string(), error.message().to_owned()),
+            Err(error) => Answer::Refused(error.into()),
         };
         self.answer_with(&key, to.as_str(), &answer).await
     }
@@ -129,6 +129,7 @@ impl Site {
                 self.must_show(&ask.address.parse()?, from)?;
                 Ok(Answer::Piece(self.look_up(ask).await?.into()))
             }
+            Call::Change(change) => self.make_change(from, change).await.map(Answer::Changed),
         }
     }
 
@@ -137,12 +138,7 @@ impl Site {
             return Err(Error::not_found("there is no such object"));
         }
         let Some(verdict) = self.0.parts.policies.on(address.collection()) else { return Ok(()) };
-        verdict.may_leave(to).map_err(|error| {
-            self.0.parts.telemetry.metrics.policy_refusals.one(Point::Leave);
-            // Of an error, its kind and its words alone travel.
-            let policy = error.context("policy").unwrap_or_default();
-            Error::new(error.kind(), format!("{} (policy {policy})", error.message()))
-        })
+        verdict.may_leave(to).inspect_err(|_| self.0.parts.telemetry.metrics.policy_refusals.one(Point::Leave))
     }
 
     /// What this site itself keeps of an address, as far as any of its containers knows.

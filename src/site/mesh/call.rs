@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::super::piece::Ask;
 use super::super::wire::{self, Place, Said, Told};
 use super::super::{Site, locked};
+use super::home::{Change, Changed};
 use crate::bus::Message;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ContainerId, Dot, Entry, Holds, Name, SiteRecord, Version};
@@ -42,6 +43,8 @@ pub(in crate::site) enum Call {
     Open(String, Version),
     /// Bytes of a version.
     Piece(Ask),
+    /// A change whose condition the one who is asked decides.
+    Change(Change),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,8 +62,37 @@ pub(in crate::site) enum Answer {
     Open(Opening),
     /// Bytes that nothing else proves.
     Piece(#[serde(with = "bytes_as_they_are")] Vec<u8>),
-    /// Why there is no better answer: its kind, and in words.
-    Refused(String, String),
+    Changed(Changed),
+    /// Why there is no better answer.
+    Refused(Denial),
+}
+
+/// Why another site does not do what it is asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in crate::site) struct Denial {
+    kind: String,
+    why: String,
+    /// What it is about, of what is named in [`DENIAL_NAMES`].
+    about: Vec<(String, String)>,
+}
+
+/// What an error says of what it is about to another site as well.
+const DENIAL_NAMES: [&str; 6] = ["current", "policy", "point", "note", "quota", "limit"];
+
+impl From<Error> for Denial {
+    fn from(error: Error) -> Self {
+        let about = DENIAL_NAMES.iter().filter_map(|name| Some(((*name).to_owned(), error.context(name)?.to_owned())));
+        Denial { kind: error.kind().to_string(), why: error.message().to_owned(), about: about.collect() }
+    }
+}
+
+impl Denial {
+    fn error(self) -> Error {
+        let kind = Kind::from_name(&self.kind).unwrap_or(Kind::Unavailable);
+        let known = |name: &str| DENIAL_NAMES.into_iter().find(|known| *known == name);
+        let about = self.about.into_iter().filter_map(|(name, value)| Some((known(&name)?, value)));
+        about.fold(Error::new(kind, self.why), |error, (name, value)| error.with(name, value))
+    }
 }
 
 /// A collection of another site.
@@ -116,15 +148,15 @@ impl std::fmt::Debug for Opening {
 }
 
 /// Bytes in one go, rather than as a sequence of numbers.
-mod bytes_as_they_are {
+pub(super) mod bytes_as_they_are {
     use serde::de::Visitor;
     use serde::{Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
         to.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         struct Bytes;
         impl Visitor<'_> for Bytes {
             type Value = Vec<u8>;
@@ -202,10 +234,7 @@ impl Site {
     pub(in crate::site) fn answer_of(&self, site: &Name, subject: &str, body: &[u8]) -> Result<Answer> {
         match body.split_first() {
             Some((&ANSWERED, sealed)) => match open(&self.pair(site)?, subject, sealed)? {
-                Answer::Refused(kind, why) => {
-                    let kind = Kind::from_name(&kind).unwrap_or(Kind::Unavailable);
-                    Err(Error::new(kind, why).with("site", site))
-                }
+                Answer::Refused(denial) => Err(denial.error().with("site", site)),
                 answer => Ok(answer),
             },
             _ => {
@@ -221,10 +250,21 @@ impl Site {
             Some(container) => format!("mesh.ask.{site}.{container}"),
             None => format!("mesh.ask.{site}"),
         };
+        self.call_on(site, subject, call, deadline).await?
+    }
+
+    /// The same on this subject. An error is that no answer came, and one in it what was answered.
+    pub(super) async fn call_on(
+        &self,
+        site: &Name,
+        subject: String,
+        call: &Call,
+        deadline: Duration,
+    ) -> Result<Result<Answer>> {
         let question = self.question(site, &subject, call)?;
         let asked = self.0.parts.bus.request(Message::to(subject.parse()?, question), deadline).await;
         let answer = asked
             .map_err(|error| Error::unavailable("another site does not answer").with("site", site).because(error))?;
-        self.answer_of(site, answer.subject.as_str(), &answer.body)
+        Ok(self.answer_of(site, answer.subject.as_str(), &answer.body))
     }
 }

@@ -7,6 +7,7 @@
 //! | `mesh.news.{site}.{collection}` | changes, in order; in between, how far they have come | each, soon after the change |
 //! | `mesh.ask.{site}` | what the site knows, what somebody lacks | any container answers |
 //! | `mesh.ask.{site}.{container}` | the same, and what that container has | each |
+//! | `mesh.change.{site}.{container}` | a change whose condition that site decides | each |
 //! | `mesh.piece.{site}.{container}` | bytes of a version, for who does not reach its HTTP door | each |
 //!
 //! A site is believed for its keys (`nfr/identity.rs`), which the roster names. What is said to all is signed, what two
@@ -23,6 +24,7 @@ mod enter;
 mod far;
 mod fetch;
 mod hear;
+mod home;
 mod listen;
 mod read;
 mod roster;
@@ -47,6 +49,8 @@ use decree::Vain;
 use directory::Directory;
 use far::Far;
 use hear::{FarNews, Wanted};
+pub use home::Changes;
+use home::Unfinished;
 pub use roster::Roster;
 pub use standing::SiteStanding;
 use tell::Chains;
@@ -85,6 +89,8 @@ pub(super) struct Mesh {
     /// Held by who asks another site which policies there are.
     decreeing: Arc<Semaphore>,
     vain: Vain,
+    /// What other sites push here, in parts.
+    unfinished: Unfinished,
     /// Held by who fetches a collection.
     walks: Arc<Semaphore>,
 }
@@ -125,6 +131,7 @@ impl Mesh {
             asking: Arc::new(Semaphore::new(1)),
             decreeing: Arc::new(Semaphore::new(DECREES_MAX)),
             vain: Vain::default(),
+            unfinished: Unfinished::default(),
             walks: Arc::new(Semaphore::new(WALKS_MAX)),
         };
         (mesh, hearing)
@@ -144,11 +151,13 @@ impl Site {
         let for_any = shared(format!("mesh.ask.{site}")).await?;
         let questions = self.subscribe(&format!("mesh.ask.{site}.{container}")).await?;
         let pieces = self.subscribe(&format!("mesh.piece.{site}.{container}")).await?;
+        let changes = self.subscribe(&format!("mesh.change.{site}.{container}")).await?;
         self.spawn(enter::let_in(self.clone(), entering));
         self.spawn(voice::listen(self.clone(), voices));
         self.spawn(answer::answer(self.clone(), for_any));
         self.spawn(answer::answer(self.clone(), questions));
         self.spawn(answer::give(self.clone(), pieces));
+        self.spawn(home::make(self.clone(), changes));
         self.spawn(hear::take_in(self.clone(), hearing));
         self.spawn(voice::say(self.clone()));
         self.spawn(tell::repeat(self.clone()));

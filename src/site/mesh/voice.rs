@@ -22,7 +22,7 @@ use crate::store::{Batch, FarContainer};
 
 /// The version of what sites say to each other, before each voice: a site that speaks another one is not heard, and one
 /// says so instead of taking it for a stranger. It grows with each change of what is said between sites.
-const SPOKEN: u8 = 2;
+const SPOKEN: u8 = 3;
 
 /// Voices that a site hears in a second, about: where there are more containers than this, each speaks less often.
 const VOICES_PER_S: u32 = 20;

@@ -109,12 +109,18 @@ pub async fn fetch(crew: Crew, pull: Pull, permits: Permits) -> Result<Pulled> {
                     Err(error) if error.kind() == Kind::NotFound && pull.version.is_none() => {
                         let others = if asked { None } else { crew.ask_others(&pull.address, None).await?.found };
                         asked = true;
-                        if others.is_some_and(|other| other.version() > version || other.keeper != keeper) {
+                        let is_other = |other: &Entry| other.version() > version || other.keeper != keeper;
+                        if others.as_ref().is_some_and(is_other) {
                             continue;
                         }
                         let (own, address) = (Arc::clone(&crew.keeper), pull.address.clone());
                         blocking(move || own.forget_other(&address, version, keeper)).await?;
-                        return Err(error);
+                        // Its keeper may have come back with an older version, from an older copy of its folder.
+                        if others.is_none_or(|other| other.version() >= version) {
+                            return Err(error);
+                        }
+                        asked = false;
+                        continue;
                     }
                     outcome => return outcome,
                 }

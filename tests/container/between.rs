@@ -314,3 +314,42 @@ fn pulls_from_another_site_that_are_given_up_leave_nothing_behind() {
     assert!(got < other.len(), "all of it was under way already");
     nothing_is_held(&cloud);
 }
+
+/// Everything of a container that rests.
+fn copy_folder(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
+#[test]
+fn a_container_that_comes_back_from_an_older_copy_of_its_folder_is_heard_and_tells_what_it_has() {
+    let mesh = Mesh::of(&["cloud", "edge"]);
+    let (cloud, mut edge) = (mesh.container("cloud", "c1"), mesh.container("edge", "c1"));
+    edge.put("meteo/kept", b"kept").expect(201);
+    edge.put("meteo/changed", b"1").expect(201);
+    until("the edge", || cloud.get("meteo/kept").status == 200);
+    until("its news", || keys(&cloud, "meteo").len() == 2);
+    edge.terminate();
+    let (data, older) = (edge.data(), edge.folder().join("older"));
+    copy_folder(&data, &older);
+    edge.restart();
+    for n in 0..50 {
+        edge.put(&format!("meteo/lost-{n:02}"), b"lost").expect(201);
+    }
+    edge.put("meteo/changed", b"2").expect(200);
+    until("the news", || keys(&cloud, "meteo").len() == 52);
+    edge.kill9();
+    fs::remove_dir_all(&data).unwrap();
+    fs::rename(&older, &data).unwrap();
+    edge.restart();
+    for n in 0..5 {
+        edge.put(&format!("meteo/new-{n}"), b"new").expect(201);
+        until("what is new", || cloud.get(&format!("meteo/new-{n}")).status == 200);
+    }
+    // What it does not have any more is listed at the other site until somebody asks for it.
+    assert_eq!(cloud.get("meteo/changed").expect(200).body, b"1");
+    for n in 0..50 {
+        cloud.get(&format!("meteo/lost-{n:02}")).expect_problem(404, "not_found");
+    }
+    until("agreement", || keys(&cloud, "meteo") == keys(&edge, "meteo") && keys(&edge, "meteo").len() == 7);
+}

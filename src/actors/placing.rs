@@ -15,7 +15,7 @@ use super::push::within;
 use super::request::{Delete, Deleted, Push, Pushed};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Address, Condition, ContainerId, Manifest, Name, NfrSpec, Version};
-use crate::tiers::{Accepted, Decision, Handover, Sending};
+use crate::tiers::{Accepted, Decision, Handover, Peers, Sending};
 
 /// How often a change is tried whose decision has no home at the moment, and the pause before the second try.
 const ATTEMPTS_MAX: u32 = 5;
@@ -57,17 +57,11 @@ impl Handle {
     /// Whether this site decides conditions in a collection, as far as it knows: two that take each other for the one who
     /// does would ask each other for ever.
     pub fn must_decide(&self, address: &Address) -> Result<()> {
-        let known = self.0.crew.collections.get(address.collection())?;
-        match known.and_then(|known| known.policy.home_site.clone()).filter(|home| home != self.mesh_policies().site())
-        {
-            None => Ok(()),
-            Some(home) => {
-                let why =
-                    "the collection's policy was changed a moment ago: another site decides its conditions; try again";
-                let error = Error::unavailable(why).with("address", address).with("home_site", home);
-                Err(error.retry_after(Duration::from_secs(1)))
-            }
+        if self.0.crew.home_of(address)?.as_ref() == Some(self.mesh_policies().site()) {
+            return Ok(());
         }
+        let why = "the policy of the collection is another one at the site that is asked to decide; try again";
+        Err(Error::unavailable(why).with("address", address).retry_after(Duration::from_secs(1)))
     }
 
     /// What somebody knows of an object is older than what comes now, whichever container gave it.
@@ -97,22 +91,23 @@ impl Handle {
         self.must_be_joined()?;
         self.follow(delete.after);
         loop {
-            let Delete { address, condition, passed_on, deadline, .. } = &delete;
-            if let Some(home) = self.0.crew.other_home(address, condition, *passed_on).await? {
-                let there =
-                    self.0.crew.peers(address)?.delete_at_home(home, address.clone(), condition.clone(), *deadline);
-                return Ok(Deleted { gone: there.await? });
-            }
-            let outcome = match self.0.crew.better_for(address, condition, None, *passed_on)? {
-                None => self.remove(delete.clone()).await,
-                Some(to) => {
-                    let why = "the delete took too long; it may still happen";
-                    within(*deadline, why, self.0.crew.delete_at(to, &delete)).await
-                }
-            };
-            match outcome {
-                Err(error) if !passed_on && self.0.crew.may_try_again(&error, attempt).await => attempt += 1,
+            match self.remove_once(&delete).await {
+                Err(error) if !delete.passed_on && self.0.crew.may_try_again(&error, attempt).await => attempt += 1,
                 outcome => return outcome,
+            }
+        }
+    }
+
+    async fn remove_once(&self, delete: &Delete) -> Result<Deleted> {
+        let Delete { address, condition, passed_on, deadline, .. } = delete;
+        if let Some(home) = self.0.crew.other_home(address, condition, *passed_on).await? {
+            return self.0.crew.delete_at_home(home, delete).await;
+        }
+        match self.0.crew.better_for(address, condition, None, *passed_on)? {
+            None => self.remove(delete.clone()).await,
+            Some(to) => {
+                let why = "the delete took too long; it may still happen";
+                within(*deadline, why, self.0.crew.delete_at(to, delete)).await
             }
         }
     }
@@ -139,9 +134,26 @@ impl Crew {
     /// is held until that is committed.
     pub(super) async fn decide(&self, address: &Address, condition: &Condition) -> Result<Option<Decision>> {
         match self.neighbours.get() {
-            Some(peers) if *condition != Condition::Always => peers.decide(address).await.map(Some),
+            Some(peers) if *condition != Condition::Always => {
+                self.hear_of(peers, address).await?;
+                peers.decide(address).await.map(Some)
+            }
             _ => Ok(None),
         }
+    }
+
+    /// Whoever decides for all sites knows what all of them have, as far as they are reached.
+    async fn hear_of(&self, peers: &Arc<dyn Peers>, address: &Address) -> Result<()> {
+        let is_home = self.home_of(address)?.is_some_and(|home| home == *self.policies.site());
+        if is_home && !peers.gather(address.collection()).await.is_empty() {
+            self.ask_others(address, None).await?;
+        }
+        Ok(())
+    }
+
+    /// The site that decides conditions in a collection for all, if its policy names one.
+    fn home_of(&self, address: &Address) -> Result<Option<Name>> {
+        Ok(self.collections.get(address.collection())?.and_then(|known| known.policy.home_site.clone()))
     }
 
     /// Who is undecided says so, and nothing was done: who decides may have changed a moment ago. Waits a little
@@ -175,20 +187,16 @@ impl Crew {
         let Some(peers) = self.neighbours.get().filter(|_| !passed_on && *condition != Condition::Always) else {
             return Ok(None);
         };
-        let collection = match self.collections.get(address.collection())? {
-            Some(collection) => Some(collection),
-            None => {
-                // Another site may know who decides.
-                peers.find_collection(&address.collection().parse()?).await;
-                self.collections.get(address.collection())?
-            }
-        };
-        let home = collection.and_then(|collection| collection.policy.home_site.clone());
-        Ok(home.filter(|home| home != self.policies.site()))
+        if self.collections.get(address.collection())?.is_none() {
+            // Another site may know who decides.
+            peers.find_collection(&address.collection().parse()?).await;
+        }
+        Ok(self.home_of(address)?.filter(|home| home != self.policies.site()))
     }
 
     /// Has another site store an object, whose condition that one decides.
     async fn push_at_home(&self, home: Name, push: Push, body: Body) -> Result<Pushed> {
+        self.may_leave(&push.address, &home)?;
         let peers = self.peers(&push.address)?;
         let accepted = peers.push_at_home(home, handover(&push), sending(body), push.deadline).await?;
         Ok(self.pushed_elsewhere(push, accepted))
@@ -196,6 +204,8 @@ impl Crew {
 
     fn pushed_elsewhere(&self, push: Push, accepted: Accepted) -> Pushed {
         let Accepted { version, dot, size, digest, durability, created } = accepted;
+        // What is written here next is later.
+        self.keeper.observe(version);
         let manifest = Manifest {
             version,
             dot,
@@ -212,6 +222,15 @@ impl Crew {
             moves: 0,
         };
         Pushed { manifest: Arc::new(manifest), created }
+    }
+
+    /// Has another site delete an object, whose condition that one decides.
+    async fn delete_at_home(&self, home: Name, delete: &Delete) -> Result<Deleted> {
+        let Delete { address, condition, after, deadline, .. } = delete;
+        let wanted = (condition.clone(), *after);
+        let gone = self.peers(address)?.delete_at_home(home, address.clone(), wanted, *deadline).await?;
+        gone.iter().for_each(|(version, _)| self.keeper.observe(*version));
+        Ok(Deleted { gone })
     }
 
     /// Has another container delete an object.
@@ -231,6 +250,7 @@ fn handover(push: &Push) -> Handover {
         expect: push.expect,
         condition: push.condition.clone(),
         ttl_s: push.ttl_s,
+        after: push.after,
         size: push.size,
     }
 }

@@ -61,6 +61,12 @@ impl Crew {
         outcome.map_err(|error| error.with("address", address))
     }
 
+    /// Whether another site may be given what is in an object.
+    pub(super) fn may_leave(&self, address: &Address, to: &Name) -> Result<()> {
+        let outcome = self.must(address.collection(), Point::Leave, |verdict| verdict.may_leave(to));
+        outcome.map_err(|error| error.with("address", address))
+    }
+
     /// Whether it may be read here, for who asks once more where it may not.
     pub(super) fn lets_pull(&self, address: &Address) -> bool {
         self.policies.on(address.collection()).is_none_or(|verdict| verdict.may_pull().is_ok())

@@ -65,7 +65,7 @@ impl Changes for OwnPieces {
                 }
                 sender.finish();
             };
-            let Handover { address, durability, nfr, content_type, meta, expect, condition, ttl_s, size } = push;
+            let Handover { address, durability, nfr, content_type, meta, expect, condition, ttl_s, size, after } = push;
             let push = Push {
                 durability,
                 nfr,
@@ -75,6 +75,7 @@ impl Changes for OwnPieces {
                 condition,
                 ttl_s,
                 size,
+                after,
                 ..Push::new(address, deadline)
             };
             let Pushed { manifest, created } = match select(pin!(handle.push(push, arriving)), pin!(sends)).await {
@@ -90,11 +91,11 @@ impl Changes for OwnPieces {
     fn delete(
         &self,
         address: Address,
-        condition: Condition,
+        (condition, after): (Condition, Option<Version>),
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Option<(Version, Dot)>>> {
         let handle = self.0.clone();
-        let delete = Delete { condition, ..Delete::new(address, deadline) };
+        let delete = Delete { condition, after, ..Delete::new(address, deadline) };
         async move {
             handle.must_decide(&delete.address)?;
             Ok(handle.delete(delete).await?.gone)

@@ -28,6 +28,9 @@ const SETTINGS: [(&str, &str); 4] =
 /// How long something may take to be known everywhere.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Seconds until what was pushed may be settled everywhere.
+const SETTLES_MAX: usize = 30;
+
 /// Misses whose questions are counted.
 const MISSES: u64 = 10;
 
@@ -171,8 +174,20 @@ fn carried(links: &[Link]) -> Carried {
     })
 }
 
+/// Waits until nobody asks anybody by itself, or for as long as that may take.
+async fn settle(links: &[Link]) {
+    for _ in 0..SETTLES_MAX {
+        let before = carried(links);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if before.until(&carried(links)).questions == 0 {
+            return;
+        }
+    }
+}
+
 /// Questions that go over links for each pull of what is nowhere.
 async fn questions_per_miss(asker: &Member, links: &[Link], collection: &str) -> Result<f64> {
+    settle(links).await;
     let before = carried(links);
     for number in 0..MISSES {
         let address = format!("{collection}/nowhere-{number}").parse()?;

@@ -185,10 +185,10 @@ impl Peers for Site {
         &self,
         home: Name,
         address: Address,
-        condition: Condition,
+        wanted: (Condition, Option<Version>),
         deadline: Duration,
     ) -> BoxFuture<'_, Result<Option<(Version, Dot)>>> {
-        async move { Site::delete_at_home(self, &home, &address, condition, deadline).await }.boxed()
+        async move { Site::delete_at_home(self, &home, &address, wanted, deadline).await }.boxed()
     }
 
     fn ask(&self, address: &Address, version: Option<Version>) -> BoxFuture<'_, Asked> {

@@ -51,6 +51,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// Its life, and how many of its beats there were, as it was heard last.
+    pub(super) fn heard(&self) -> (Incarnation, u64) {
+        (self.incarnation, self.nth)
+    }
+
     /// Whether it can be asked.
     pub fn is_alive(&self, now_ms: u64) -> bool {
         !self.left && now_ms.saturating_sub(self.heard_ms) <= self.patience_ms

@@ -48,7 +48,7 @@ impl Site {
 
     /// Stores an object at another container.
     pub(super) async fn push_at(&self, client: Client, push: Handover, body: Sending) -> Result<Accepted> {
-        let Handover { address, durability, nfr, content_type, meta, expect, condition, ttl_s, size } = push;
+        let Handover { address, durability, nfr, content_type, meta, expect, condition, ttl_s, size, after: _ } = push;
         let options = PushOptions {
             durability,
             nfr: Some(nfr.to_string()).filter(|text| !text.is_empty()),

@@ -83,6 +83,8 @@ pub struct Handover {
     pub condition: Condition,
     /// How long the object lives, in seconds.
     pub ttl_s: Option<u64>,
+    /// What the caller knows of the object.
+    pub after: Option<Version>,
     /// The body's length, where it is known.
     pub size: Option<u64>,
 }
@@ -148,12 +150,12 @@ pub trait Peers: Send + Sync + 'static {
         deadline: Duration,
     ) -> BoxFuture<'_, Result<Accepted>>;
 
-    /// Has another site delete an object, whose condition that one decides.
+    /// Has another site delete an object, whose condition that one decides, later than what is known of it.
     fn delete_at_home(
         &self,
         home: Name,
         address: Address,
-        condition: Condition,
+        wanted: (Condition, Option<Version>),
         deadline: Duration,
     ) -> BoxFuture<'_, Result<Option<(Version, Dot)>>>;
 

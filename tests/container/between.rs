@@ -17,7 +17,7 @@ use super::site::{level, until};
 
 const HOUR_MS: i64 = 3_600_000;
 
-fn unbelieved(process: &Process) -> u64 {
+pub fn unbelieved(process: &Process) -> u64 {
     let page = String::from_utf8(process.request("GET", "/metrics", &[], b"").body).unwrap();
     counted(&page, "meshstore_bus_unbelieved_messages_total ")
 }

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::between::unbelieved;
 use super::harness::*;
 use super::mesh::{Mesh, keys, locate};
 use super::misuse::nothing_is_held;
+use super::nats_client::NatsClient;
 use super::site::until;
 
 const ABSENT: &[(&str, &str)] = &[("If-None-Match", "*")];
@@ -109,6 +111,48 @@ fn another_site_replaces_and_deletes_what_it_has_read_and_nothing_else() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     cloud.get("locks/half").expect_problem(404, "not_found");
     put(&edge, "locks/half", ABSENT, b"whole").expect(201);
+}
+
+#[test]
+fn who_decides_knows_what_other_sites_have_and_makes_no_change_twice() {
+    let mesh = Mesh::of(&["cloud", "edge", "fog"]);
+    let [cloud, edge, fog] = ["cloud", "edge", "fog"].map(|site| mesh.container(site, "c1"));
+    let all = [&cloud, &edge, &fog];
+    decided_at("fog", &all);
+    // In a collection that the one who decides has never used.
+    edge.request("PUT", "/v1/collections/old", &[], br#"{"home_site":"fog"}"#).expect(201);
+    edge.put("old/a", b"of the edge").expect(201);
+    until("the edge", || cloud.get("old/a").status == 200);
+    put(&cloud, "old/a", ABSENT, b"2").expect_problem(412, "already_exists");
+    let etag = cloud.get("old/a").expect(200).header("etag").unwrap().to_owned();
+    put(&cloud, "old/a", &[("If-Match", &etag)], b"of the cloud").expect(200);
+    until("all", || all.iter().all(|site| site.get("old/a").body == b"of the cloud"));
+    // What was overheard on the way is said again, as it was.
+    let mut overheard = NatsClient::connect(mesh.url("fog"));
+    overheard.subscribe("mesh.change.fog.c1");
+    let pushed = put(&edge, "locks/once", ABSENT, b"1").expect(201);
+    let push = overheard.next();
+    let matched = [("If-Match", pushed.header("etag").unwrap())];
+    edge.request("DELETE", &object("locks/once"), &matched, b"").expect(204);
+    let delete = overheard.next();
+    let before = unbelieved(&fog);
+    for (again, said) in [&push, &delete, &push].into_iter().enumerate() {
+        overheard.publish(&said.subject, "_INBOX.nobody", &[], &said.body);
+        until("the count", || unbelieved(&fog) == before + again as u64 + 1);
+        fog.get("locks/once").expect_problem(404, "not_found");
+    }
+    nothing_is_held(&fog);
+}
+
+#[test]
+fn what_a_policy_lets_be_read_at_one_site_alone_is_not_sent_to_the_one_that_decides() {
+    let mesh = Mesh::of(&["cloud", "edge"]);
+    let (cloud, edge) = (mesh.container("cloud", "c1"), mesh.container("edge", "c1"));
+    decided_at("cloud", &[&cloud, &edge]);
+    let rule = br#"{"collections":["locks"],"open":["edge"]}"#;
+    edge.request("PUT", "/v1/policies/here", &[], rule).expect(201);
+    let told = put(&edge, "locks/a", ABSENT, b"1").expect_problem(403, "forbidden");
+    assert!(told["detail"].as_str().unwrap().contains("policy: here, point: leave"), "{told}");
 }
 
 #[test]

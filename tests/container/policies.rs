@@ -274,7 +274,7 @@ fn what_a_policy_keeps_at_its_site_does_not_leave_it_for_one_that_has_not_heard_
     set(&edge, "here", &json!({"collections": ["meteo"], "open": ["edge"]})).expect(201);
     let problem = cloud.get("meteo/b").expect_problem(403, "forbidden");
     let detail = problem["detail"].as_str().unwrap();
-    assert!(detail.contains("read at edge only (policy here)"), "{detail}");
+    assert!(detail.contains("read at edge only (policy: here, point: leave"), "{detail}");
     cloud.request("GET", &path("here"), &[], b"").expect_problem(404, "not_found");
     assert_eq!(edge.get("meteo/b").expect(200).body, b"of the edge");
     let page = String::from_utf8(edge.request("GET", "/metrics", &[], b"").body).unwrap();

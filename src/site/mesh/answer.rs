@@ -129,7 +129,7 @@ impl Site {
                 self.must_show(&ask.address.parse()?, from)?;
                 Ok(Answer::Piece(self.look_up(ask).await?.into()))
             }
-            Call::Change(change) => self.make_change(from, change).await.map(Answer::Changed),
+            Call::Change(number, change) => self.make_change(from, number, change).await.map(Answer::Changed),
         }
     }
 

@@ -43,8 +43,8 @@ pub(in crate::site) enum Call {
     Open(String, Version),
     /// Bytes of a version.
     Piece(Ask),
-    /// A change whose condition the one who is asked decides.
-    Change(Change),
+    /// A change whose condition the one who is asked decides, and its number.
+    Change(u64, Change),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,15 +74,23 @@ pub(in crate::site) struct Denial {
     why: String,
     /// What it is about, of what is named in [`DENIAL_NAMES`].
     about: Vec<(String, String)>,
+    /// When it makes sense to try again.
+    retry_after: Option<Duration>,
 }
 
 /// What an error says of what it is about to another site as well.
-const DENIAL_NAMES: [&str; 6] = ["current", "policy", "point", "note", "quota", "limit"];
+const DENIAL_NAMES: [&str; 9] =
+    ["current", "policy", "point", "note", "quota", "limit", "outcome", "received", "announced"];
 
 impl From<Error> for Denial {
     fn from(error: Error) -> Self {
         let about = DENIAL_NAMES.iter().filter_map(|name| Some(((*name).to_owned(), error.context(name)?.to_owned())));
-        Denial { kind: error.kind().to_string(), why: error.message().to_owned(), about: about.collect() }
+        Denial {
+            kind: error.kind().to_string(),
+            why: error.message().to_owned(),
+            about: about.collect(),
+            retry_after: error.delay(),
+        }
     }
 }
 
@@ -91,7 +99,9 @@ impl Denial {
         let kind = Kind::from_name(&self.kind).unwrap_or(Kind::Unavailable);
         let known = |name: &str| DENIAL_NAMES.into_iter().find(|known| *known == name);
         let about = self.about.into_iter().filter_map(|(name, value)| Some((known(&name)?, value)));
-        about.fold(Error::new(kind, self.why), |error, (name, value)| error.with(name, value))
+        let error = Error::new(kind, self.why);
+        let error = self.retry_after.into_iter().fold(error, Error::retry_after);
+        about.fold(error, |error, (name, value)| error.with(name, value))
     }
 }
 
@@ -250,21 +260,21 @@ impl Site {
             Some(container) => format!("mesh.ask.{site}.{container}"),
             None => format!("mesh.ask.{site}"),
         };
-        self.call_on(site, subject, call, deadline).await?
+        self.call_on(site, subject, call, deadline).await
     }
 
-    /// The same on this subject. An error is that no answer came, and one in it what was answered.
+    /// The same on this subject.
     pub(super) async fn call_on(
         &self,
         site: &Name,
         subject: String,
         call: &Call,
         deadline: Duration,
-    ) -> Result<Result<Answer>> {
+    ) -> Result<Answer> {
         let question = self.question(site, &subject, call)?;
         let asked = self.0.parts.bus.request(Message::to(subject.parse()?, question), deadline).await;
         let answer = asked
             .map_err(|error| Error::unavailable("another site does not answer").with("site", site).because(error))?;
-        Ok(self.answer_of(site, answer.subject.as_str(), &answer.body))
+        self.answer_of(site, answer.subject.as_str(), &answer.body)
     }
 }

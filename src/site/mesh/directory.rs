@@ -132,6 +132,11 @@ impl Site {
         }
     }
 
+    /// Whether this site has a collection.
+    pub(super) fn has_collection(&self, collection: &str) -> bool {
+        self.shown(collection).collections.contains_key(collection)
+    }
+
     /// Whether a site has a say in a collection: its policy here says so, or there is none yet.
     pub(super) fn admits(&self, collection: &str, site: &Name) -> bool {
         self.shown(collection).collections.get(collection).is_none_or(|shown| shown.is_for(site))

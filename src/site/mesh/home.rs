@@ -3,9 +3,10 @@
 //! A push travels over the bus, part by part to one container of that site, each part after the last one was taken: what
 //! is under way is little, and a site that only dials out is reached as well.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -22,7 +23,7 @@ use super::call::{Answer, Call};
 use crate::bus::Subscription;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{CONTENT_TYPE_BYTES_MAX, META_BYTES_MAX};
-use crate::model::{Address, Condition, ContainerId, Dot, Name, Rng, Version};
+use crate::model::{Address, Condition, ContainerId, Dot, Incarnation, Name, Rng, Version};
 use crate::nfr::SystemRng;
 use crate::telemetry::metrics::labels::Point;
 use crate::tiers::{Accepted, Handover, Sending};
@@ -32,6 +33,15 @@ const CHANGES_MAX: usize = 16;
 
 /// Pushes for other sites of which more is to come.
 const UNFINISHED_MAX: usize = 64;
+
+/// Bytes of a part: a slow link is needed for other things as well.
+const PART_BYTES_MAX: usize = 128 << 10;
+
+/// So many voices ago whoever asks for a change has heard the one who makes it.
+const VOICES_PAST: u64 = 8;
+
+/// Changes that are remembered, so that none is made twice.
+const MADE_MAX: usize = 1 << 16;
 
 /// The longest that a part may wait until it is taken in.
 const PART_MAX: Duration = Duration::from_secs(10);
@@ -44,33 +54,37 @@ pub trait Changes: Send + Sync {
     /// Stores an object where in this site it belongs.
     fn push(&self, push: Handover, body: Sending, deadline: Duration) -> BoxFuture<'static, Result<Accepted>>;
 
-    /// Deletes one.
+    /// Deletes one, later than what is known to whoever wants it.
     fn delete(
         &self,
         address: Address,
-        condition: Condition,
+        wanted: (Condition, Option<Version>),
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Option<(Version, Dot)>>>;
 }
+
+/// The voice of who is asked, as whoever asks heard it last: what was asked for long ago counts for nothing.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(in crate::site) struct Heard(Incarnation, u64);
 
 /// A change that another site is to make.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::site) enum Change {
     /// A push, how long it may stand still, and the beginning of its body.
-    Push(Box<Handover>, Duration, Part),
-    /// More of the body of a push.
-    More(u64, Part),
+    Push(Heard, Box<Handover>, Duration, Part),
+    /// The part of this number of its body.
+    More(u32, Part),
     /// No more of it comes.
-    GiveUp(u64),
-    /// A delete, and how long it may take.
-    Delete(Address, Condition, Duration),
+    GiveUp,
+    /// A delete, later than what is known to whoever wants it, and how long it may take.
+    Delete(Heard, Address, Condition, Option<Version>, Duration),
 }
 
 /// What became of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::site) enum Changed {
-    /// More of the body is to come, under this number.
-    Continue(u64),
+    /// More of the body is to come.
+    Continue,
     GivenUp,
     Pushed(Accepted),
     Deleted(Option<(Version, Dot)>),
@@ -84,34 +98,46 @@ pub(in crate::site) struct Part {
     is_last: bool,
 }
 
-/// Pushes of which more is to come.
+/// What other sites have this one change.
 #[derive(Default)]
-pub(super) struct Unfinished(Mutex<HashMap<u64, Upload>>);
+pub(super) struct Changing {
+    /// Pushes of which more is to come, by the numbers that the sites gave them.
+    unfinished: Mutex<HashMap<(Name, u64), Upload>>,
+    /// Changes that were asked for lately, by the voice that was heard then.
+    made: Mutex<BTreeSet<(u64, u64)>>,
+}
 
 struct Upload {
-    /// Whose it is.
-    from: Name,
     /// Takes the body; nothing more after `None`.
     body: mpsc::Sender<Option<Bytes>>,
     outcome: JoinHandle<Result<Accepted>>,
+    /// The number of the part that comes next.
+    next: u32,
 }
 
-/// A push to another site that has begun there: dropped before its end it is given up, or it would wait there for as long
-/// as a push may stand still.
+/// Who decides, and where.
+struct Decider {
+    home: Name,
+    container: ContainerId,
+    name: Name,
+    heard: Heard,
+}
+
+/// A push to another site of which a part is there: dropped before its end it is given up, or it would wait there for as
+/// long as a push may stand still.
 struct Begun<'a> {
     site: &'a Site,
-    to: (&'a Name, &'a (ContainerId, Name), &'a Address),
+    decider: &'a Arc<Decider>,
     number: Option<u64>,
 }
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
-        let (site, (home, decider, address)) = (self.site.clone(), self.to);
-        let (home, decider, address) = (home.clone(), decider.clone(), address.clone());
+        let (site, decider) = (self.site.clone(), Arc::clone(self.decider));
         self.site.spawn(async move {
-            let given_up = site.change(&home, &decider, &address, Change::GiveUp(number), PART_MAX).await;
-            tracing::debug!(?given_up, %address, "a push to another site is given up");
+            let given_up = site.change(&decider, number, Change::GiveUp, PART_MAX).await;
+            tracing::debug!(?given_up, site = %decider.home, "a push to another site is given up");
         });
     }
 }
@@ -119,6 +145,11 @@ impl Drop for Begun<'_> {
 /// Makes changes until the bus is gone.
 pub(super) async fn make(site: Site, changes: Subscription) {
     super::answer::at_most(site, changes, CHANGES_MAX, "changes for other sites").await;
+}
+
+/// Takes parts of pushes that have begun, which never wait for those that want to begin.
+pub(super) async fn take_parts(site: Site, parts: Subscription) {
+    super::answer::at_most(site, parts, UNFINISHED_MAX, "parts of changes for other sites").await;
 }
 
 impl Site {
@@ -130,24 +161,31 @@ impl Site {
         mut body: Sending,
         deadline: Duration,
     ) -> Result<Accepted> {
-        let decider = self.decider(home, &push.address)?;
-        let (address, room) = (push.address.clone(), self.message_room() / 2);
-        let mut begun = Begun { site: self, to: (home, &decider, &address), number: None };
-        let mut rest = BytesMut::new();
-        let mut part = next_part(&mut body, &mut rest, room, deadline).await?;
-        let mut change = Change::Push(Box::new(push), deadline, part.clone());
+        let address = push.address.clone();
+        let decider = Arc::new(self.decider(home, &address)?);
+        let room = (self.message_room() / 2).min(PART_BYTES_MAX);
+        let (number, mut rest) = (number(), BytesMut::new());
+        let mut begun = Begun { site: self, decider: &decider, number: None };
+        let (mut push, mut parts) = (Some(Box::new(push)), 0);
         loop {
-            let most = if part.is_last { deadline } else { 2 * PART_MAX };
-            match self.change(home, &decider, &address, change, most).await? {
-                Changed::Pushed(accepted) if part.is_last => {
+            let part = next_part(&mut body, &mut rest, room, deadline).await?;
+            let is_last = part.is_last;
+            let change = match push.take() {
+                Some(push) => Change::Push(decider.heard, push, deadline * 8 / 10, part),
+                None => Change::More(parts, part),
+            };
+            if !is_last {
+                begun.number = Some(number);
+            }
+            // It ends there before it is given up here: then it is said how.
+            let most = if is_last { deadline * 9 / 10 } else { 2 * PART_MAX };
+            let changed = self.change(&decider, number, change, most).await;
+            match changed.map_err(|error| told(error, &decider, &address, is_last))? {
+                Changed::Pushed(accepted) if is_last => {
                     begun.number = None;
                     return Ok(accepted);
                 }
-                Changed::Continue(number) if !part.is_last => {
-                    begun.number = Some(number);
-                    part = next_part(&mut body, &mut rest, room, deadline).await?;
-                    change = Change::More(number, part.clone());
-                }
+                Changed::Continue if !is_last => parts += 1,
                 _ => return Err(Error::internal("another site answers something else").with("site", home)),
             }
         }
@@ -158,105 +196,145 @@ impl Site {
         &self,
         home: &Name,
         address: &Address,
-        condition: Condition,
+        (condition, after): (Condition, Option<Version>),
         deadline: Duration,
     ) -> Result<Option<(Version, Dot)>> {
         let decider = self.decider(home, address)?;
-        let change = Change::Delete(address.clone(), condition, deadline);
-        match self.change(home, &decider, address, change, deadline).await? {
+        let change = Change::Delete(decider.heard, address.clone(), condition, after, deadline * 8 / 10);
+        let changed = self.change(&decider, number(), change, deadline * 9 / 10).await;
+        match changed.map_err(|error| told(error, &decider, address, true))? {
             Changed::Deleted(gone) => Ok(gone),
             _ => Err(Error::internal("another site answers something else").with("site", home)),
         }
     }
 
     /// A container of the site that decides.
-    fn decider(&self, home: &Name, address: &Address) -> Result<(ContainerId, Name)> {
-        let undecided =
-            |why: &'static str| Err(Error::unavailable(why).with("address", address).with("home_site", home));
+    fn decider(&self, home: &Name, address: &Address) -> Result<Decider> {
+        let undecided = |why: &'static str| Error::unavailable(why).with("address", address).with("home_site", home);
         if self.0.mesh.roster.get(home).is_none() {
-            return undecided(
-                "conditions are decided at the collection's home_site, which is no site of the mesh as it is known here",
-            );
+            let why = "conditions are decided at the collection's home_site, which is no site of the mesh as it is known here";
+            return Err(undecided(why));
         }
-        let alive = locked(&self.0.mesh.far).alive(home, self.now_ms());
-        match alive.into_iter().next() {
-            Some(decider) => Ok(decider),
-            None => undecided(
-                "conditions are decided at the collection's home_site, which is not heard; try again, or leave the condition out",
-            ),
-        }
+        let far = locked(&self.0.mesh.far);
+        let alive = far.alive(home, self.now_ms()).into_iter().next();
+        let heard = alive.and_then(|(container, name)| Some((container, name, far.member(container)?.1.heard())));
+        let Some((container, name, (life, nth))) = heard else {
+            let why = "conditions are decided at the collection's home_site, which is not heard; try again, or leave the condition out";
+            return Err(undecided(why));
+        };
+        Ok(Decider { home: home.clone(), container, name, heard: Heard(life, nth) })
     }
 
-    async fn change(
-        &self,
-        home: &Name,
-        (decider, name): &(ContainerId, Name),
-        address: &Address,
-        change: Change,
-        deadline: Duration,
-    ) -> Result<Changed> {
-        let subject = format!("mesh.change.{home}.{name}");
-        let unknown = |error: Error| {
-            let why = "the site that decides conditions does not answer, and may have made this change; look before you try again";
-            let told = Error::unavailable(why).with("address", address).with("home_site", home);
-            told.with("outcome", "unknown").because(error)
+    async fn change(&self, decider: &Decider, number: u64, change: Change, deadline: Duration) -> Result<Changed> {
+        let Decider { home, container, name, .. } = decider;
+        let what = match change {
+            Change::Push(..) | Change::Delete(..) => "change",
+            Change::More(..) | Change::GiveUp => "part",
         };
-        let call = Call::Change(change);
-        let asked = self.call_on(home, subject, &call, deadline);
-        let answer = self.while_heard(*decider, asked).await.map_err(unknown)?;
-        match answer? {
+        let call = Call::Change(number, change);
+        let asked = self.call_on(home, format!("mesh.{what}.{home}.{name}"), &call, deadline);
+        match self.while_heard(*container, asked).await? {
             Answer::Changed(changed) => Ok(changed),
             _ => Err(Error::internal("another site answers something else").with("site", home)),
         }
     }
 
     /// Makes a change that another site asks for.
-    pub(super) async fn make_change(&self, from: &Name, change: Change) -> Result<Changed> {
+    pub(super) async fn make_change(&self, from: &Name, number: u64, change: Change) -> Result<Changed> {
         match change {
-            Change::Push(push, deadline, first) => {
-                self.may_change(from, &push.address)?;
+            Change::Push(heard, push, deadline, first) => {
+                self.must_be_new(number, heard)?;
+                self.may_change(from, &push.address, &push.condition).await?;
                 check(&push)?;
-                self.begin_push(from, *push, first, deadline.min(STILL_MAX)).await
+                self.begin_push((from.clone(), number), *push, first, deadline.min(STILL_MAX)).await
             }
-            Change::More(number, part) => {
-                let upload = self.unfinished(from, number)?;
-                self.take_part(number, upload, part).await
+            Change::More(nth, part) => {
+                let what = (from.clone(), number);
+                let upload = self.unfinished(&what, |upload| upload.next == nth)?;
+                self.take_part(what, upload, part).await
             }
-            Change::GiveUp(number) => self.unfinished(from, number).map(|_| Changed::GivenUp),
-            Change::Delete(address, condition, deadline) => {
-                self.may_change(from, &address)?;
-                self.0.parts.changes.delete(address, condition, deadline.min(STILL_MAX)).await.map(Changed::Deleted)
+            Change::GiveUp => self.unfinished(&(from.clone(), number), |_| true).map(|_| Changed::GivenUp),
+            Change::Delete(heard, address, condition, after, deadline) => {
+                self.must_be_new(number, heard)?;
+                self.may_change(from, &address, &condition).await?;
+                let deleted = self.0.parts.changes.delete(address, (condition, after), deadline.min(STILL_MAX));
+                deleted.await.map(Changed::Deleted)
             }
         }
     }
 
-    /// Whether another site has a say in a collection, and is let change it.
-    fn may_change(&self, from: &Name, address: &Address) -> Result<()> {
-        // A collection that is not known here yet is asked for before it is made.
-        if !self.admits(address.collection(), from) {
+    /// Whether a change was asked for a moment ago, and for the first time: who overhears one may repeat it.
+    fn must_be_new(&self, number: u64, Heard(life, nth): Heard) -> Result<()> {
+        let now = self.0.voices.load(Ordering::Relaxed);
+        if life != self.keeper().last_dot().incarnation || nth > now || nth + VOICES_PAST < now {
+            let why = "the site that decides conditions was last heard too long ago; try again";
+            return Err(Error::unavailable(why).retry_after(Duration::from_secs(1)));
+        }
+        let mut made = locked(&self.0.mesh.changing.made);
+        while made.first().is_some_and(|(nth, _)| nth + VOICES_PAST < now) {
+            made.pop_first();
+        }
+        if made.len() >= MADE_MAX {
+            return Err(Error::busy("too many changes for other sites; try again").retry_after(Duration::from_secs(1)));
+        }
+        match made.insert((nth, number)) {
+            true => Ok(()),
+            false => {
+                let error = Error::new(Kind::Unauthorised, "a change that was asked for before");
+                self.meet_stranger("mesh.change", &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether another site may have this one decide here.
+    async fn may_change(&self, from: &Name, address: &Address, condition: &Condition) -> Result<()> {
+        if *condition == Condition::Always {
+            return Err(Error::invalid("a change without a condition is not another site's to make"));
+        }
+        let collection = address.collection();
+        if !self.has_collection(collection) {
+            // Whoever asks knows of it, and may be the only one.
+            self.find_collection(&collection.parse()?).await;
+            self.take_policy(from, collection).await?;
+        }
+        if !self.admits(collection, from) {
             return Err(Error::not_found("there is no such collection"));
         }
-        let Some(verdict) = self.0.parts.policies.on(address.collection()) else { return Ok(()) };
+        let Some(verdict) = self.0.parts.policies.on(collection) else { return Ok(()) };
         verdict.may_change_from(from).inspect_err(|_| self.0.parts.telemetry.metrics.policy_refusals.one(Point::Push))
     }
 
-    async fn begin_push(&self, from: &Name, push: Handover, first: Part, deadline: Duration) -> Result<Changed> {
+    async fn begin_push(&self, what: (Name, u64), push: Handover, first: Part, deadline: Duration) -> Result<Changed> {
+        {
+            let mut unfinished = locked(&self.0.mesh.changing.unfinished);
+            if unfinished.len() >= UNFINISHED_MAX {
+                unfinished.retain(|_, upload| !upload.body.is_closed());
+            }
+            if unfinished.len() >= UNFINISHED_MAX {
+                let why = "too many pushes of other sites are under way; try again";
+                return Err(Error::busy(why).retry_after(Duration::from_secs(1)));
+            }
+        }
         let (body, arriving) = mpsc::channel(1);
         let pushing = self.0.parts.changes.push(push, sending(arriving), deadline);
-        let upload = Upload { from: from.clone(), body, outcome: tokio::spawn(pushing) };
-        self.take_part(number(), upload, first).await
+        let upload = Upload { body, outcome: tokio::spawn(pushing), next: 0 };
+        self.take_part(what, upload, first).await
     }
 
     /// A push of another site of which more was to come; it ends with what is returned, unless it is put back.
-    fn unfinished(&self, from: &Name, number: u64) -> Result<Upload> {
-        let upload = locked(&self.0.mesh.unfinished.0).remove(&number);
-        let gone = || Error::not_found("this push is not under way here; begin it anew");
-        upload.filter(|upload| upload.from == *from).ok_or_else(gone)
+    fn unfinished(&self, what: &(Name, u64), is_meant: impl FnOnce(&Upload) -> bool) -> Result<Upload> {
+        let mut unfinished = locked(&self.0.mesh.changing.unfinished);
+        let found = unfinished.get(what).is_some_and(is_meant).then(|| unfinished.remove(what)).flatten();
+        found.ok_or_else(|| {
+            let why = "this push is not under way any more at the site that decides conditions; begin it anew";
+            Error::unavailable(why).retry_after(Duration::from_secs(1))
+        })
     }
 
-    async fn take_part(&self, number: u64, upload: Upload, Part { bytes, is_last }: Part) -> Result<Changed> {
-        let end = is_last.then_some(None);
-        for piece in [Some(Bytes::from(bytes))].into_iter().chain(end) {
+    async fn take_part(&self, what: (Name, u64), mut upload: Upload, part: Part) -> Result<Changed> {
+        let Part { bytes, is_last } = part;
+        for piece in [Some(Bytes::from(bytes))].into_iter().chain(is_last.then_some(None)) {
             let late = |_| Error::busy("what came of this push before is not taken in yet; begin it anew");
             // A push that takes no more has ended, and says why.
             if timeout(PART_MAX, upload.body.send(piece)).await.map_err(late)?.is_err() {
@@ -268,14 +346,23 @@ impl Site {
             let accepted = ended.map_err(|error| Error::internal("a push broke off").because(error))??;
             return Ok(Changed::Pushed(accepted));
         }
-        let mut unfinished = locked(&self.0.mesh.unfinished.0);
-        unfinished.retain(|_, upload| !upload.body.is_closed());
-        if unfinished.len() >= UNFINISHED_MAX {
-            return Err(Error::busy("too many pushes of other sites are under way; try again"));
-        }
-        unfinished.insert(number, upload);
-        Ok(Changed::Continue(number))
+        upload.next += 1;
+        locked(&self.0.mesh.changing.unfinished).insert(what, upload);
+        Ok(Changed::Continue)
     }
+}
+
+/// What is said of a change that failed on the way, to whoever wanted it; the last part of it may have been made.
+fn told(error: Error, decider: &Decider, address: &Address, is_last: bool) -> Error {
+    let is_unknown = is_last && error.delay().is_none() && matches!(error.kind(), Kind::Unavailable | Kind::Deadline);
+    let error = match is_unknown && error.context("outcome").is_none() {
+        false => error,
+        true => {
+            let why = "the site that decides conditions does not answer, and may have made this change; look before you try again";
+            Error::unavailable(why).with("outcome", "unknown").because(error)
+        }
+    };
+    error.with("address", address).with("home_site", &decider.home)
 }
 
 /// The body as it arrives: one that is given up does not end as if it were whole.

@@ -8,6 +8,7 @@
 //! | `mesh.ask.{site}` | what the site knows, what somebody lacks | any container answers |
 //! | `mesh.ask.{site}.{container}` | the same, and what that container has | each |
 //! | `mesh.change.{site}.{container}` | a change whose condition that site decides | each |
+//! | `mesh.part.{site}.{container}` | more of the body of such a push | each |
 //! | `mesh.piece.{site}.{container}` | bytes of a version, for who does not reach its HTTP door | each |
 //!
 //! A site is believed for its keys (`nfr/identity.rs`), which the roster names. What is said to all is signed, what two
@@ -50,7 +51,7 @@ use directory::Directory;
 use far::Far;
 use hear::{FarNews, Wanted};
 pub use home::Changes;
-use home::Unfinished;
+use home::Changing;
 pub use roster::Roster;
 pub use standing::SiteStanding;
 use tell::Chains;
@@ -89,8 +90,8 @@ pub(super) struct Mesh {
     /// Held by who asks another site which policies there are.
     decreeing: Arc<Semaphore>,
     vain: Vain,
-    /// What other sites push here, in parts.
-    unfinished: Unfinished,
+    /// What other sites have this one change.
+    changing: Changing,
     /// Held by who fetches a collection.
     walks: Arc<Semaphore>,
 }
@@ -131,7 +132,7 @@ impl Mesh {
             asking: Arc::new(Semaphore::new(1)),
             decreeing: Arc::new(Semaphore::new(DECREES_MAX)),
             vain: Vain::default(),
-            unfinished: Unfinished::default(),
+            changing: Changing::default(),
             walks: Arc::new(Semaphore::new(WALKS_MAX)),
         };
         (mesh, hearing)
@@ -152,12 +153,14 @@ impl Site {
         let questions = self.subscribe(&format!("mesh.ask.{site}.{container}")).await?;
         let pieces = self.subscribe(&format!("mesh.piece.{site}.{container}")).await?;
         let changes = self.subscribe(&format!("mesh.change.{site}.{container}")).await?;
+        let parts = self.subscribe(&format!("mesh.part.{site}.{container}")).await?;
         self.spawn(enter::let_in(self.clone(), entering));
         self.spawn(voice::listen(self.clone(), voices));
         self.spawn(answer::answer(self.clone(), for_any));
         self.spawn(answer::answer(self.clone(), questions));
         self.spawn(answer::give(self.clone(), pieces));
         self.spawn(home::make(self.clone(), changes));
+        self.spawn(home::take_parts(self.clone(), parts));
         self.spawn(hear::take_in(self.clone(), hearing));
         self.spawn(voice::say(self.clone()));
         self.spawn(tell::repeat(self.clone()));

@@ -13,7 +13,7 @@ use super::cpu::blocking;
 use super::handle::Permits;
 use crate::error::{Error, Result};
 use crate::limits::CHUNK_BYTES;
-use crate::model::{Address, ContainerId, Manifest, Version};
+use crate::model::{Address, ContainerId, Entry, Manifest, Version};
 use crate::tiers::{Arriving, Asked, Peers};
 
 /// The others of the site; nobody until the site is joined.
@@ -25,16 +25,19 @@ impl Crew {
     pub(super) async fn ask_others(&self, address: &Address, version: Option<Version>) -> Result<Asked> {
         let Some(peers) = self.neighbours.get() else { return Ok(Asked::default()) };
         let asked = peers.ask(address, version).await;
-        if version.is_none()
-            && let Some(entry) = asked.found.clone()
-        {
-            let (keeper, address) = (Arc::clone(&self.keeper), address.clone());
-            let is_far = peers.is_far(entry.keeper);
-            let lesson = [(address, entry)];
-            let learn = move || if is_far { keeper.learn_of_sites(&lesson) } else { keeper.learn(&lesson, &[]) };
-            blocking(move || learn().map(drop)).await?;
+        if version.is_none() {
+            self.learn(peers, address, asked.found.clone()).await?;
         }
         Ok(asked)
+    }
+
+    /// Takes in what was said of an address.
+    pub(super) async fn learn(&self, peers: &Arc<dyn Peers>, address: &Address, found: Option<Entry>) -> Result<()> {
+        let Some(entry) = found else { return Ok(()) };
+        let (keeper, is_far) = (Arc::clone(&self.keeper), peers.is_far(entry.keeper));
+        let lesson = [(address.clone(), entry)];
+        let learn = move || if is_far { keeper.learn_of_sites(&lesson) } else { keeper.learn(&lesson, &[]) };
+        blocking(move || learn().map(drop)).await
     }
 
     /// The others, where one of them is said to keep something.

@@ -145,10 +145,12 @@ impl Crew {
     /// Whoever decides for all sites knows what all of them have, as far as they are reached.
     async fn hear_of(&self, peers: &Arc<dyn Peers>, address: &Address) -> Result<()> {
         let is_home = self.home_of(address)?.is_some_and(|home| home == *self.policies.site());
-        if is_home && !peers.gather(address.collection()).await.is_empty() {
-            self.ask_others(address, None).await?;
+        if !is_home {
+            return Ok(());
         }
-        Ok(())
+        // The news of it may be on their way.
+        let asked = peers.ask_sites(address).await;
+        self.learn(peers, address, asked.found).await
     }
 
     /// The site that decides conditions in a collection for all, if its policy names one.

@@ -197,6 +197,10 @@ impl Peers for Site {
         async move { if is_alone { Asked::default() } else { self.0.asks.ask(self, key).await } }.boxed()
     }
 
+    fn ask_sites<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, Asked> {
+        Site::ask_sites(self, address, None).boxed()
+    }
+
     fn locate(&self, address: &Address) -> BoxFuture<'_, Everywhere> {
         self.locate_all(address)
     }

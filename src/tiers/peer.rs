@@ -162,6 +162,9 @@ pub trait Peers: Send + Sync + 'static {
     /// Asks all of them what they know of an address: the newest, or this version.
     fn ask(&self, address: &Address, version: Option<Version>) -> BoxFuture<'_, Asked>;
 
+    /// Asks other sites alone what they know of an address now, whatever they said a moment ago.
+    fn ask_sites<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, Asked>;
+
     /// Asks all of them what they have of an address.
     fn locate(&self, address: &Address) -> BoxFuture<'_, Everywhere>;
 

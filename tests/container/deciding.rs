@@ -127,6 +127,13 @@ fn who_decides_knows_what_other_sites_have_and_makes_no_change_twice() {
     let etag = cloud.get("old/a").expect(200).header("etag").unwrap().to_owned();
     put(&cloud, "old/a", &[("If-Match", &etag)], b"of the cloud").expect(200);
     until("all", || all.iter().all(|site| site.get("old/a").body == b"of the cloud"));
+    // Pushed a moment ago at one site without a condition: whoever decides asks for it.
+    for n in 0..30 {
+        let address = format!("locks/fresh-{n}");
+        let etag = edge.put(&address, b"1").expect(201).header("etag").unwrap().to_owned();
+        put(&cloud, &address, ABSENT, b"2").expect_problem(412, "already_exists");
+        put(&edge, &address, &[("If-Match", &etag)], b"3").expect(200);
+    }
     // What was overheard on the way is said again, as it was.
     let mut overheard = NatsClient::connect(mesh.url("fog"));
     overheard.subscribe("mesh.change.fog.c1");

@@ -9,6 +9,7 @@ use super::bed::Host;
 use super::begin::{Server, read, said, site};
 use super::harness::*;
 use super::site::{level, until};
+use super::subjects::example;
 
 /// Sites in one folder, each with its server; the first one is the hub.
 pub struct Mesh {
@@ -190,6 +191,17 @@ fn what_is_pushed_at_one_site_is_pulled_at_any() {
     // What nobody has is asked of all who may have it, and all of them answer.
     let absent = cloud.get("meteo/none");
     assert_eq!((absent.status, absent.header("mesh-unasked")), (404, None));
+}
+
+#[test]
+fn the_example_of_two_sites_does_what_it_says() {
+    let mesh = Mesh::of(&["cloud", "edge"]);
+    let (cloud, edge) = (mesh.container("cloud", "c1"), mesh.container("edge", "c1"));
+    edge.put("meteo/first", b"1").expect(201);
+    until("the edge", || cloud.get("meteo/first").status == 200);
+    let said = example("across_sites.py", &[mesh.url("edge"), "edge", mesh.url("cloud"), "cloud"]);
+    assert!(said.contains("edge wrote 4.95 m, cloud reads 4.95 m"), "{said}");
+    assert!(said.contains("one has the lock") && said.ends_with("another comes late: 412\n"), "{said}");
 }
 
 #[test]

@@ -348,7 +348,7 @@ fn a_server_that_cannot_be_used_is_refused_by_name() {
 }
 
 /// Runs an example of the project's with Python.
-fn example(name: &str, args: &[&str]) -> String {
+pub fn example(name: &str, args: &[&str]) -> String {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let found = std::process::Command::new("sh").arg(root.join("scripts/python.sh")).output().unwrap();
     let folder = String::from_utf8(found.stdout).unwrap();

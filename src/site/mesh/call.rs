@@ -260,17 +260,6 @@ impl Site {
             Some(container) => format!("mesh.ask.{site}.{container}"),
             None => format!("mesh.ask.{site}"),
         };
-        self.call_on(site, subject, call, deadline).await
-    }
-
-    /// The same on this subject.
-    pub(super) async fn call_on(
-        &self,
-        site: &Name,
-        subject: String,
-        call: &Call,
-        deadline: Duration,
-    ) -> Result<Answer> {
         let question = self.question(site, &subject, call)?;
         let asked = self.0.parts.bus.request(Message::to(subject.parse()?, question), deadline).await;
         let answer = asked

@@ -215,3 +215,25 @@ impl Far {
         known.map(|member| (member.clone(), member.is_alive(now_ms))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_stays_that_of_the_site_which_claimed_it_first() {
+        let name = |text: &str| text.parse::<Name>().unwrap();
+        let (edge, fog) = (name("edge"), name("fog"));
+        let mut far = Far::new(ContainerId(1), Incarnation(1), Vec::new());
+        assert_eq!(far.claim(ContainerId(2), &edge, &name("c1")), Some(true));
+        assert_eq!(far.claim(ContainerId(2), &edge, &name("c1")), Some(false));
+        assert_eq!(far.claim(ContainerId(2), &fog, &name("c1")), None, "another site's");
+        assert_eq!(far.claim(ContainerId(1), &fog, &name("c1")), None, "this one itself");
+        assert_eq!(far.claim(ContainerId(2), &edge, &name("c2")), Some(true), "it has another name now");
+        assert_eq!(far.home(ContainerId(2)), Some(&(edge, name("c2"))));
+        // A site that claims one after the other takes no memory without end.
+        let taken = (3..).take_while(|id| far.claim(ContainerId(*id), &fog, &name("c1")).is_some()).count();
+        assert_eq!(taken, FAR_CONTAINERS_MAX);
+        assert_eq!(far.claim(ContainerId(2), &name("cloud"), &name("c1")), None);
+    }
+}

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use super::super::{Site, locked};
 use super::call::{Answer, Call};
-use crate::bus::Subscription;
+use crate::bus::{Message, Subscription};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{CONTENT_TYPE_BYTES_MAX, META_BYTES_MAX};
 use crate::model::{Address, Condition, ContainerId, Dot, Incarnation, Name, Rng, Version};
@@ -38,7 +38,7 @@ const UNFINISHED_MAX: usize = 64;
 const PART_BYTES_MAX: usize = 128 << 10;
 
 /// So many voices ago whoever asks for a change has heard the one who makes it.
-const VOICES_PAST: u64 = 8;
+const VOICES_PAST: u64 = 32;
 
 /// Changes that are remembered, so that none is made twice.
 const MADE_MAX: usize = 1 << 16;
@@ -136,7 +136,7 @@ impl Drop for Begun<'_> {
         let Some(number) = self.number else { return };
         let (site, decider) = (self.site.clone(), Arc::clone(self.decider));
         self.site.spawn(async move {
-            let given_up = site.change(&decider, number, Change::GiveUp, PART_MAX).await;
+            let given_up = site.change(&decider, number, Change::GiveUp, (false, PART_MAX)).await;
             tracing::debug!(?given_up, site = %decider.home, "a push to another site is given up");
         });
     }
@@ -162,13 +162,14 @@ impl Site {
         deadline: Duration,
     ) -> Result<Accepted> {
         let address = push.address.clone();
-        let decider = Arc::new(self.decider(home, &address)?);
         let room = (self.message_room() / 2).min(PART_BYTES_MAX);
         let (number, mut rest) = (number(), BytesMut::new());
+        // The voice that is named is as fresh as can be: what is pushed may come slowly.
+        let mut part = next_part(&mut body, &mut rest, room, deadline).await?;
+        let decider = Arc::new(self.decider(home, &address)?);
         let mut begun = Begun { site: self, decider: &decider, number: None };
         let (mut push, mut parts) = (Some(Box::new(push)), 0);
         loop {
-            let part = next_part(&mut body, &mut rest, room, deadline).await?;
             let is_last = part.is_last;
             let change = match push.take() {
                 Some(push) => Change::Push(decider.heard, push, deadline * 8 / 10, part),
@@ -179,13 +180,16 @@ impl Site {
             }
             // It ends there before it is given up here: then it is said how.
             let most = if is_last { deadline * 9 / 10 } else { 2 * PART_MAX };
-            let changed = self.change(&decider, number, change, most).await;
-            match changed.map_err(|error| told(error, &decider, &address, is_last))? {
+            let changed = self.change(&decider, number, change, (is_last, most)).await;
+            match changed.map_err(|error| decider.name_in(error, &address))? {
                 Changed::Pushed(accepted) if is_last => {
                     begun.number = None;
                     return Ok(accepted);
                 }
-                Changed::Continue if !is_last => parts += 1,
+                Changed::Continue if !is_last => {
+                    parts += 1;
+                    part = next_part(&mut body, &mut rest, room, deadline).await?;
+                }
                 _ => return Err(Error::internal("another site answers something else").with("site", home)),
             }
         }
@@ -201,8 +205,8 @@ impl Site {
     ) -> Result<Option<(Version, Dot)>> {
         let decider = self.decider(home, address)?;
         let change = Change::Delete(decider.heard, address.clone(), condition, after, deadline * 8 / 10);
-        let changed = self.change(&decider, number(), change, deadline * 9 / 10).await;
-        match changed.map_err(|error| told(error, &decider, address, true))? {
+        let changed = self.change(&decider, number(), change, (true, deadline * 9 / 10)).await;
+        match changed.map_err(|error| decider.name_in(error, address))? {
             Changed::Deleted(gone) => Ok(gone),
             _ => Err(Error::internal("another site answers something else").with("site", home)),
         }
@@ -225,15 +229,31 @@ impl Site {
         Ok(Decider { home: home.clone(), container, name, heard: Heard(life, nth) })
     }
 
-    async fn change(&self, decider: &Decider, number: u64, change: Change, deadline: Duration) -> Result<Changed> {
+    /// Asks for a change; nobody knows whether the last part of one was made that is not answered.
+    async fn change(
+        &self,
+        decider: &Decider,
+        number: u64,
+        change: Change,
+        (is_last, deadline): (bool, Duration),
+    ) -> Result<Changed> {
         let Decider { home, container, name, .. } = decider;
         let what = match change {
             Change::Push(..) | Change::Delete(..) => "change",
             Change::More(..) | Change::GiveUp => "part",
         };
-        let call = Call::Change(number, change);
-        let asked = self.call_on(home, format!("mesh.{what}.{home}.{name}"), &call, deadline);
-        match self.while_heard(*container, asked).await? {
+        let subject = format!("mesh.{what}.{home}.{name}");
+        let question = self.question(home, &subject, &Call::Change(number, change))?;
+        let asked = self.0.parts.bus.request(Message::to(subject.parse()?, question), deadline);
+        let answer = self.while_heard(*container, asked).await.map_err(|error| {
+            let why = match is_last {
+                true => "the site that decides conditions does not answer, and may have made this change; look before you try again",
+                false => "the site that decides conditions does not answer",
+            };
+            let told = Error::unavailable(why).because(error);
+            if is_last { told.with("outcome", "unknown") } else { told }
+        })?;
+        match self.answer_of(home, answer.subject.as_str(), &answer.body)? {
             Answer::Changed(changed) => Ok(changed),
             _ => Err(Error::internal("another site answers something else").with("site", home)),
         }
@@ -296,7 +316,11 @@ impl Site {
         if !self.has_collection(collection) {
             // Whoever asks knows of it, and may be the only one.
             self.find_collection(&collection.parse()?).await;
-            self.take_policy(from, collection).await?;
+            if !self.has_collection(collection)
+                && let Err(error) = self.take_policy(from, collection).await
+            {
+                tracing::debug!(%error, %from, collection, "the policy of a collection could not be asked for");
+            }
         }
         if !self.admits(collection, from) {
             return Err(Error::not_found("there is no such collection"));
@@ -352,17 +376,11 @@ impl Site {
     }
 }
 
-/// What is said of a change that failed on the way, to whoever wanted it; the last part of it may have been made.
-fn told(error: Error, decider: &Decider, address: &Address, is_last: bool) -> Error {
-    let is_unknown = is_last && error.delay().is_none() && matches!(error.kind(), Kind::Unavailable | Kind::Deadline);
-    let error = match is_unknown && error.context("outcome").is_none() {
-        false => error,
-        true => {
-            let why = "the site that decides conditions does not answer, and may have made this change; look before you try again";
-            Error::unavailable(why).with("outcome", "unknown").because(error)
-        }
-    };
-    error.with("address", address).with("home_site", &decider.home)
+impl Decider {
+    /// What a change that failed was about, to whoever wanted it.
+    fn name_in(&self, error: Error, address: &Address) -> Error {
+        error.with("address", address).with("home_site", &self.home)
+    }
 }
 
 /// The body as it arrives: one that is given up does not end as if it were whole.

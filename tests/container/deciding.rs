@@ -98,6 +98,17 @@ fn another_site_replaces_and_deletes_what_it_has_read_and_nothing_else() {
     delete(&etag).expect_problem(412, "precondition_failed");
     delete(replaced.header("etag").unwrap()).expect(204);
     cloud.get("locks/large-3").expect_problem(404, "not_found");
+    // From the other doors of the edge, and what is refused there.
+    let typed = |words: &[&str]| edge.cli(words, b"typed").status.code().unwrap();
+    assert_eq!(typed(&["push", "-", "locks/typed", "--if-none-match"]), 0);
+    assert_eq!(typed(&["push", "-", "locks/typed", "--if-none-match"]), 14);
+    let mut client = NatsClient::connect(mesh.url("edge"));
+    let headers = [("Mesh-Address", "locks/said"), ("If-None-Match", "*")];
+    assert_eq!(client.ask("mesh.edge.push", &headers, b"said").header("Mesh-Status"), Some("201"));
+    assert_eq!(client.ask("mesh.edge.push", &headers, b"again").header("Mesh-Status"), Some("412"));
+    for address in ["locks/typed", "locks/said"] {
+        assert!(locate(&edge, address).iter().any(|copy| copy.starts_with("cloud/c1")), "{address}");
+    }
     // A body that is cut off half-way is none, and neither site holds anything for it.
     for _ in 0..5 {
         let mut half = edge.connect();

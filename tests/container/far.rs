@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::bed::{Bed, Host, Quality};
+use super::bed::{Bed, Host, Link, Quality};
 use super::harness::*;
 use super::mesh::{Mesh, keys};
 use super::site::until;
@@ -158,6 +158,8 @@ struct Beside {
     took: Vec<Duration>,
     /// Leaf links that were lost meanwhile.
     dropped: usize,
+    /// Packets that found the queue of a link full.
+    overflowed: u64,
 }
 
 /// Bulk of this size over links of this rate, with requests beside it.
@@ -165,7 +167,7 @@ fn control_beside(bytes: usize, bits_per_s: u64) -> Beside {
     let bed = Bed::new().unwrap();
     let (hub, a, b) = (bed.host("cloud").unwrap(), bed.host("a").unwrap(), bed.host("b").unwrap());
     let quality = Quality::delayed(DELAY).rated(bits_per_s);
-    let _links = [&a, &b].map(|edge| bed.link(edge, &hub, quality).unwrap());
+    let links = [&a, &b].map(|edge| (edge.clone(), bed.link(edge, &hub, quality).unwrap()));
     [&a, &b].into_iter().for_each(|edge| edge.dial_out_only().unwrap());
     let mesh = Mesh::on(&[&hub, &a, &b]);
     let _cloud = There(&hub, mesh.container("cloud", "c1"));
@@ -203,15 +205,18 @@ fn control_beside(bytes: usize, bits_per_s: u64) -> Beside {
         (pulling.join().unwrap(), took)
     });
     took.sort();
-    Beside { rate: bytes as f64 * 8e-6 / bulk.as_secs_f64(), took, dropped: lost() - before }
+    let of_link =
+        |(edge, link): &(Host, Link)| link.towards(edge).counts().overflowed + link.towards(&hub).counts().overflowed;
+    let overflowed = links.iter().map(of_link).sum();
+    Beside { rate: bytes as f64 * 8e-6 / bulk.as_secs_f64(), took, dropped: lost() - before, overflowed }
 }
 
 #[test]
 fn bulk_between_two_sites_that_only_dial_out_leaves_room_for_control() {
-    let Beside { rate, took, dropped } = control_beside(8_000_000, 10_000_000);
+    let Beside { rate, took, dropped, overflowed } = control_beside(8_000_000, 10_000_000);
     // Until the window has found the rate of the link, a few wait for longer.
     let p90 = took[took.len() * 9 / 10];
-    println!("{rate:.1} Mbit/s; {} requests, p90 {p90:?}, {:?}", took.len(), took.last());
+    println!("{rate:.1} Mbit/s; {} requests, p90 {p90:?}, {:?}; {overflowed} packets dropped", took.len(), took.last());
     // Other tests run beside this one; `make bench-sites` measures it alone.
     assert!(p90 < Duration::from_millis(500), "{took:?}");
     assert!(rate > 2.0, "{rate}");
@@ -458,10 +463,10 @@ mod figures {
     #[ignore = "a measurement: make bench-sites"]
     fn control_beside_bulk() {
         for (rate, bytes) in [(10_000_000, 50_000_000), (RATE, 1_000_000_000)] {
-            let Beside { rate: bulk, mut took, dropped } = control_beside(bytes, rate);
+            let Beside { rate: bulk, mut took, dropped, overflowed } = control_beside(bytes, rate);
             let (p50, p99) = (quantile(&mut took, 50), quantile(&mut took, 99));
             println!(
-                "{} MB over {} Mbit/s between two sites that only dial out: {bulk:.1} Mbit/s; {} requests beside it: p50 {p50:?}, p99 {p99:?}; {dropped} leaf links lost",
+                "{} MB over {} Mbit/s between two sites that only dial out: {bulk:.1} Mbit/s; {} requests beside it: p50 {p50:?}, p99 {p99:?}; {dropped} leaf links lost, {overflowed} packets dropped",
                 bytes / 1_000_000,
                 rate / 1_000_000,
                 took.len()

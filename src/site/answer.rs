@@ -16,7 +16,10 @@ use crate::tiers::Keeper;
 const QUESTIONS_MAX: usize = 64;
 
 /// Entries of a page, before it is measured.
-const PAGE_ENTRIES: usize = 1024;
+const PAGE_ENTRIES: usize = 4096;
+
+/// How long it is looked for the entries of a page.
+const LOOK_MAX_NS: u64 = 250_000_000;
 
 /// Answers until the bus is gone.
 pub(super) async fn answer(site: Site, mut questions: Subscription) {
@@ -97,21 +100,39 @@ pub(super) fn walk(
 ) -> Result<Page> {
     // Taken before anything is looked at: whatever it covers is there to be seen.
     let vector = keeper.vector();
+    let lacks_nothing = *place == Place::first() && seen.covers(&vector);
+    let began_ns = site.0.parts.telemetry.ticks_ns();
     let mut limit = PAGE_ENTRIES;
     loop {
-        let mut page = page(keeper, within, seen, place.clone(), limit)?;
-        page.entries.retain(|Told(_, entry)| !site.is_far(entry.keeper));
-        page.vector.clone_from(&vector);
-        if limit == 1 || wire::plain(&page)?.len() <= room {
+        let next = (!lacks_nothing).then(|| place.clone());
+        let mut page = Page { entries: Vec::new(), vector: vector.clone(), next };
+        while let Some(place) = page.next.take() {
+            let (found, next) = stretch(keeper, within, seen, place, limit - page.entries.len())?;
+            page.entries.extend(found.into_iter().filter(|Told(_, entry)| !site.is_far(entry.keeper)));
+            page.next = next;
+            // Who lacks little of much does not ask anew for each stretch that has nothing of it.
+            if page.entries.len() >= limit || site.0.parts.telemetry.since_ns(began_ns) > LOOK_MAX_NS {
+                break;
+            }
+        }
+        let bytes = wire::plain(&page)?.len();
+        if limit == 1 || bytes <= room {
             return Ok(page);
         }
-        limit /= 2;
+        limit = (page.entries.len() * room / bytes * 9 / 10).max(1);
     }
 }
 
-fn page(keeper: &Keeper, within: Option<&str>, seen: &Horizon, place: Place, limit: usize) -> Result<Page> {
+/// The next of it, and where to go on.
+fn stretch(
+    keeper: &Keeper,
+    within: Option<&str>,
+    seen: &Horizon,
+    place: Place,
+    limit: usize,
+) -> Result<(Vec<Told>, Option<Place>)> {
     let told = |(address, keeper, head): (Address, _, Head)| Told::new(&address, Entry { keeper, head });
-    let (entries, next) = match place {
+    match place {
         Place::Memory(after) => {
             let after = after.map(|after| after.parse::<Address>()).transpose()?;
             let found = keeper.lacking_in_memory(after.as_ref(), limit, |dot| seen.has(dot));
@@ -122,17 +143,16 @@ fn page(keeper: &Keeper, within: Option<&str>, seen: &Horizon, place: Place, lim
             };
             let me = keeper.me();
             let found = found.into_iter().filter(|(address, _)| within.is_none_or(|one| address.collection() == one));
-            (found.map(|(address, head)| told((address, me, head))).collect(), Some(next))
+            Ok((found.map(|(address, head)| told((address, me, head))).collect(), Some(next)))
         }
         Place::Store(place) => {
             let stretch = keeper.lacking(within, place, limit, |dot| seen.has(dot))?;
             let me = keeper.me();
             let found = stretch.found.into_iter();
             let entries = found.map(|(address, keeper, head)| told((address, keeper.unwrap_or(me), head))).collect();
-            (entries, stretch.next.map(Place::Store))
+            Ok((entries, stretch.next.map(Place::Store)))
         }
-    };
-    Ok(Page { entries, vector: Vec::new(), next })
+    }
 }
 
 impl Site {

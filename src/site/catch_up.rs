@@ -24,7 +24,7 @@ async fn pages(site: &Site, from: ContainerId) -> Result<()> {
     let name = locked(&site.0.members).get(from).filter(|member| member.is_alive(now_ms)).map(|m| m.name.clone());
     let Some(name) = name else { return Ok(()) };
     let seen = site.keeper().vector();
-    let (mut place, mut vector) = (Place::Memory(None), None);
+    let (mut place, mut vector) = (Place::first(), None);
     loop {
         let question = Question::Lacking { seen: seen.clone(), place };
         let page = match site.ask_one(&name, &question, PAGE_MAX).await? {

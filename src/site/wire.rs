@@ -97,6 +97,12 @@ pub(super) enum Place {
     Store(KnownPlace),
 }
 
+impl Place {
+    pub(super) fn first() -> Self {
+        Place::Memory(None)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Reply {
     Latest(Option<Box<Entry>>),

@@ -420,7 +420,7 @@ mod figures {
     fn a_million_objects() {
         let bed = Bed::new().unwrap();
         let (hub, edge) = (bed.host("cloud").unwrap(), bed.host("edge").unwrap());
-        let _link = bed.link(&edge, &hub, Quality::delayed(DELAY).rated(RATE)).unwrap();
+        let link = bed.link(&edge, &hub, Quality::delayed(DELAY).rated(RATE)).unwrap();
         let mesh = Mesh::on(&[&hub, &edge]);
         let cloud = There(&hub, mesh.container("cloud", "c1"));
         let mut edge = There(&edge, mesh.container("edge", "c1"));
@@ -462,6 +462,18 @@ mod figures {
         // Until then its lists name the other site in Mesh-Unasked.
         wait_for_all(&edge);
         println!("knows that these are all after {:?}: {} MiB", began.elapsed(), resident_mib(&edge.1));
+        link.cut();
+        std::thread::sleep(Duration::from_secs(10));
+        hub.enter(|| cloud.1.request("PUT", "/v1/objects/many/9999999", &[], b"late").expect(201));
+        link.heal();
+        let began = Instant::now();
+        // A list says what came in by itself; a pull would ask.
+        let path = "/v1/objects/many?after=9999998&limit=10";
+        until("what was pushed in the cut", || {
+            let listed = edge.0.enter(|| edge.1.request("GET", path, &[], b""));
+            listed.status == 200 && listed.json()["items"].as_array().unwrap().len() == 1
+        });
+        println!("knows what was pushed in a cut of 10 s after {:?}", began.elapsed());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::super::wire::Place;
 use super::super::{Site, locked};
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, FarPage};
 use super::hear::FarNews;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ContainerId, Dot, Name};
@@ -39,30 +39,46 @@ impl Site {
             let why = "this site's own policy does not admit the other one";
             return Err(Error::new(Kind::Forbidden, why).with("site", site));
         }
-        let (mut place, mut reached) = (Place::Memory(None), None);
+        let mut place = Place::first();
+        let mut page = self.ask_page(site, collection, of, &seen, &place).await?;
+        // What changed since the first page is told by itself.
+        let reached = std::mem::take(&mut page.vector);
         for _ in 0..PAGES_MAX {
-            let (collection, seen) = (collection.to_owned(), seen.clone());
-            let call = Call::Lacking { collection: collection.clone(), seen, place: place.clone() };
-            let Answer::Lacking(mut page) = self.call(site, Some(of), &call, PAGE_MAX).await? else {
-                return Err(Error::internal("another site answers something else").with("site", site));
-            };
             let next = page.next.take();
-            // What changed since the first page is told by itself.
-            let vector = std::mem::take(&mut page.vector);
-            let reached = reached.get_or_insert(vector);
             let (taken, is_taken) = oneshot::channel();
-            let heard = FarNews::Page { site: site.clone(), collection, page, taken };
-            // The next one is asked for when this one is in: pages do not pile up.
-            if self.0.mesh.heard.send(heard).await.is_err() || !is_taken.await.unwrap_or(false) {
-                return Err(Error::unavailable("a page could not be taken in"));
+            let heard = FarNews::Page { site: site.clone(), collection: collection.to_owned(), page, taken };
+            let unable = || Error::unavailable("a page could not be taken in");
+            self.0.mesh.heard.send(heard).await.map_err(|_| unable())?;
+            let Some(next) = next else {
+                return is_taken.await.is_ok_and(|is_taken| is_taken).then_some(reached).ok_or_else(unable);
+            };
+            if next == place {
+                break;
             }
-            match next {
-                Some(next) if next != place => place = next,
-                Some(_) => break,
-                None => return Ok(std::mem::take(reached)),
+            place = next;
+            // The next one comes while this one is taken in; more of them do not pile up.
+            let (asked, is_taken) = tokio::join!(self.ask_page(site, collection, of, &seen, &place), is_taken);
+            if !is_taken.unwrap_or(false) {
+                return Err(unable());
             }
+            page = asked?;
         }
         Err(Error::internal("another site's pages do not end").with("site", site))
+    }
+
+    async fn ask_page(
+        &self,
+        site: &Name,
+        collection: &str,
+        of: &Name,
+        seen: &[Dot],
+        place: &Place,
+    ) -> Result<FarPage> {
+        let call = Call::Lacking { collection: collection.to_owned(), seen: seen.to_vec(), place: place.clone() };
+        match self.call(site, Some(of), &call, PAGE_MAX).await? {
+            Answer::Lacking(page) => Ok(page),
+            _ => Err(Error::internal("another site answers something else").with("site", site)),
+        }
     }
 
     /// Notes that these containers are of a site, unless one of them is another one's.

@@ -163,6 +163,8 @@ impl Ear {
             }
             FarNews::Fetched { site, collection, reached } => {
                 self.note_fetched(site, collection, reached);
+                // At once: it was much work, and what is not kept of it is done again after a restart.
+                self.keep().await;
                 self.fetch();
             }
         }

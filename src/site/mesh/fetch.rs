@@ -66,14 +66,7 @@ impl Site {
         Err(Error::internal("another site's pages do not end").with("site", site))
     }
 
-    async fn ask_page(
-        &self,
-        site: &Name,
-        collection: &str,
-        of: &Name,
-        seen: &[Dot],
-        place: &Place,
-    ) -> Result<FarPage> {
+    async fn ask_page(&self, site: &Name, collection: &str, of: &Name, seen: &[Dot], place: &Place) -> Result<FarPage> {
         let call = Call::Lacking { collection: collection.to_owned(), seen: seen.to_vec(), place: place.clone() };
         match self.call(site, Some(of), &call, PAGE_MAX).await? {
             Answer::Lacking(page) => Ok(page),

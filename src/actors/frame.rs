@@ -13,7 +13,7 @@ use super::pull::{absent, resolve};
 use super::request::{Pull, Pulled};
 use crate::error::{Error, Result};
 use crate::limits::CHUNK_BYTES;
-use crate::model::{Level, Manifest};
+use crate::model::{Entry, Head, Level, Manifest};
 use crate::tiers::{CloudTier, Keeper, Source};
 
 /// Bytes of a piece: several of them fit into a processor's cache, so that the door finds them there.
@@ -68,8 +68,14 @@ fn pieces(range: Range<u64>, step: usize) -> impl Iterator<Item = Range<u64>> {
 
 fn find(keeper: &Keeper, cloud: Option<&CloudTier>, pull: &Pull) -> Result<(Arc<Manifest>, Arc<dyn Source>)> {
     let Pull { address, version, .. } = pull;
+    let copy = |version| keeper.copy_of(address, version);
     let manifest = match keeper.durable(address, *version)? {
         Some(manifest) => manifest,
+        None if let Some((Entry { head: Head::Object(manifest), .. }, copy)) =
+            version.map(copy).transpose()?.flatten() =>
+        {
+            return Ok((Arc::new(manifest), Arc::new(copy)));
+        }
         None if keeper.find(address, *version)?.is_some() => {
             let why =
                 "this version is not sealed here: it rests in memory alone, or elsewhere; ask for its plain bytes";

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::body::PullBody;
 use super::container::Crew;
+use super::cpu::blocking;
 use super::eviction::Consider;
 use super::handle::Permits;
 use super::nfr::{Stages, opener, opener_of_all};
@@ -20,6 +21,7 @@ use super::supply::{Stock, Supply};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{CHUNK_BYTES, PROMOTION_WAIT_MAX};
 use crate::model::{Address, Chunks, Level, Manifest};
+use crate::nfr::{ChunkHash, Opener};
 use crate::telemetry::trace;
 use crate::tiers::{MemoryTier, Reservation, Source, Ticket};
 
@@ -31,15 +33,17 @@ pub(super) struct Frame {
     pub local: bool,
     /// Where they are, unless they are on the disk here.
     pub from: Level,
+    /// Whether they may come from somebody who only has a copy, and is not believed for it.
+    pub second_hand: bool,
 }
 
 impl Frame {
     pub fn here(bytes: Arc<dyn Source>) -> Self {
-        Frame { bytes, local: true, from: Level::Disk }
+        Frame { bytes, local: true, from: Level::Disk, second_hand: false }
     }
 
     pub fn elsewhere(from: Level, bytes: Arc<dyn Source>) -> Self {
-        Frame { bytes, local: false, from }
+        Frame { bytes, local: false, from, second_hand: false }
     }
 }
 
@@ -71,8 +75,10 @@ impl Reading {
         let chunks = opener.chunks_of(&range);
         let promotion = self.promotion(&range).await?;
         let (frame, local, cpu) = (Arc::clone(&self.frame.bytes), self.frame.local, self.stages.cpu.clone());
+        let proves = self.frame.second_hand && range == (0..self.manifest.size);
+        let mut witness = proves.then(|| Witness { opener: Arc::clone(&opener), hashes: Vec::new() });
         let mut supply = Supply::start(Stock { frame, local, opener, cpu }, chunks.clone(), run);
-        let first = supply.next().await?;
+        let first = seen(&mut witness, supply.next().await?).await?;
         let (manifest, level) = (Arc::clone(&self.manifest), self.level);
         let Some(first) = first else {
             self.promote(promotion, Vec::new());
@@ -87,17 +93,21 @@ impl Reading {
         let permits = permits.take();
         let (send, rest) = mpsc::channel(1);
         let body = PullBody::streamed([cut.apply(0, &first)], rest);
-        let streaming = Streaming { supply, first, cut, send, promotion, permits };
+        let streaming = Streaming { supply, first, witness, cut, send, promotion, permits };
         tokio::spawn(trace::within(trace::here(), self.stream(streaming)));
         Ok(Pulled { manifest, level, range, body })
     }
 
     async fn stream(self, streaming: Streaming) {
-        let Streaming { mut supply, first, cut, send, promotion, permits } = streaming;
+        let Streaming { mut supply, first, mut witness, cut, send, promotion, permits } = streaming;
         let mut kept = promotion.is_some().then(|| vec![first]);
         let mut nth = 1;
         loop {
             let piece = match supply.next().await {
+                Ok(piece) => seen(&mut witness, piece).await,
+                Err(error) => Err(error),
+            };
+            let piece = match piece {
                 Ok(Some(piece)) => piece,
                 Ok(None) => break,
                 Err(error) => {
@@ -151,8 +161,17 @@ impl Reading {
         } else if error.kind() == Kind::Corrupt && self.frame.local {
             // The next reader profits where another copy is found; this one is told.
             self.crew.healer().take_out(&self.address, &self.manifest, &error).await;
+        } else if error.kind() == Kind::Corrupt {
+            self.distrust();
         }
         self.named(error)
+    }
+
+    /// What others have a copy of is read from its keeper alone from now on.
+    pub fn distrust(&self) {
+        if let (Some(seal), Ok(peers)) = (&self.manifest.seal, self.crew.peers(&self.address)) {
+            peers.distrust(seal.frame);
+        }
     }
 
     pub fn named(&self, error: Error) -> Error {
@@ -164,10 +183,28 @@ impl Reading {
 struct Streaming {
     supply: Supply,
     first: Bytes,
+    witness: Option<Witness>,
     cut: Cut,
     send: mpsc::Sender<Result<Bytes>>,
     promotion: Option<Reservation>,
     permits: Option<Permits>,
+}
+
+/// Sees whether what is read whole is what the keeper of the object has sealed, before the last of it is given out.
+struct Witness {
+    opener: Arc<Opener>,
+    hashes: Vec<ChunkHash>,
+}
+
+/// The next piece, unless it is the last one of what should be something else.
+async fn seen(witness: &mut Option<Witness>, piece: Option<Bytes>) -> Result<Option<Bytes>> {
+    let (Some(Witness { opener, hashes }), Some(piece)) = (witness, &piece) else { return Ok(piece) };
+    let (hashing, bytes, index) = (Arc::clone(opener), piece.clone(), hashes.len() as u32);
+    hashes.push(blocking(move || Ok(hashing.hash(index, &bytes))).await?);
+    if hashes.len() as u64 == u64::from(opener.chunks()) && !opener.is_made_of(hashes) {
+        return Err(Error::corrupt("a copy of the object is not what its keeper has sealed"));
+    }
+    Ok(Some(piece.clone()))
 }
 
 /// Cuts chunks to the range that was asked for.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::compress::{self, Codec};
+use super::digest::{ChunkHash, combine, hash_sized};
 use super::engine::{Cipher, DataKey};
 use super::frame::{Footer, HEADER_BYTES, Header, PREFIX_BYTES, Prefix, associated, footer_extent};
 use super::sealer::{CHECK_BYTES, check_value, footer_hash, nonce};
@@ -20,6 +21,8 @@ pub struct Opener {
     /// Where each chunk starts in the frame, and where the last one ends.
     bounds: Vec<u64>,
     size: u64,
+    /// Of the plain bytes.
+    blake3: [u8; 32],
 }
 
 impl Opener {
@@ -53,7 +56,7 @@ impl Opener {
             (true, Some(key)) => Some(key.cipher()?),
             (true, None) => return Err(Error::internal("an encrypted frame needs its key").with("frame", seal.frame)),
         };
-        Ok(Opener { header, head, cipher, bounds, size: footer.size })
+        Ok(Opener { header, head, cipher, bounds, size: footer.size, blake3: footer.blake3 })
     }
 
     /// Whether a chunk is opened in less time than it takes to hand it to another thread and back.
@@ -90,6 +93,17 @@ impl Opener {
             return 0..0;
         }
         (range.start / chunk) as u32..end.div_ceil(chunk) as u32
+    }
+
+    /// The hash of a chunk's plain bytes.
+    pub fn hash(&self, index: u32, plain: &[u8]) -> ChunkHash {
+        hash_sized(index, index.checked_add(1) == Some(self.chunks()), plain, self.header.chunk_bytes())
+    }
+
+    /// Whether these are the hashes of all chunks of the object that was sealed: whoever has its key can make chunks that
+    /// open, but none that come to the same.
+    pub fn is_made_of(&self, hashes: &[ChunkHash]) -> bool {
+        hashes.len() as u64 == u64::from(self.chunks()) && combine(hashes).bytes == self.blake3
     }
 
     /// The plain bytes that a chunk holds.

@@ -11,12 +11,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, join, join_all};
 
-use super::source::Noted;
+use super::source::{Holder, Noted};
 use super::wire::{Question, Reply};
 use super::{Site, locked};
 use crate::error::{Error, Kind, Result};
 use crate::limits::ASK_MAX;
-use crate::model::{Address, Condition, ContainerId, Dot, Entry, Manifest, Name, Version};
+use crate::model::{Address, Condition, ContainerId, Dot, Entry, FrameId, Manifest, Name, Version};
 use crate::tiers::{Accepted, Arriving, Asked, Decision, Everywhere, Handover, Opened, Peers, Sending};
 
 /// How long an answer of absence counts.
@@ -216,16 +216,22 @@ impl Peers for Site {
         address: &'a Address,
         keeper: ContainerId,
         manifest: &'a Arc<Manifest>,
+        whole: bool,
     ) -> BoxFuture<'a, Result<Opened>> {
         async move {
             if self.is_far(keeper) {
-                return self.open_far(address, keeper, manifest).await;
+                return self.open_far(address, keeper, manifest, whole).await;
             }
-            let frame = self.sealed_at(address, keeper, manifest, None)?;
+            let keeps = Holder { container: keeper, ticket: None, is_copy: false };
+            let frame = self.sealed_at(address, manifest, vec![keeps])?;
             let frame = Arc::new(Noted { site: self.clone(), keeper, frame });
-            Ok(Opened { manifest: Arc::clone(manifest), frame })
+            Ok(Opened { manifest: Arc::clone(manifest), frame, second_hand: false })
         }
         .boxed()
+    }
+
+    fn distrust(&self, frame: FrameId) {
+        self.0.mesh.spares.distrust(frame);
     }
 
     fn is_far(&self, keeper: ContainerId) -> bool {

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::locked;
 use super::members::Member;
+use super::pace::Pace;
 use super::window::{Step, Window};
 use crate::client::Client;
 use crate::error::{Error, Kind, Result};
@@ -62,6 +63,7 @@ pub(super) struct Way {
     pub window: Window,
     /// Held by threads that wait for its bytes.
     readers: Semaphore,
+    pace: Mutex<Pace>,
     /// Held by who finds out whether the door can be connected to.
     trying: tokio::sync::Mutex<()>,
     door: Mutex<Door>,
@@ -108,6 +110,7 @@ impl Ways {
             ahead: step.ahead,
             window: Window::of(step),
             readers: Semaphore::new(READERS_MAX),
+            pace: Mutex::default(),
             trying: tokio::sync::Mutex::default(),
             door: Mutex::default(),
         });
@@ -127,6 +130,21 @@ impl Way {
             error.with("container", &self.name).retry_after(Duration::from_secs(1))
         };
         self.readers.try_acquire().map_err(full)
+    }
+
+    /// How quick it is.
+    pub(super) fn pace(&self) -> Pace {
+        *locked(&self.pace)
+    }
+
+    /// It answered a question after so long.
+    pub(super) fn answered(&self, took: Duration) {
+        locked(&self.pace).answered(took);
+    }
+
+    /// So many bytes of it came after so long.
+    pub(super) fn gave(&self, bytes: usize, took: Duration, now_ms: u64) {
+        locked(&self.pace).gave(bytes, took, now_ms);
     }
 
     /// The door, if it is to be asked. Who comes first waits until that is known.
@@ -236,6 +254,7 @@ mod tests {
             ahead: Step::NEAR.ahead,
             window: Window::of(Step::NEAR),
             readers: Semaphore::new(READERS_MAX),
+            pace: Mutex::default(),
             trying: tokio::sync::Mutex::default(),
             door: Mutex::default(),
         })

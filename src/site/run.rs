@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Either, select};
+use futures_util::future::{Either, select};
+use tokio::sync::SemaphorePermit;
 
 use super::Site;
 use super::ask::unreachable;
@@ -16,7 +17,6 @@ use super::route::{Way, is_of_the_way};
 use crate::client::{Client, FrameBytes, ReadOptions};
 use crate::error::{Error, Result};
 use crate::model::{Buffer, ContainerId};
-use crate::tiers::Run;
 
 /// Reads at work that are asked for both ways: where everybody is slow, asking twice makes it worse.
 pub(super) const HEDGES_MAX: usize = 8;
@@ -28,6 +28,8 @@ pub(super) struct Kept {
     pub keeper: ContainerId,
     pub wanted: Wanted,
     pub options: ReadOptions,
+    /// Whether somebody else keeps the object.
+    pub is_copy: bool,
 }
 
 /// A range of them, part by part.
@@ -44,11 +46,26 @@ enum From {
     Bus(Gathering),
 }
 
+impl Site {
+    /// A place for a read that is asked for a second way, if there is one.
+    pub(super) fn hedge(&self) -> Option<SemaphorePermit<'_>> {
+        let place = self.0.hedges.try_acquire().ok()?;
+        self.0.parts.telemetry.metrics.peer_hedges.one(());
+        Some(place)
+    }
+
+    /// How long so many bytes of a container are expected to take, if that was measured.
+    pub(super) fn expects(&self, of: ContainerId, way: &Way, bytes: u64) -> Option<Duration> {
+        let requests = self.member(of).map_or(0, |(_, member)| member.load.requests);
+        let pace = Some(way.pace()).filter(|pace| pace.answers().is_some());
+        pace.map(|pace| pace.expects(bytes, requests, self.now_ms()))
+    }
+}
+
 impl Kept {
-    /// One part alone.
-    pub(super) async fn part(self: &Arc<Self>, range: Range<u64>) -> Result<Buffer> {
-        let bytes = length(&range);
-        Parts::of(Arc::clone(self), range).part(bytes).await
+    /// So many times what this many bytes are expected to take; the most there is where nothing was measured.
+    pub(super) fn expects(&self, bytes: u64, times: u32) -> Duration {
+        self.site.expects(self.keeper, &self.way, bytes).map_or(Duration::MAX, |expects| expects.saturating_mul(times))
     }
 
     fn ticks(&self) -> u64 {
@@ -78,8 +95,7 @@ impl Kept {
         let bytes = length(&part);
         let door = async { filled(begins.await?, bytes).await.map(|(part, answer)| (part, Some(answer))) };
         let bus = async { self.over_bus(part).await.map(|part| (part, None)) };
-        let Ok(_place) = self.site.0.hedges.try_acquire() else { return door.await };
-        self.site.0.parts.telemetry.metrics.peer_hedges.one(());
+        let Some(_place) = self.site.hedge() else { return door.await };
         match select(pin!(door), pin!(bus)).await {
             Either::Left((Ok(arrived), _)) => Ok(arrived),
             Either::Left((Err(_), bus)) => bus.await,
@@ -97,14 +113,26 @@ impl Parts {
         Parts { kept, left, from: From::Nowhere }
     }
 
-    async fn part(&mut self, bytes: usize) -> Result<Buffer> {
+    /// Whether who is read from only has a copy.
+    pub(super) fn is_copy(&self) -> bool {
+        self.kept.is_copy
+    }
+
+    /// What was not read yet.
+    pub(super) fn left(&self) -> Range<u64> {
+        self.left.clone()
+    }
+
+    pub(super) async fn part(&mut self, bytes: usize) -> Result<Buffer> {
         let end = self.left.start.saturating_add(bytes as u64);
         if end > self.left.end {
             return Err(Error::internal("more is read than was asked for").with("address", &self.kept.wanted.address));
         }
         let kept = Arc::clone(&self.kept);
+        let since = kept.ticks();
         let arrived = kept.site.while_heard(kept.keeper, self.arrive(bytes)).await;
         let arrived = arrived.map_err(|error| unreachable(error, &self.kept.wanted.address))?;
+        kept.way.gave(bytes, kept.since(since), kept.site.now_ms());
         self.left.start = end;
         Ok(arrived)
     }
@@ -166,14 +194,9 @@ impl Parts {
         }
         Ok(part)
     }
-}
 
-impl Run for Parts {
-    fn next(&mut self, bytes: usize) -> BoxFuture<'_, Result<Buffer>> {
-        self.part(bytes).boxed()
-    }
-
-    fn pause(&mut self) {
+    /// Nothing is asked for ahead until the next part is.
+    pub(super) fn pause(&mut self) {
         // Pieces that are under way hold nothing over there, and end by themselves.
         if matches!(self.from, From::Door(_)) {
             self.from = From::Nowhere;

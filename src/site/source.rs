@@ -13,10 +13,11 @@ use futures_util::future::{BoxFuture, Either, select, try_join};
 use futures_util::stream::StreamExt;
 
 use super::Site;
+use super::choice::Choice;
 use super::members::Member;
 use super::piece::{Form, Wanted};
 use super::route::Way;
-use super::run::{Kept, Parts};
+use super::run::Kept;
 use crate::client::{Client, ReadOptions};
 use crate::error::{Error, Result};
 use crate::limits::TICKET_MS;
@@ -61,7 +62,7 @@ impl Site {
         })
     }
 
-    fn way_to(&self, address: &Address, keeper: ContainerId) -> Result<Arc<Way>> {
+    pub(super) fn way_to(&self, address: &Address, keeper: ContainerId) -> Result<Arc<Way>> {
         let now_ms = self.now_ms();
         let gone = |why: &'static str| Error::unavailable(why).with("address", address);
         let Some((site, member)) = self.member(keeper) else {
@@ -82,25 +83,23 @@ impl Site {
         Ok(ReadOptions { version: Some(version), ticket: Some(ticket), ..ReadOptions::default() })
     }
 
-    /// The sealed bytes of a version, read as they are needed.
-    pub(super) fn sealed_at(
-        &self,
-        address: &Address,
-        keeper: ContainerId,
-        manifest: &Manifest,
-        ticket: Option<String>,
-    ) -> Result<Arc<dyn Source>> {
-        let way = self.way_to(address, keeper)?;
+    /// The sealed bytes of a version, read as they are needed, of the first of these who has them.
+    pub(super) fn sealed_at(&self, address: &Address, manifest: &Manifest, holders: Vec<Holder>) -> Result<Arc<Frame>> {
         let seal = manifest
             .seal
             .as_ref()
             .ok_or_else(|| Error::internal("what was never sealed has no sealed bytes").with("address", address))?;
         let form = if seal.key.is_some() { Form::Encrypted } else { Form::Sealed };
         let wanted = Wanted { address: address.clone(), version: manifest.version, form };
-        let (options, runtime) = (self.options(address, manifest.version, ticket)?, tokio::runtime::Handle::current());
-        let whole = OnceLock::new();
-        let kept = Arc::new(Kept { site: self.clone(), way, keeper, wanted, options });
-        Ok(Arc::new(Frame { kept, len: seal.bytes, runtime, whole }))
+        let kept = holders.into_iter().map(|holder| self.kept_by(&wanted, holder)).collect::<Result<_>>()?;
+        let (site, choice, runtime) = (self.clone(), Arc::new(Choice::of(kept)), tokio::runtime::Handle::current());
+        Ok(Arc::new(Frame { site, wanted, choice, len: seal.bytes, runtime, whole: OnceLock::new() }))
+    }
+
+    fn kept_by(&self, wanted: &Wanted, Holder { container, ticket, is_copy }: Holder) -> Result<Arc<Kept>> {
+        let way = self.way_to(&wanted.address, container)?;
+        let options = self.options(&wanted.address, wanted.version, ticket)?;
+        Ok(Arc::new(Kept { site: self.clone(), way, keeper: container, wanted: wanted.clone(), options, is_copy }))
     }
 
     /// A range of a version's plain bytes.
@@ -132,9 +131,20 @@ impl Site {
     }
 }
 
-/// A frame that another container holds.
-struct Frame {
-    kept: Arc<Kept>,
+/// Who has the sealed bytes of a version.
+pub(super) struct Holder {
+    pub container: ContainerId,
+    /// What lets this container read them there, unless its own site's word does.
+    pub ticket: Option<String>,
+    /// Whether somebody else keeps the object.
+    pub is_copy: bool,
+}
+
+/// A frame that other containers hold.
+pub(super) struct Frame {
+    site: Site,
+    wanted: Wanted,
+    choice: Arc<Choice>,
     len: u64,
     runtime: tokio::runtime::Handle,
     /// All of a small one.
@@ -142,10 +152,25 @@ struct Frame {
 }
 
 impl Frame {
+    /// Somebody else was found to have it.
+    pub(super) fn add(&self, holder: Holder) {
+        match self.site.kept_by(&self.wanted, holder) {
+            Ok(kept) => self.choice.add(kept),
+            Err(error) => tracing::debug!(%error, "a copy is not read from"),
+        }
+    }
+
     /// Whoever reads sealed bytes so is on a thread that may wait, one of few for each container.
     fn wait<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let _place = self.kept.way.reader().map_err(|error| error.with("address", &self.kept.wanted.address))?;
+        let kept = self.choice.current()?;
+        let _place = kept.way.reader().map_err(|error| error.with("address", &self.wanted.address))?;
         self.runtime.block_on(work)
+    }
+
+    /// One part alone.
+    async fn part(&self, range: Range<u64>) -> Result<Buffer> {
+        let bytes = range.end.saturating_sub(range.start) as usize;
+        self.choice.parts(range)?.part(bytes).await
     }
 }
 
@@ -171,7 +196,7 @@ impl Source for Frame {
     }
 
     fn load(&self, range: Range<u64>) -> Result<Buffer> {
-        self.wait(self.kept.part(range))
+        self.wait(self.part(range))
     }
 
     fn ends(&self, head: Range<u64>, tail: Range<u64>) -> Result<(Bytes, Bytes)> {
@@ -179,12 +204,13 @@ impl Source for Frame {
             return Ok((self.read(head)?, self.read(tail)?));
         }
         // Two journeys at once.
-        let both = async { try_join(self.kept.part(head), self.kept.part(tail)).await };
+        let both = async { try_join(self.part(head), self.part(tail)).await };
         self.wait(both).map(|(head, tail)| (head.freeze(), tail.freeze()))
     }
 
     fn run(self: Arc<Self>, range: Range<u64>) -> Option<Box<dyn Run>> {
-        (self.len > WHOLE_BYTES).then(|| Box::new(Parts::of(Arc::clone(&self.kept), range)) as Box<dyn Run>)
+        let parts = self.choice.parts(range).ok().filter(|_| self.len > WHOLE_BYTES)?;
+        Some(Box::new(parts))
     }
 }
 

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::Source;
 use crate::error::Result;
 use crate::model::{
-    Address, Condition, ContainerId, Digest, Dot, Durability, Entry, Holds, Manifest, Name, NfrOverride, Version,
+    Address, Condition, ContainerId, Digest, Dot, Durability, Entry, FrameId, Holds, Manifest, Name, NfrOverride,
+    Version,
 };
 
 /// What the others said of an address.
@@ -56,6 +57,9 @@ pub struct Opened {
     pub manifest: Arc<Manifest>,
     /// Its frame, read as it is needed.
     pub frame: Arc<dyn Source>,
+    /// Whether some of it may come from another site that does not keep the object, but has a copy: who can open it could
+    /// have made its chunks anew.
+    pub second_hand: bool,
 }
 
 /// Plain bytes on their way to another container.
@@ -171,13 +175,18 @@ pub trait Peers: Send + Sync + 'static {
     /// The name of a container, where it was ever heard, behind that of its site where that is another one.
     fn name_of(&self, container: ContainerId) -> Option<(Option<String>, String)>;
 
-    /// The sealed bytes of a version, where its keeper can be reached.
+    /// The sealed bytes of a version, where its keeper can be reached, or somebody who has a copy; all of them are to be
+    /// read, or a part.
     fn opened<'a>(
         &'a self,
         address: &'a Address,
         keeper: ContainerId,
         manifest: &'a Arc<Manifest>,
+        whole: bool,
     ) -> BoxFuture<'a, Result<Opened>>;
+
+    /// Copies of this frame are not read any more, but what its keeper has: one of them was not what it should be.
+    fn distrust(&self, frame: FrameId);
 
     /// Whether these changes were heard of, as far as they are of this collection and of another site's.
     fn has_heard(&self, collection: &str, dots: &[Dot]) -> bool;

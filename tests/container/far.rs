@@ -16,7 +16,7 @@ const LATE: Duration = Duration::from_millis(250);
 /// One direction of a link.
 const DELAY: Duration = Duration::from_millis(25);
 
-fn random(bytes: usize, seed: u32) -> Vec<u8> {
+pub fn random(bytes: usize, seed: u32) -> Vec<u8> {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -26,18 +26,18 @@ fn random(bytes: usize, seed: u32) -> Vec<u8> {
 }
 
 /// A container, and where it is.
-struct There<'a>(&'a Host, Process);
+pub struct There<'a>(pub &'a Host, pub Process);
 
 impl There<'_> {
-    fn get(&self, address: &str) -> Response {
+    pub fn get(&self, address: &str) -> Response {
         self.0.enter(|| self.1.get(address))
     }
 
-    fn put(&self, address: &str, body: &[u8]) -> Response {
+    pub fn put(&self, address: &str, body: &[u8]) -> Response {
         self.0.enter(|| self.1.put(address, body))
     }
 
-    fn keys(&self, collection: &str) -> Vec<String> {
+    pub fn keys(&self, collection: &str) -> Vec<String> {
         self.0.enter(|| keys(&self.1, collection))
     }
 }

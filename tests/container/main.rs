@@ -49,6 +49,7 @@ mod scrub;
 mod silence;
 mod simulate;
 mod site;
+mod spares;
 mod strangers;
 mod streaming;
 mod subjects;

@@ -189,22 +189,28 @@ impl Site {
         .await
     }
 
-    /// What opens a version that this site keeps.
+    /// What opens a version that this site keeps, or that this container has a copy of.
     async fn opening(&self, address: Address, version: Version) -> Result<Opening> {
         let asked = address.clone();
-        let own = self.blocking(move |keeper| match keeper.own_version(&asked, version)? {
-            Some(entry) => Ok(Some(entry)),
-            None => Ok(keeper.newest_entry(&asked)?.filter(|entry| entry.version() == version)),
+        let known = self.blocking(move |keeper| {
+            if let Some(own) = keeper.own_version(&asked, version)? {
+                return Ok((Some(own), true));
+            }
+            if let Some((entry, _)) = keeper.copy_of(&asked, version)? {
+                return Ok((Some(entry), true));
+            }
+            Ok((keeper.newest_entry(&asked)?.filter(|entry| entry.version() == version), false))
         });
         let absent = || Error::not_found("this version is not here").with("address", &address);
-        let entry = own.await?.filter(|entry| !self.is_far(entry.keeper)).ok_or_else(absent)?;
+        let (entry, is_here) = known.await?;
+        let entry = entry.filter(|entry| is_here || !self.is_far(entry.keeper)).ok_or_else(absent)?;
         let manifest = entry.object().ok_or_else(absent)?;
         let until_ms = self.keeper().now_ms().saturating_add(TICKET_MS);
         let ticket = self.ring().ticket(&address, Grant::Pull(version), until_ms)?;
         let Some(seal) = &manifest.seal else { return Ok(Opening { key: None, ticket, frame: Vec::new() }) };
         let binding = binding(&address, version, manifest.size, seal);
         let key = seal.key.as_ref().map(|key| self.ring().unwrap(key, &binding)).transpose()?;
-        let is_small = entry.keeper == self.0.me && seal.bytes <= FRAME_BYTES_MAX;
+        let is_small = is_here && seal.bytes <= FRAME_BYTES_MAX;
         let frame = match is_small {
             true => {
                 let part = Part { address, version, range: 0..seal.bytes, deadline: READ_MAX };

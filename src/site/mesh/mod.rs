@@ -27,6 +27,7 @@ mod fetch;
 mod hear;
 mod home;
 mod listen;
+mod open;
 mod read;
 mod roster;
 mod standing;
@@ -52,6 +53,7 @@ use far::Far;
 use hear::{FarNews, Wanted};
 pub use home::Changes;
 use home::Changing;
+use open::Spares;
 pub use roster::Roster;
 pub use standing::SiteStanding;
 use tell::Chains;
@@ -90,6 +92,7 @@ pub(super) struct Mesh {
     /// Held by who asks another site which policies there are.
     decreeing: Arc<Semaphore>,
     vain: Vain,
+    pub(super) spares: Spares,
     /// What other sites have this one change.
     changing: Changing,
     /// Held by who fetches a collection.
@@ -132,6 +135,7 @@ impl Mesh {
             asking: Arc::new(Semaphore::new(1)),
             decreeing: Arc::new(Semaphore::new(DECREES_MAX)),
             vain: Vain::default(),
+            spares: Spares::default(),
             changing: Changing::default(),
             walks: Arc::new(Semaphore::new(WALKS_MAX)),
         };

@@ -1,7 +1,5 @@
 //! Asking the other sites what they know and have, and reading it from there.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures_util::future::join_all;
 
@@ -9,13 +7,12 @@ use super::super::members::Member;
 use super::super::piece::{Ask, Form};
 use super::super::{Site, locked};
 use super::answer::SEALED;
-use super::call::{Answer, Call, Known, Opening};
+use super::call::{Answer, Call, Known};
 use crate::bus::Message;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::limits::ASK_MAX;
-use crate::model::{Address, ContainerId, Entry, Head, Manifest, Name, Version};
-use crate::nfr::{DataKey, SystemRng, binding};
-use crate::tiers::{Asked, Elsewhere, Everywhere, Opened};
+use crate::model::{Address, ContainerId, Entry, Name, Version};
+use crate::tiers::{Asked, Elsewhere, Everywhere};
 
 impl Site {
     /// Asks the sites that may have something of an address what they keep of it.
@@ -100,63 +97,6 @@ impl Site {
             }
         }
         everywhere
-    }
-
-    /// What opens a version that another site keeps, and its sealed bytes.
-    pub(in crate::site) async fn open_far(
-        &self,
-        address: &Address,
-        keeper: ContainerId,
-        manifest: &Arc<Manifest>,
-    ) -> Result<Opened> {
-        let Opening { key, ticket, frame } = self.ask_opening(address, keeper, manifest.version).await?;
-        let mut manifest = Manifest::clone(manifest);
-        let (version, size) = (manifest.version, manifest.size);
-        if let (Some(key), Some(seal)) = (key, manifest.seal.as_mut()) {
-            let bound = binding(address, version, size, seal);
-            seal.key = Some(self.ring().wrap(&SystemRng, &DataKey::from_bytes(key), &bound)?);
-            // What was opened once is opened again when that site is cut off.
-            if self.0.parts.policies.on(address.collection()).is_none_or(|verdict| verdict.may_hold()) {
-                let (address, entry) = (address.clone(), Entry { keeper, head: Head::Object(manifest.clone()) });
-                if let Err(error) = self.blocking(move |store| store.keep_key(&address, &entry)).await {
-                    tracing::debug!(%error, "the key of what another site keeps is asked for again");
-                }
-            }
-        }
-        let manifest = Arc::new(manifest);
-        let bytes = manifest.seal.as_ref().map_or(0, |seal| seal.bytes);
-        if bytes > 0 && frame.len() as u64 == bytes {
-            return Ok(Opened { manifest, frame: Arc::new(Bytes::from(frame)) });
-        }
-        let frame = self.sealed_at(address, keeper, &manifest, Some(ticket))?;
-        Ok(Opened { manifest, frame })
-    }
-
-    /// What another site says opens a version.
-    pub(in crate::site) async fn ask_opening(
-        &self,
-        address: &Address,
-        keeper: ContainerId,
-        version: Version,
-    ) -> Result<Opening> {
-        let home = locked(&self.0.mesh.far).home(keeper).cloned();
-        let (site, name) = home.ok_or_else(|| Error::internal("a container that is of no other site"))?;
-        let call = Call::Open(address.as_str().to_owned(), version);
-        let now_ms = self.now_ms();
-        let is_alive = self.member(keeper).is_some_and(|(_, member)| member.is_alive(now_ms));
-        if !is_alive {
-            let why = "the site that keeps the object is not heard; try again when it is back";
-            return Err(Error::unavailable(why).with("address", address).with("site", &site));
-        }
-        match self.call(&site, Some(&name), &call, ASK_MAX).await {
-            Ok(Answer::Open(opening)) => Ok(opening),
-            Ok(_) => Err(Error::internal("another site answers something else").with("site", &site)),
-            // A policy that is not known here yet keeps it there.
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Forbidden) => {
-                Err(error.with("address", address))
-            }
-            Err(error) => Err(super::super::ask::unreachable(error, address)),
-        }
     }
 
     /// How a piece is asked for of another site's container: on which subject, in which words.

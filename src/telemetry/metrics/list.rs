@@ -35,8 +35,12 @@ metrics! {
         /// Pieces of other containers' objects that were read over the bus, because their doors were not reached, or
         /// late.
         peer_pieces: Counter<()> = "meshstore_peer_pieces", "";
-        /// Reads of other containers' objects that were asked for over the bus as well, because the door was late.
+        /// Reads of other containers' objects that were asked for a second way as well, over the bus or of a container
+        /// that has a copy, because the first one was late.
         peer_hedges: Counter<()> = "meshstore_peer_hedges", "";
+        /// Objects of another site that were read from a copy at a third one, because that was to be done earlier, or
+        /// the site that keeps them was silent.
+        peer_copies: Counter<()> = "meshstore_peer_copies", "";
         /// Objects to be stored, at all doors, by what became of it and the level that acknowledged.
         pushes: Counter<(Outcome, Served)> = "meshstore_pushes", "";
         /// Objects to be read, at all doors, by what became of it and the level that served. Damage found

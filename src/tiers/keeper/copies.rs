@@ -1,11 +1,23 @@
 //! Which copies of an object this container has, for whoever asks where it is.
 
+use super::super::FrameReader;
 use super::Keeper;
 use crate::error::Result;
 use crate::limits::LOCATE_VERSIONS_MAX;
-use crate::model::{Address, CopyState, Entry, Head, Held, Holds, Level, Manifest, Newest};
+use crate::model::{Address, CopyState, Entry, Head, Held, Holds, Level, Manifest, Newest, Version};
 
 impl Keeper {
+    /// A copy of a version that another container keeps, and what is known of it, where that opens it.
+    pub fn copy_of(&self, address: &Address, version: Version) -> Result<Option<(Entry, FrameReader)>> {
+        let known = self.disk.entry(address)?.filter(|entry| entry.version() == version);
+        Ok(known.and_then(|entry| {
+            let manifest = entry.object().filter(|manifest| self.lives(manifest) && !manifest.lacks_key())?;
+            let seal = manifest.seal.as_ref()?;
+            let copy = self.copies.get()?.reader(seal.frame, seal.bytes)?;
+            Some((entry, copy))
+        }))
+    }
+
     /// What is here of an address, newest first, and what is known of it.
     pub fn holds(&self, address: &Address) -> Result<Holds> {
         // Memory first: an entry leaves it only after the disk has it.

@@ -11,7 +11,7 @@ use super::reading::{Frame, Reading};
 use super::request::Pulled;
 use crate::error::{Error, Kind, Result};
 use crate::limits::CHUNK_BYTES;
-use crate::model::{ContainerId, Entry, Head, Level, Seal};
+use crate::model::{ContainerId, Level, Seal};
 use crate::nfr::HEADER_BYTES;
 use crate::tiers::{FrameReader, Opened, Source};
 
@@ -26,28 +26,34 @@ impl Reading {
         permits: &mut Option<Permits>,
     ) -> Result<Pulled> {
         if let Some(seal) = self.manifest.seal.clone() {
-            let copy = self.crew.copies.reader(seal.frame, seal.bytes).filter(|_| !self.manifest.lacks_key());
+            let copy =
+                self.crew.copies.reader(&self.address, seal.frame, seal.bytes).filter(|_| !self.manifest.lacks_key());
             if let Some(pulled) = self.by_copy(&seal, copy, &range, permits).await {
                 return pulled;
             }
-            let whole = range == (0..self.manifest.size);
             loop {
-                let opened = self.crew.peers(&self.address)?.opened(&self.address, keeper, &self.manifest, whole).await;
-                let Opened { manifest, frame, second_hand } = opened.map_err(|error| self.named(error))?;
+                let peers = self.crew.peers(&self.address)?;
+                let opened = peers.opened(&self.address, keeper, &self.manifest, range.clone()).await;
+                let Opened { manifest, frame, may_be_copy } = opened.map_err(|error| self.named(error))?;
                 self.manifest = manifest;
-                self.frame = Frame { second_hand, ..Frame::elsewhere(Level::Peer, frame) };
-                let mut copy = self.crew.copies.reader(seal.frame, seal.bytes);
+                self.frame = Frame { may_be_copy, ..Frame::elsewhere(Level::Peer, frame) };
+                let mut copy = self.crew.copies.reader(&self.address, seal.frame, seal.bytes);
                 if copy.is_none() && stored {
-                    copy = self.copied(&seal, keeper).await;
+                    copy = self.copied(&seal).await;
+                    if may_be_copy && copy.is_none() && peers.distrusts(seal.frame) {
+                        continue;
+                    }
                 }
                 if let Some(pulled) = self.by_copy(&seal, copy, &range, permits).await {
                     return pulled;
                 }
                 match self.clone().start(range.clone(), permits).await {
-                    Err(error) if error.kind() == Kind::Corrupt && second_hand => self.distrust(),
                     Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::NotFound) => {
                         tracing::debug!(address = %self.address, %error, "a frame of another container is of no use");
-                        break;
+                        self.doubt(&error);
+                        if !may_be_copy || !peers.distrusts(seal.frame) {
+                            break;
+                        }
                     }
                     outcome => return outcome.map_err(|error| self.named(error)),
                 }
@@ -67,7 +73,7 @@ impl Reading {
         let reading = Reading { frame: Frame::here(Arc::new(copy?)), level: Level::Disk, ..self.clone() };
         match reading.start(range.clone(), permits).await {
             Err(error) if error.kind() == Kind::Corrupt => {
-                self.crew.copies.drop_copy(seal.frame);
+                self.crew.copies.drop_copy(&self.address, seal.frame);
                 None
             }
             outcome => Some(outcome.map_err(|error| self.named(error))),
@@ -75,48 +81,39 @@ impl Reading {
     }
 
     /// The copy of the frame on the disk here, made first.
-    async fn copied(&self, seal: &Seal, keeper: ContainerId) -> Option<FrameReader> {
+    async fn copied(&self, seal: &Seal) -> Option<FrameReader> {
         let (copies, frame, bytes) = (Arc::clone(&self.crew.copies), seal.frame, seal.bytes);
         let _place = self.crew.fetches.place().await?;
-        let (taking, source, reading) = (Arc::clone(&copies), InOneGo::of(&self.frame.bytes), self.clone());
+        let (source, reading) = (InOneGo::of(&self.frame.bytes), self.clone());
         let take = move || {
-            let mut taken = taking.take(frame, &*source)?;
-            if taken && reading.frame.second_hand {
-                taken = taking.reader(frame, bytes).is_some_and(|copy| reading.is_proven(&copy));
-                if taken {
-                    // So is what opened it.
-                    let entry = Entry { keeper, head: Head::Object((*reading.manifest).clone()) };
-                    reading.crew.keeper.keep_key(&reading.address, &entry)?;
-                }
-            }
+            let is_good = |copy: &FrameReader| match reading.frame.may_be_copy {
+                true => reading.is_proven(copy),
+                false => Ok(true),
+            };
+            let taken = reading.crew.copies.take(&reading.address, frame, &*source, is_good);
             // A policy may have come meanwhile.
-            if !taken || !reading.crew.may_hold(reading.address.collection()) {
-                taking.drop_copy(frame);
+            if !reading.crew.may_hold(reading.address.collection()) {
+                reading.crew.copies.drop_copy(&reading.address, frame);
             }
-            Ok(taken)
+            taken.inspect_err(|error| reading.doubt(error))
         };
         self.crew.fetches.share(frame, take).await;
-        copies.reader(frame, bytes)
+        copies.reader(&self.address, frame, bytes)
     }
 
     /// Whether all of a frame is what the keeper of the object has sealed.
-    fn is_proven(&self, frame: &FrameReader) -> bool {
-        let looked = || {
-            let tail = footer(&self.manifest, frame)?;
-            let (head, tail) = frame.ends(0..HEADER_BYTES as u64, tail)?;
-            let opener = opened(&self.stages, &self.address, &self.manifest, &head, &tail)?;
-            let hashes = (0..opener.chunks()).map(|index| {
-                let plain = opener.open_buffer(index, frame.load(opener.extent(index))?)?;
-                Ok(opener.hash(index, &plain))
-            });
-            Ok::<_, Error>(opener.is_made_of(&hashes.collect::<Result<Vec<_>>>()?))
-        };
-        let proven = looked().unwrap_or(false);
-        if !proven {
-            tracing::warn!(address = %self.address, "a copy at another site is not what the keeper has sealed");
-            self.distrust();
+    fn is_proven(&self, frame: &FrameReader) -> Result<bool> {
+        let tail = footer(&self.manifest, frame)?;
+        let (head, tail) = frame.ends(0..HEADER_BYTES as u64, tail)?;
+        let opener = opened(&self.stages, &self.address, &self.manifest, &head, &tail)?;
+        let hashes = (0..opener.chunks()).map(|index| {
+            let plain = opener.open_buffer(index, frame.load(opener.extent(index))?)?;
+            Ok(opener.hash(index, &plain))
+        });
+        match opener.is_made_of(&hashes.collect::<Result<Vec<_>>>()?) {
+            true => Ok(true),
+            false => Err(Error::corrupt("a copy of the object is not what its keeper has sealed")),
         }
-        proven
     }
 
     async fn plain_from(

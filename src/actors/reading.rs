@@ -34,16 +34,16 @@ pub(super) struct Frame {
     /// Where they are, unless they are on the disk here.
     pub from: Level,
     /// Whether they may come from somebody who only has a copy, and is not believed for it.
-    pub second_hand: bool,
+    pub may_be_copy: bool,
 }
 
 impl Frame {
     pub fn here(bytes: Arc<dyn Source>) -> Self {
-        Frame { bytes, local: true, from: Level::Disk, second_hand: false }
+        Frame { bytes, local: true, from: Level::Disk, may_be_copy: false }
     }
 
     pub fn elsewhere(from: Level, bytes: Arc<dyn Source>) -> Self {
-        Frame { bytes, local: false, from, second_hand: false }
+        Frame { bytes, local: false, from, may_be_copy: false }
     }
 }
 
@@ -75,7 +75,7 @@ impl Reading {
         let chunks = opener.chunks_of(&range);
         let promotion = self.promotion(&range).await?;
         let (frame, local, cpu) = (Arc::clone(&self.frame.bytes), self.frame.local, self.stages.cpu.clone());
-        let proves = self.frame.second_hand && range == (0..self.manifest.size);
+        let proves = self.frame.may_be_copy && range == (0..self.manifest.size);
         let mut witness = proves.then(|| Witness { opener: Arc::clone(&opener), hashes: Vec::new() });
         let mut supply = Supply::start(Stock { frame, local, opener, cpu }, chunks.clone(), run);
         let first = seen(&mut witness, supply.next().await?).await?;
@@ -155,21 +155,26 @@ impl Reading {
 
     /// Damage is put aside before it is reported.
     async fn report(&self, error: Error) -> Error {
-        let copy = self.manifest.seal.as_ref().map(|seal| seal.frame).filter(|frame| self.crew.copies.has(*frame));
-        if let Some(copy) = copy.filter(|_| error.kind() == Kind::Corrupt) {
-            self.crew.copies.drop_copy(copy);
-        } else if error.kind() == Kind::Corrupt && self.frame.local {
-            // The next reader profits where another copy is found; this one is told.
-            self.crew.healer().take_out(&self.address, &self.manifest, &error).await;
-        } else if error.kind() == Kind::Corrupt {
-            self.distrust();
+        self.doubt(&error);
+        if error.kind() == Kind::Corrupt && !self.frame.bytes.is_second_hand() {
+            let frame = self.manifest.seal.as_ref().map(|seal| seal.frame);
+            match frame.filter(|frame| self.crew.copies.has(&self.address, *frame)) {
+                Some(copy) => self.crew.copies.drop_copy(&self.address, copy),
+                // The next reader profits where another copy is found; this one is told.
+                None if self.frame.local => {
+                    self.crew.healer().take_out(&self.address, &self.manifest, &error).await;
+                }
+                None => {}
+            }
         }
         self.named(error)
     }
 
-    /// What others have a copy of is read from its keeper alone from now on.
-    pub fn distrust(&self) {
-        if let (Some(seal), Ok(peers)) = (&self.manifest.seal, self.crew.peers(&self.address)) {
+    /// What is damaged may have come from a copy elsewhere: then none is read any more, but what the keeper has.
+    pub fn doubt(&self, error: &Error) {
+        let is_bad = error.kind() == Kind::Corrupt && self.frame.bytes.is_second_hand();
+        if let (true, Some(seal), Ok(peers)) = (is_bad, &self.manifest.seal, self.crew.peers(&self.address)) {
+            tracing::warn!(address = %self.address, "a copy at another site is not what the keeper has sealed");
             peers.distrust(seal.frame);
         }
     }

@@ -124,9 +124,9 @@ impl Crew {
             loop {
                 let (store, now_ms) = (keeper.disk().store(), keeper.now_ms());
                 let page = store.list_entries((collection.as_str(), "", after.as_deref()), LIST_LIMIT_MAX, now_ms)?;
-                for (_, head) in &page.found {
+                for (key, head) in &page.found {
                     if let Head::Object(Manifest { seal: Some(seal), .. }) = head {
-                        copies.drop_copy(seal.frame);
+                        copies.drop_copy(&Address::new(&collection, key)?, seal.frame);
                     }
                 }
                 let last = page.found.into_iter().next_back().map(|(key, _)| key);

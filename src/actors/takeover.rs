@@ -73,8 +73,8 @@ impl Crew {
             self.sync.ask(FreeDisk { bytes }).await?;
         }
         let stages = self.nfr.ask(HandOutStages).await?;
-        let Opened { manifest, frame: source, .. } =
-            self.peers(address)?.opened(address, from, &Arc::new(manifest), true).await?;
+        let (manifest, peers) = (Arc::new(manifest), self.peers(address)?);
+        let Opened { manifest, frame: source, .. } = peers.opened(address, from, &manifest, 0..manifest.size).await?;
         let manifest = Arc::unwrap_or_clone(manifest);
         let (keeper, own) = (Arc::clone(&self.keeper), address.clone());
         // The turn goes with the work: that goes on where nobody waits for it any more.

@@ -216,22 +216,26 @@ impl Peers for Site {
         address: &'a Address,
         keeper: ContainerId,
         manifest: &'a Arc<Manifest>,
-        whole: bool,
+        range: Range<u64>,
     ) -> BoxFuture<'a, Result<Opened>> {
         async move {
             if self.is_far(keeper) {
-                return self.open_far(address, keeper, manifest, whole).await;
+                return self.open_far(address, keeper, manifest, range).await;
             }
             let keeps = Holder { container: keeper, ticket: None, is_copy: false };
             let frame = self.sealed_at(address, manifest, vec![keeps])?;
             let frame = Arc::new(Noted { site: self.clone(), keeper, frame });
-            Ok(Opened { manifest: Arc::clone(manifest), frame, second_hand: false })
+            Ok(Opened { manifest: Arc::clone(manifest), frame, may_be_copy: false })
         }
         .boxed()
     }
 
     fn distrust(&self, frame: FrameId) {
         self.0.mesh.spares.distrust(frame);
+    }
+
+    fn distrusts(&self, frame: FrameId) -> bool {
+        !self.0.mesh.spares.trusts(frame)
     }
 
     fn is_far(&self, keeper: ContainerId) -> bool {

@@ -6,8 +6,8 @@ use std::time::Duration;
 /// For so long it counts at what rate bytes came: a link, and who uses it, change.
 const RATE_MS: u64 = 60_000;
 
-/// Fewer bytes say nothing of a rate.
-const RATED_BYTES: usize = 64 << 10;
+/// What came in a shorter time than this says nothing of a rate by itself: it may have waited here.
+const RATED: Duration = Duration::from_millis(20);
 
 /// So many requests at work at a container double what it is expected to take.
 const DOUBLING_REQUESTS: u32 = 64;
@@ -17,6 +17,8 @@ pub(super) struct Pace {
     answers: Option<Duration>,
     /// Bytes a second, and when that was measured last.
     rate: Option<(f64, u64)>,
+    /// What came since, and how long it was waited for.
+    coming: (u64, Duration),
 }
 
 impl Pace {
@@ -29,11 +31,15 @@ impl Pace {
     }
 
     /// So many bytes came after so long.
-    pub(super) fn gave(&mut self, bytes: usize, took: Duration, now_ms: u64) {
-        if bytes < RATED_BYTES || took.is_zero() {
+    pub(super) fn gave(&mut self, bytes: u64, took: Duration, now_ms: u64) {
+        self.coming = (self.coming.0 + bytes, self.coming.1 + took);
+        // The way itself takes its time once, however much comes.
+        let way = self.answers.unwrap_or_default();
+        if self.coming.1 < RATED.max(2 * way) {
             return;
         }
-        let rate = bytes as f64 / took.as_secs_f64();
+        let (bytes, took) = std::mem::take(&mut self.coming);
+        let rate = bytes as f64 / (took - way).as_secs_f64();
         let before = self.rate(now_ms);
         self.rate = Some((before.map_or(rate, |before| (3.0 * before + rate) / 4.0), now_ms));
     }
@@ -67,11 +73,13 @@ mod tests {
         let mut pace = Pace::default();
         assert_eq!(pace.expects(1 << 30, 9, 1), Duration::ZERO, "what is not known is tried");
         pace.answered(MS(50));
-        pace.gave(1_000_000, MS(100), 1_000);
+        pace.gave(500_000, MS(99), 1_000);
+        assert_eq!(pace.expects(10_000_000, 0, 1_000), MS(50), "so far it may be the way alone");
+        pace.gave(500_000, MS(51), 1_000);
         assert_eq!(pace.expects(10_000_000, 0, 1_000), MS(1050));
         assert_eq!(pace.expects(10_000_000, 64, 1_000), MS(2050));
-        // What a few bytes take is the way alone.
-        pace.gave(10, MS(100), 1_000);
+        // What was here already was not waited for, and says nothing.
+        pace.gave(1 << 30, MS(1), 1_000);
         assert_eq!(pace.expects(10_000_000, 0, 1_000 + RATE_MS - 1), MS(1050));
         assert_eq!(pace.expects(10_000_000, 0, 1_000 + RATE_MS), MS(50), "it is found out anew");
     }

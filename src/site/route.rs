@@ -93,6 +93,11 @@ impl Ways {
         Ways { ca, known: Mutex::default() }
     }
 
+    /// How quick a container is, where something was read from it.
+    pub(super) fn pace(&self, container: ContainerId) -> Option<Pace> {
+        locked(&self.known).get(&container).map(|way| way.pace())
+    }
+
     /// The ways to a container; one whose door has moved is a new one.
     pub(super) fn to(&self, site: Option<Name>, member: &Member) -> Result<Arc<Way>> {
         let mut known = locked(&self.known);
@@ -143,7 +148,7 @@ impl Way {
     }
 
     /// So many bytes of it came after so long.
-    pub(super) fn gave(&self, bytes: usize, took: Duration, now_ms: u64) {
+    pub(super) fn gave(&self, bytes: u64, took: Duration, now_ms: u64) {
         locked(&self.pace).gave(bytes, took, now_ms);
     }
 

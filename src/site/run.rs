@@ -54,20 +54,15 @@ impl Site {
         Some(place)
     }
 
-    /// How long so many bytes of a container are expected to take, if that was measured.
-    pub(super) fn expects(&self, of: ContainerId, way: &Way, bytes: u64) -> Option<Duration> {
+    /// How long so many bytes of a container are expected to take, as far as that was measured.
+    pub(super) fn expects(&self, of: ContainerId, bytes: u64) -> Option<Duration> {
         let requests = self.member(of).map_or(0, |(_, member)| member.load.requests);
-        let pace = Some(way.pace()).filter(|pace| pace.answers().is_some());
-        pace.map(|pace| pace.expects(bytes, requests, self.now_ms()))
+        let pace = self.0.ways.pace(of).filter(|pace| pace.answers().is_some())?;
+        Some(pace.expects(bytes, requests, self.now_ms()))
     }
 }
 
 impl Kept {
-    /// So many times what this many bytes are expected to take; the most there is where nothing was measured.
-    pub(super) fn expects(&self, bytes: u64, times: u32) -> Duration {
-        self.site.expects(self.keeper, &self.way, bytes).map_or(Duration::MAX, |expects| expects.saturating_mul(times))
-    }
-
     fn ticks(&self) -> u64 {
         self.site.0.parts.telemetry.ticks_ns()
     }
@@ -113,9 +108,9 @@ impl Parts {
         Parts { kept, left, from: From::Nowhere }
     }
 
-    /// Whether who is read from only has a copy.
-    pub(super) fn is_copy(&self) -> bool {
-        self.kept.is_copy
+    /// Who is read from.
+    pub(super) fn kept(&self) -> &Arc<Kept> {
+        &self.kept
     }
 
     /// What was not read yet.
@@ -132,7 +127,7 @@ impl Parts {
         let since = kept.ticks();
         let arrived = kept.site.while_heard(kept.keeper, self.arrive(bytes)).await;
         let arrived = arrived.map_err(|error| unreachable(error, &self.kept.wanted.address))?;
-        kept.way.gave(bytes, kept.since(since), kept.site.now_ms());
+        kept.way.gave(bytes as u64, kept.since(since), kept.site.now_ms());
         self.left.start = end;
         Ok(arrived)
     }

@@ -91,7 +91,12 @@ impl Site {
             .ok_or_else(|| Error::internal("what was never sealed has no sealed bytes").with("address", address))?;
         let form = if seal.key.is_some() { Form::Encrypted } else { Form::Sealed };
         let wanted = Wanted { address: address.clone(), version: manifest.version, form };
-        let kept = holders.into_iter().map(|holder| self.kept_by(&wanted, holder)).collect::<Result<_>>()?;
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            holders.into_iter().map(|holder| self.kept_by(&wanted, holder)).partition(Result::is_ok);
+        let kept: Vec<Arc<Kept>> = kept.into_iter().flatten().collect();
+        if let (true, Some(Err(error))) = (kept.is_empty(), gone.into_iter().next()) {
+            return Err(error);
+        }
         let (site, choice, runtime) = (self.clone(), Arc::new(Choice::of(kept)), tokio::runtime::Handle::current());
         Ok(Arc::new(Frame { site, wanted, choice, len: seal.bytes, runtime, whole: OnceLock::new() }))
     }
@@ -206,6 +211,10 @@ impl Source for Frame {
         // Two journeys at once.
         let both = async { try_join(self.part(head), self.part(tail)).await };
         self.wait(both).map(|(head, tail)| (head.freeze(), tail.freeze()))
+    }
+
+    fn is_second_hand(&self) -> bool {
+        self.choice.is_second_hand()
     }
 
     fn run(self: Arc<Self>, range: Range<u64>) -> Option<Box<dyn Run>> {

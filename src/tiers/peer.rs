@@ -59,7 +59,7 @@ pub struct Opened {
     pub frame: Arc<dyn Source>,
     /// Whether some of it may come from another site that does not keep the object, but has a copy: who can open it could
     /// have made its chunks anew.
-    pub second_hand: bool,
+    pub may_be_copy: bool,
 }
 
 /// Plain bytes on their way to another container.
@@ -175,18 +175,21 @@ pub trait Peers: Send + Sync + 'static {
     /// The name of a container, where it was ever heard, behind that of its site where that is another one.
     fn name_of(&self, container: ContainerId) -> Option<(Option<String>, String)>;
 
-    /// The sealed bytes of a version, where its keeper can be reached, or somebody who has a copy; all of them are to be
-    /// read, or a part.
+    /// The sealed bytes of a version, where its keeper can be reached, or somebody who has a copy; this range of the plain
+    /// ones is to be read.
     fn opened<'a>(
         &'a self,
         address: &'a Address,
         keeper: ContainerId,
         manifest: &'a Arc<Manifest>,
-        whole: bool,
+        range: Range<u64>,
     ) -> BoxFuture<'a, Result<Opened>>;
 
     /// Copies of this frame are not read any more, but what its keeper has: one of them was not what it should be.
     fn distrust(&self, frame: FrameId);
+
+    /// Whether that is so.
+    fn distrusts(&self, frame: FrameId) -> bool;
 
     /// Whether these changes were heard of, as far as they are of this collection and of another site's.
     fn has_heard(&self, collection: &str, dots: &[Dot]) -> bool;

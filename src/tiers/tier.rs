@@ -32,6 +32,11 @@ pub trait Source: Send + Sync {
         Ok((self.read(head)?, self.read(tail)?))
     }
 
+    /// Whether some of what was read so far came from somebody who only has a copy.
+    fn is_second_hand(&self) -> bool {
+        false
+    }
+
     /// A long range in one go, where that is less work than to read it part by part.
     fn run(self: Arc<Self>, _: Range<u64>) -> Option<Box<dyn Run>> {
         None

@@ -2,10 +2,11 @@
 //! asked for where much is to be read, and where the keeper is silent.
 //!
 //! Who has a copy is not believed for what is in it. Its frame is the one that the keeper's entry names; what is read
-//! whole is checked against the digest there (`actors/reading.rs`), and a part is read of an encrypted copy alone, whose
-//! chunks nobody makes but who may open it. A data key that a keeper did not give is not kept.
+//! whole is checked against the digest there (`actors/reading.rs`), and a part is read with a key that the keeper gave
+//! alone, so that nobody could have made it but who may open the object. A key that another one gave is not kept.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -62,155 +63,149 @@ impl Spares {
         }
     }
 
-    fn trusts(&self, frame: FrameId) -> bool {
+    pub(in crate::site) fn trusts(&self, frame: FrameId) -> bool {
         !locked(&self.distrusted).contains(&frame)
     }
 }
 
-/// A copy, and what opens it.
-struct Spare {
+/// Somebody who has the sealed bytes of a version, and what opens them.
+struct Offer {
     container: ContainerId,
+    /// Whether somebody else keeps it.
+    is_copy: bool,
     opening: Opening,
 }
 
-/// Those who were asked for a copy and did not answer yet.
-type Asked = FuturesUnordered<BoxFuture<'static, Option<Spare>>>;
-
-/// What is known of who has a version.
-#[derive(Default)]
-struct Known {
-    /// What the keeper said.
-    kept: Option<Opening>,
-    spares: Vec<Spare>,
-    asked: Asked,
+impl Offer {
+    fn holder(self) -> Holder {
+        Holder { container: self.container, ticket: Some(self.opening.ticket), is_copy: self.is_copy }
+    }
 }
 
+/// Those who were asked for a copy and did not answer yet.
+type Asked = FuturesUnordered<BoxFuture<'static, Option<Offer>>>;
+
 impl Site {
-    /// What opens a version that another site keeps, and its sealed bytes: all of them are to be read, or a part.
+    /// What opens a version that another site keeps, and its sealed bytes, of which those of this range are to be read.
     pub(in crate::site) async fn open_far(
         &self,
         address: &Address,
         keeper: ContainerId,
         manifest: &Arc<Manifest>,
-        whole: bool,
+        range: Range<u64>,
     ) -> Result<Opened> {
-        let seal = manifest.seal.as_ref();
-        let is_proven = whole || manifest.nfr.encrypt != Encryption::None;
-        let may_copy = is_proven && seal.is_some_and(|seal| self.0.mesh.spares.trusts(seal.frame));
-        let is_large = seal.is_some_and(|seal| seal.bytes >= ASKED_FROM_BYTES);
-        let asked = || self.ask_for_copies(address, keeper, manifest.version);
-        let mut asked_now = if may_copy && is_large { asked() } else { Asked::new() };
-        let (kept, mut spares) = self.ask_keeper(address, keeper, manifest, &mut asked_now).await;
-        let known = match kept {
-            Ok(kept) => Known { kept: Some(kept), spares, asked: asked_now },
-            Err(error) if is_of_the_way(&error) && may_copy => {
-                let mut asked = if is_large { asked_now } else { asked() };
-                while let Some(spare) = asked.next().await {
-                    spares.extend(spare);
+        let is_encrypted = manifest.nfr.encrypt != Encryption::None;
+        let is_whole = range == (0..manifest.size);
+        let trusts = manifest.seal.as_ref().is_some_and(|seal| self.0.mesh.spares.trusts(seal.frame));
+        let bytes = range.end.saturating_sub(range.start);
+        let ask = || self.ask_for_copies(address, keeper, manifest.version);
+        let may_copy = trusts && (is_whole || is_encrypted);
+        let asks_all = may_copy && bytes >= ASKED_FROM_BYTES;
+        let (mut asked, mut offers) = (if asks_all { ask() } else { Asked::new() }, Vec::new());
+        match self.ask_keeper(address, keeper, manifest.version, bytes, (&mut asked, &mut offers)).await {
+            Ok(opening) => offers.push(Offer { container: keeper, is_copy: false, opening }),
+            // What opens it was given by the keeper before, or proves itself by all that it opens.
+            Err(error) if is_of_the_way(&error) && may_copy && (is_whole || !manifest.lacks_key()) => {
+                if !asks_all {
+                    asked = ask();
                 }
-                if spares.is_empty() {
-                    return Err(error);
+                while offers.is_empty() {
+                    let Some(offer) = asked.next().await else { return Err(error) };
+                    offers.extend(offer);
                 }
-                Known { spares, ..Known::default() }
             }
             Err(error) => return Err(error),
-        };
-        self.opened_of(address, keeper, manifest, known).await
+        }
+        offers.sort_by_cached_key(|offer| self.expects(offer.container, bytes).unwrap_or(USUAL));
+        self.opened_by(address, keeper, manifest, offers, asked).await
     }
 
-    /// What the keeper of a version says opens it, and who of those who were asked has a copy so far.
+    /// What the keeper of a version says opens it. Meanwhile others answer who may have a copy.
     async fn ask_keeper(
         &self,
         address: &Address,
         keeper: ContainerId,
-        manifest: &Manifest,
-        asked: &mut Asked,
-    ) -> (Result<Opening>, Vec<Spare>) {
+        version: Version,
+        bytes: u64,
+        (asked, offers): (&mut Asked, &mut Vec<Offer>),
+    ) -> Result<Opening> {
         let began_ns = self.0.parts.telemetry.ticks_ns();
-        let (mut kept, mut spares) = (pin!(self.ask_opening(address, keeper, manifest.version)), Vec::new());
+        let mut kept = pin!(self.ask_opening(address, keeper, version));
         let kept = loop {
             tokio::select! {
-                kept = &mut kept => break kept,
-                Some(spare) = asked.next() => spares.extend(spare),
+                kept = &mut kept => break kept?,
+                Some(offer) = asked.next() => offers.extend(offer),
             }
         };
-        if kept.is_ok() && !asked.is_empty() {
-            let took = Duration::from_nanos(self.0.parts.telemetry.since_ns(began_ns));
-            let bytes = manifest.seal.as_ref().map_or(0, |seal| seal.bytes);
-            // Nobody is worth much of the time that the keeper takes for all of it.
-            let patience = (took / 2).max(self.expects_of(address, keeper, bytes) / 8).min(WAIT_MAX);
-            let rest = async {
-                while let Some(spare) = asked.next().await {
-                    spares.extend(spare);
-                }
-            };
-            // Who is late stands in where another one fails.
-            let _ = timeout(patience, rest).await;
-        }
-        (kept, spares)
+        let took = Duration::from_nanos(self.0.parts.telemetry.since_ns(began_ns));
+        // Nobody is worth much of the time that the keeper takes for all of it.
+        let patience = (took / 2).max(self.expects(keeper, bytes).unwrap_or_default() / 8).min(WAIT_MAX);
+        let rest = async {
+            while let Some(offer) = asked.next().await {
+                offers.extend(offer);
+            }
+        };
+        // Who is late stands in where another one fails.
+        let _ = timeout(patience, rest).await;
+        Ok(kept)
     }
 
-    /// With what its keeper said, or others who have it.
-    async fn opened_of(
+    /// With what these say; those who were asked as well are read from where one of them fails.
+    async fn opened_by(
         &self,
         address: &Address,
         keeper: ContainerId,
         manifest: &Arc<Manifest>,
-        known: Known,
+        mut offers: Vec<Offer>,
+        mut asked: Asked,
     ) -> Result<Opened> {
-        let Known { kept, spares, mut asked } = known;
-        let manifest = Arc::new(self.with_key(address, keeper, manifest, (kept.as_ref(), &spares)).await?);
-        let bytes = manifest.seal.as_ref().map_or(0, |seal| seal.bytes);
-        let second_hand = kept.is_none() || !spares.is_empty() || !asked.is_empty();
-        let kept = kept.map(|opening| (Spare { container: keeper, opening }, false));
-        let mut all: Vec<(Spare, bool)> = kept.into_iter().chain(spares.into_iter().map(|one| (one, true))).collect();
-        all.sort_by_cached_key(|(one, _)| self.expects_of(address, one.container, bytes));
-        let is_whole = |(one, _): &(Spare, bool)| bytes > 0 && one.opening.frame.len() as u64 == bytes;
-        let first = all.iter().position(is_whole).unwrap_or(0);
-        if all.get(first).is_some_and(|(_, is_copy)| *is_copy) {
+        let kept = offers.iter().find(|offer| !offer.is_copy);
+        let (is_kept, lacks_key) = (kept.is_some(), manifest.lacks_key());
+        let of_copies = || offers.iter().find_map(|offer| offer.opening.key).filter(|_| lacks_key);
+        let key = kept.map_or_else(of_copies, |kept| kept.opening.key);
+        // Who comes with another key made other bytes of it.
+        let fits = move |offer: &Offer| is_kept || !lacks_key || offer.opening.key == key;
+        offers.retain(fits);
+        let manifest = match key {
+            Some(key) => Arc::new(self.with_key(address, keeper, manifest, key, is_kept).await?),
+            None => Arc::clone(manifest),
+        };
+        if offers.first().is_some_and(|offer| offer.is_copy) {
             self.0.parts.telemetry.metrics.peer_copies.one(());
         }
-        if all.get(first).is_some_and(is_whole) {
-            let (one, is_copy) = all.swap_remove(first);
-            return Ok(Opened { manifest, frame: Arc::new(Bytes::from(one.opening.frame)), second_hand: is_copy });
+        let bytes = manifest.seal.as_ref().map_or(0, |seal| seal.bytes);
+        if let Some(all) = offers.iter_mut().find(|offer| bytes > 0 && offer.opening.frame.len() as u64 == bytes) {
+            let frame = Arc::new(Bytes::from(std::mem::take(&mut all.opening.frame)));
+            return Ok(Opened { manifest, frame, may_be_copy: all.is_copy });
         }
-        let holder = |(one, is_copy): (Spare, bool)| Holder {
-            container: one.container,
-            ticket: Some(one.opening.ticket),
-            is_copy,
-        };
-        let frame = self.sealed_at(address, &manifest, all.into_iter().map(holder).collect())?;
+        let may_be_copy = !asked.is_empty() || offers.iter().any(|offer| offer.is_copy);
+        let frame = self.sealed_at(address, &manifest, offers.into_iter().map(Offer::holder).collect())?;
         if !asked.is_empty() {
             let frame = Arc::clone(&frame);
             self.spawn(async move {
-                while let Some(spare) = asked.next().await {
-                    spare.into_iter().for_each(|spare| frame.add(holder((spare, true))));
+                while let Some(offer) = asked.next().await {
+                    offer.into_iter().filter(fits).for_each(|offer| frame.add(offer.holder()));
                 }
             });
         }
-        Ok(Opened { manifest, frame, second_hand })
+        Ok(Opened { manifest, frame, may_be_copy })
     }
 
-    /// The object with what opens it here: what its keeper says does, or somebody who has a copy, if it is not known.
+    /// The object with what opens it here, which is kept where its keeper gave it.
     async fn with_key(
         &self,
         address: &Address,
         keeper: ContainerId,
         manifest: &Manifest,
-        (kept, spares): (Option<&Opening>, &[Spare]),
+        key: [u8; 32],
+        is_kept: bool,
     ) -> Result<Manifest> {
         let mut manifest = manifest.clone();
-        let key = match kept {
-            Some(kept) => kept.key,
-            None if manifest.lacks_key() => spares.iter().find_map(|spare| spare.opening.key),
-            None => None,
-        };
-        let (Some(key), Some(seal)) = (key, manifest.seal.as_mut()) else { return Ok(manifest) };
+        let Some(seal) = manifest.seal.as_mut() else { return Ok(manifest) };
         let bound = binding(address, manifest.version, manifest.size, seal);
         seal.key = Some(self.ring().wrap(&SystemRng, &DataKey::from_bytes(key), &bound)?);
         // What was opened once is opened again when that site is cut off.
-        let may_hold = || self.0.parts.policies.on(address.collection()).is_none_or(|verdict| verdict.may_hold());
-        if kept.is_some() && may_hold() {
+        if is_kept && self.0.parts.policies.on(address.collection()).is_none_or(|verdict| verdict.may_hold()) {
             let (address, entry) = (address.clone(), Entry { keeper, head: Head::Object(manifest.clone()) });
             if let Err(error) = self.blocking(move |store| store.keep_key(&address, &entry)).await {
                 tracing::debug!(%error, "the key of what another site keeps is asked for again");
@@ -219,37 +214,31 @@ impl Site {
         Ok(manifest)
     }
 
-    /// How long so many bytes of a container are expected to take.
-    fn expects_of(&self, address: &Address, container: ContainerId, bytes: u64) -> Duration {
-        let way = self.way_to(address, container).ok();
-        way.and_then(|way| self.expects(container, &way, bytes)).unwrap_or(USUAL)
-    }
-
     /// Asks those who may have a copy, the nearest ones.
     fn ask_for_copies(&self, address: &Address, keeper: ContainerId, version: Version) -> Asked {
         let ask = |(site, member): (Name, Member)| {
             let (me, address) = (self.clone(), address.clone());
             async move {
                 let opening = me.ask_to_open(&site, &member, &address, version).await.ok()?;
-                Some(Spare { container: member.container, opening })
+                Some(Offer { container: member.container, is_copy: true, opening })
             }
             .boxed()
         };
         self.near(address.collection(), keeper).into_iter().map(ask).collect()
     }
 
-    /// Containers of sites that have a collection, without the one that keeps the object: the nearest ones.
+    /// Containers of sites that have a collection, but not of the one that keeps the object: the nearest ones.
     fn near(&self, collection: &str, keeper: ContainerId) -> Vec<(Name, Member)> {
         let now_ms = self.now_ms();
+        let home = locked(&self.0.mesh.far).home(keeper).map(|(home, _)| home.clone());
         let mut near = Vec::new();
-        for site in self.listing_sites(collection) {
+        for site in self.listing_sites(collection).into_iter().filter(|site| Some(site) != home.as_ref()) {
             let members = locked(&self.0.mesh.far).members(&site, now_ms);
-            let alive = members.into_iter().filter(|(member, is_alive)| *is_alive && member.container != keeper);
+            let alive = members.into_iter().filter(|(_, is_alive)| *is_alive);
             near.extend(alive.map(|(member, _)| (site.clone(), member)));
         }
-        near.sort_by_cached_key(|(site, member)| {
-            let way = self.0.ways.to(Some(site.clone()), member).ok();
-            way.and_then(|way| way.pace().answers()).unwrap_or(USUAL)
+        near.sort_by_cached_key(|(_, member)| {
+            self.0.ways.pace(member.container).and_then(|pace| pace.answers()).unwrap_or(USUAL)
         });
         near.truncate(ASKED_MAX);
         near
@@ -262,11 +251,12 @@ impl Site {
         keeper: ContainerId,
         version: Version,
     ) -> Result<Opening> {
-        let now_ms = self.now_ms();
-        let home = locked(&self.0.mesh.far).home(keeper).cloned();
+        let (home, member) = {
+            let far = locked(&self.0.mesh.far);
+            (far.home(keeper).cloned(), far.member(keeper))
+        };
         let (site, _) = home.ok_or_else(|| Error::internal("a container that is of no other site"))?;
-        let member = locked(&self.0.mesh.far).member(keeper).filter(|(_, member)| member.is_alive(now_ms));
-        let Some((_, member)) = member else {
+        let Some((_, member)) = member.filter(|(_, member)| member.is_alive(self.now_ms())) else {
             let why = "the site that keeps the object is not heard; try again when it is back";
             return Err(Error::unavailable(why).with("address", address).with("site", &site));
         };
@@ -281,15 +271,13 @@ impl Site {
     async fn ask_to_open(&self, site: &Name, of: &Member, address: &Address, version: Version) -> Result<Opening> {
         let call = Call::Open(address.as_str().to_owned(), version);
         let began_ns = self.0.parts.telemetry.ticks_ns();
-        let answer = self.call(site, Some(&of.name), &call, ASK_MAX).await;
-        if answer.as_ref().err().is_none_or(|error| !is_of_the_way(error)) {
-            let took = Duration::from_nanos(self.0.parts.telemetry.since_ns(began_ns));
-            self.0.ways.to(Some(site.clone()), of)?.answered(took);
-        }
-        match answer? {
-            Answer::Open(opening) => Ok(opening),
-            _ => Err(Error::internal("another site answers something else").with("site", site)),
-        }
+        let answer = self.call(site, Some(&of.name), &call, ASK_MAX).await?;
+        let Answer::Open(opening) = answer else {
+            return Err(Error::internal("another site answers something else").with("site", site));
+        };
+        let took = Duration::from_nanos(self.0.parts.telemetry.since_ns(began_ns));
+        self.0.ways.to(Some(site.clone()), of)?.answered(took);
+        Ok(opening)
     }
 }
 

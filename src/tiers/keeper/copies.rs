@@ -13,7 +13,7 @@ impl Keeper {
         Ok(known.and_then(|entry| {
             let manifest = entry.object().filter(|manifest| self.lives(manifest) && !manifest.lacks_key())?;
             let seal = manifest.seal.as_ref()?;
-            let copy = self.copies.get()?.reader(seal.frame, seal.bytes)?;
+            let copy = self.copies.get()?.reader(address, seal.frame, seal.bytes)?;
             Some((entry, copy))
         }))
     }
@@ -31,7 +31,7 @@ impl Keeper {
         }
         if let Some(other) = self.disk.entry(address)?
             && let Some(seal) = other.object().and_then(|manifest| manifest.seal.as_ref())
-            && self.copies.get().is_some_and(|copies| copies.has(seal.frame))
+            && self.copies.get().is_some_and(|copies| copies.has(address, seal.frame))
         {
             copies.push(Held { version: other.version(), level: Level::Disk, state: CopyState::Cached });
         }

@@ -53,7 +53,14 @@ const FENCES: [(&str, &[&str]); 37] = [
     ("lz4_flex::", &["src/nfr/compress.rs"]),
     (
         "blake3::",
-        &["src/nfr/", "src/control/tokens.rs", "src/client/pull.rs", "src/store/sim_disk.rs", "src/tiers/cloud/"],
+        &[
+            "src/nfr/",
+            "src/control/tokens.rs",
+            "src/client/pull.rs",
+            "src/store/sim_disk.rs",
+            "src/tiers/cloud/",
+            "src/tiers/copies.rs",
+        ],
     ),
     ("crc32fast::", &["src/nfr/frame.rs", "src/store/records.rs"]),
     ("twox_hash::", &["src/store/salvage/pages.rs", "src/store/journal/mod.rs"]),

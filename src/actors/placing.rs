@@ -237,7 +237,8 @@ impl Crew {
 
     /// Has another container delete an object.
     async fn delete_at(&self, to: ContainerId, delete: &Delete) -> Result<Deleted> {
-        let gone = self.peers(&delete.address)?.delete_at(to, &delete.address, &delete.condition).await?;
+        let wanted = (delete.condition.clone(), delete.after);
+        let gone = self.peers(&delete.address)?.delete_at(to, &delete.address, wanted).await?;
         Ok(Deleted { gone })
     }
 }

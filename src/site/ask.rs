@@ -159,12 +159,12 @@ impl Peers for Site {
         &self,
         to: ContainerId,
         address: &Address,
-        condition: &Condition,
+        wanted: (Condition, Option<Version>),
     ) -> BoxFuture<'_, Result<Option<(Version, Dot)>>> {
-        let (address, condition) = (address.clone(), condition.clone());
+        let address = address.clone();
         async move {
             let client = self.client_of(&address, to)?;
-            let deleted = self.delete_through(client, &address, condition).await;
+            let deleted = self.delete_through(client, &address, wanted).await;
             self.note(to, &deleted);
             deleted.map_err(|error| passed_on(error, &address))
         }

@@ -9,7 +9,7 @@ use super::{Load, Site, locked};
 use crate::client::{Client, DeleteOptions, PushOptions, Upload};
 use crate::error::{Error, Result};
 use crate::limits::TICKET_MS;
-use crate::model::{Address, Condition, ContainerId, Dot, Session, Version, mix};
+use crate::model::{Address, Condition, ContainerId, Dot, Incarnation, Session, Version, mix};
 use crate::nfr::Grant;
 use crate::tiers::{Accepted, Handover, Sending};
 
@@ -48,7 +48,7 @@ impl Site {
 
     /// Stores an object at another container.
     pub(super) async fn push_at(&self, client: Client, push: Handover, body: Sending) -> Result<Accepted> {
-        let Handover { address, durability, nfr, content_type, meta, expect, condition, ttl_s, size, after: _ } = push;
+        let Handover { address, durability, nfr, content_type, meta, expect, condition, ttl_s, size, after } = push;
         let options = PushOptions {
             durability,
             nfr: Some(nfr.to_string()).filter(|text| !text.is_empty()),
@@ -57,7 +57,7 @@ impl Site {
             content_digest: expect,
             condition,
             ttl_s,
-            session: None,
+            session: session(&address, after),
             peer: Some(self.proof(&address)?),
         };
         let pushed = client.push(&address, Upload::stream(body, size), &options).await?;
@@ -77,9 +77,10 @@ impl Site {
         &self,
         client: Client,
         address: &Address,
-        condition: Condition,
+        (condition, after): (Condition, Option<Version>),
     ) -> Result<Option<(Version, Dot)>> {
-        let options = DeleteOptions { condition, session: None, peer: Some(self.proof(address)?) };
+        let session = session(address, after);
+        let options = DeleteOptions { condition, session, peer: Some(self.proof(address)?) };
         let deleted = client.delete_with(address, &options).await?;
         let Some(version) = deleted.version else { return Ok(None) };
         let dot = dot_of(deleted.session.as_deref(), address);
@@ -100,6 +101,13 @@ pub(super) fn choose(members: &[Member], size: u64, draw: u64) -> Option<&Member
     let first = draw % count;
     let second = (first + 1 + (draw >> 32) % (count - 1)) % count;
     [first, second].into_iter().filter_map(|at| members.get(at as usize)).min_by_key(|member| member.load.with(size))
+}
+
+/// What tells another container which version the change comes after.
+fn session(address: &Address, after: Option<Version>) -> Option<String> {
+    let mut session = Session::default();
+    session.note(address, after?, Dot { incarnation: Incarnation(0), seq: 0 });
+    Some(session.to_string())
 }
 
 fn dot_of(session: Option<&str>, address: &Address) -> Option<Dot> {

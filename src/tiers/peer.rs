@@ -137,12 +137,13 @@ pub trait Peers: Send + Sync + 'static {
     /// Has another container store an object.
     fn hand_over(&self, to: ContainerId, push: Handover, body: Sending) -> BoxFuture<'_, Result<Accepted>>;
 
-    /// Has another container delete an object: the version and the dot of the delete, if there was something.
+    /// Has another container delete an object, later than what is known of it: the version and the dot of the delete, if
+    /// there was something.
     fn delete_at(
         &self,
         to: ContainerId,
         address: &Address,
-        condition: &Condition,
+        wanted: (Condition, Option<Version>),
     ) -> BoxFuture<'_, Result<Option<(Version, Dot)>>>;
 
     /// Has another site store an object, whose condition that one decides.

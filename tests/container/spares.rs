@@ -224,25 +224,37 @@ fn the_copy_that_is_nearer_is_read() {
     assert_eq!(reads.0.enter(|| copies_read(&reads.1)), 1);
 }
 
-#[test]
-fn a_read_goes_on_from_a_copy_when_its_keeper_is_lost_half_way() {
+/// A read whose keeper is lost after a second, although it was the nearer one.
+fn goes_on(lose: impl FnOnce(&mut There, &Link)) {
     let bed = Bed::new().unwrap();
     let hosts = hosts(&bed);
     let near = Quality::delayed(Duration::from_millis(2)).rated(20_000_000);
     let further = Quality::delayed(Duration::from_millis(40)).rated(100_000_000);
     let links =
         [(1, near), (2, further), (3, near)].map(|(at, quality)| bed.link(&hosts[at], &hosts[0], quality).unwrap());
-    let (_mesh, _hub, [keeps, copies, reads]) = star(&hosts, &links);
+    let (_mesh, _hub, [mut keeps, copies, reads]) = star(&hosts, &links);
     let large = random(8_000_000, 1);
     keeps.put("meteo/large", &large).expect(201);
     copied(&copies, "meteo/large");
     until("its news", || reads.keys("meteo").len() == 1);
-    let body = std::thread::scope(|scope| {
+    let (lost, body) = std::thread::scope(|scope| {
         let reading = scope.spawn(|| reads.get("meteo/large").expect(200).body);
         std::thread::sleep(Duration::from_millis(1000));
         assert!(!reading.is_finished());
-        links[0].cut();
-        reading.join().unwrap()
+        lose(&mut keeps, &links[0]);
+        (Instant::now(), reading.join().unwrap())
     });
+    println!("all of it {:?} after its keeper was lost", lost.elapsed());
     assert!(body == large);
+    assert_eq!(reads.0.enter(|| copies_read(&reads.1)), 0, "it was begun at the keeper");
+}
+
+#[test]
+fn a_read_goes_on_from_a_copy_when_its_keeper_is_cut_off_half_way() {
+    goes_on(|_, link| link.cut());
+}
+
+#[test]
+fn a_read_goes_on_from_a_copy_when_its_keeper_is_killed_half_way() {
+    goes_on(|keeps, _| keeps.1.kill9());
 }

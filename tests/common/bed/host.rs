@@ -37,8 +37,10 @@ impl Host {
         namespace.ip(&format!("link set dev lo up\naddress add {addr}/32 dev lo\n"))?;
         let host = Host(Arc::new(Inner { name: name.to_owned(), addr, namespace, forwards: OnceLock::new() }));
         host.enter(|| {
-            // What most sites have. A machine that has another one may keep it from namespaces: then it is that one.
-            let _ = configure("ipv4/tcp_congestion_control", "cubic");
+            // What most sites have, or what is nearest to it. A machine may keep both from namespaces: then it is its own,
+            // which may stop for a while now and then (BBR does, every ten seconds).
+            let control = |name| configure("ipv4/tcp_congestion_control", name);
+            let _ = control("cubic").or_else(|_| control("reno"));
             SETTINGS.iter().try_for_each(|(file, text)| configure(file, text))
         })?;
         Ok(host)

@@ -245,7 +245,8 @@ impl<T> Drop for Task<T> {
 /// One piece, once there is a place for it in the window.
 async fn piece_of(site: Site, way: Arc<Way>, wanted: Wanted, range: Range<u64>) -> Result<Bytes> {
     let ticks = || site.0.parts.telemetry.ticks_ns();
-    let place = way.window.enter(range.end - range.start, ticks).await;
+    let mut place = way.window.enter(range.end - range.start, ticks).await;
+    way.window.spread(&mut place, ticks).await;
     let mut tries = 0;
     loop {
         let asked = ask(&site, &way, &wanted, &range).await;

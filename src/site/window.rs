@@ -21,6 +21,9 @@ pub(super) const PIECES_MAX: usize = 16;
 /// How often it is looked anew what the quickest piece takes.
 const LOOK_NS: u64 = 10_000_000_000;
 
+/// Pieces are not held back for less than this.
+const SPREAD_LEAST: Duration = Duration::from_millis(1);
+
 /// The part of a window that one piece takes: a round then brings many, and the time that it takes by its length alone
 /// is none that it waits.
 const PIECES_OF_WINDOW: usize = 16;
@@ -41,16 +44,33 @@ pub(super) struct Step {
     pub ahead: usize,
     /// How long a piece may wait on the way before the window shrinks; up to half of that it grows.
     wait: Duration,
+    /// The part of a round, in percent, over which the pieces of a window are spread: all that are asked for at once would
+    /// come as one burst, more than a router on the way has room for.
+    spread: u32,
 }
 
 impl Step {
     /// Within a site.
-    pub(super) const NEAR: Step =
-        Step { unit: PIECE_BYTES_MAX, piece: 1, first: 4, most: 16, ahead: 8, wait: Duration::from_millis(100) };
+    pub(super) const NEAR: Step = Step {
+        unit: PIECE_BYTES_MAX,
+        piece: 1,
+        first: 4,
+        most: 16,
+        ahead: 8,
+        wait: Duration::from_millis(100),
+        spread: 0,
+    };
 
     /// Between sites, whose link may take a second for a megabit: so one unit is asked for at first.
-    pub(super) const FAR: Step =
-        Step { unit: PIECE_BYTES_MAX / 16, piece: 8, first: 1, most: 256, ahead: 36, wait: Duration::from_millis(50) };
+    pub(super) const FAR: Step = Step {
+        unit: PIECE_BYTES_MAX / 16,
+        piece: 8,
+        first: 1,
+        most: 256,
+        ahead: 36,
+        wait: Duration::from_millis(30),
+        spread: 80,
+    };
 }
 
 /// A window that grows while pieces come in time.
@@ -76,6 +96,8 @@ struct Pace {
     in_time: usize,
     /// When the window shrank last: what was asked for before says nothing of what it is like since.
     shrank_ns: u64,
+    /// When the next piece may be asked for.
+    next_ns: u64,
 }
 
 impl Pace {
@@ -116,6 +138,7 @@ impl Window {
             has_waited: false,
             in_time: 0,
             shrank_ns: 0,
+            next_ns: 0,
         };
         Window { step, pace: Mutex::new(pace), freed: Notify::new() }
     }
@@ -151,6 +174,27 @@ impl Window {
             }
         }
         has_room
+    }
+
+    /// Waits until the piece of a place is to be asked for.
+    pub(super) async fn spread(&self, place: &mut Place<'_>, now_ns: impl Fn() -> u64) {
+        let wait = self.held_back(place.units, now_ns());
+        if wait >= SPREAD_LEAST {
+            tokio::time::sleep(wait).await;
+        }
+        place.since_ns = now_ns();
+    }
+
+    fn held_back(&self, units: usize, now_ns: u64) -> Duration {
+        let mut pace = locked(&self.pace);
+        let round = pace.least.min(pace.before);
+        if self.step.spread == 0 || round == Duration::MAX {
+            return Duration::ZERO;
+        }
+        let part = round * self.step.spread / 100 * units as u32 / pace.size.max(units) as u32;
+        let due_ns = pace.next_ns.max(now_ns);
+        pace.next_ns = due_ns + part.as_nanos() as u64;
+        Duration::from_nanos(due_ns - now_ns)
     }
 
     /// A piece has not come.
@@ -283,6 +327,26 @@ mod tests {
             tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap();
         }
         assert_eq!(locked(&window.pace).under_way, 0);
+    }
+
+    #[tokio::test]
+    async fn a_whole_window_is_spread_over_most_of_a_round() {
+        let (window, mut at) = (Window::of(Step::FAR), 0);
+        assert_eq!(window.held_back(1, at), Duration::ZERO, "nothing is known of a round yet");
+        for _ in 0..60 {
+            round(&window, &mut at, 100).await;
+        }
+        let units = size(&window) / 16;
+        let waits: Vec<Duration> = (0..17).map(|_| window.held_back(units, at)).collect();
+        assert_eq!((waits[0], waits[1], waits[16]), (Duration::ZERO, waits[16] / 16, Duration::from_millis(80)));
+        // What was asked for long ago holds nothing back.
+        assert_eq!(window.held_back(units, at + 1000 * MS), Duration::ZERO);
+        let mut place = window.enter(window.piece_bytes(), || at).await;
+        window.spread(&mut place, || at + 7).await;
+        assert_eq!(place.since_ns, at + 7, "what it was held back for is none that it waits on the way");
+        let (near, mut at) = (Window::of(Step::NEAR), 0);
+        round(&near, &mut at, 100).await;
+        assert!((0..9).all(|_| near.held_back(1, at) == Duration::ZERO));
     }
 
     #[tokio::test]

@@ -18,10 +18,18 @@ use crate::error::{Error, Kind, Result};
 use crate::model::Buffer;
 use crate::tiers::Run;
 
-/// How many times as long as another one would take is waited for a part, at least and at most.
+/// How many times as long as another one would take is waited for a part; so long at least, and so long where that is not
+/// known.
 const LATE_TIMES: u32 = 4;
 const LATE_LEAST: Duration = Duration::from_millis(250);
-const LATE_MOST: Duration = Duration::from_secs(3);
+const LATE_UNKNOWN: Duration = Duration::from_secs(2);
+
+/// After how long one is late with a part, where that is what another one is expected to take, and this one: both may have
+/// one slow link in common.
+fn late_after(other: Option<Duration>, own: Option<Duration>) -> Duration {
+    let by_other = other.map_or(LATE_UNKNOWN, |other| other.saturating_mul(LATE_TIMES));
+    by_other.max(own.unwrap_or_default().saturating_mul(2)).max(LATE_LEAST)
+}
 
 /// Those who have the same sealed bytes, in the order in which they are asked; others may be found later. One who fails is
 /// struck off.
@@ -61,8 +69,15 @@ impl Choice {
         locked(&self.kept).sort_by_key(|one| !Arc::ptr_eq(one, kept));
     }
 
-    fn strike(&self, kept: &Arc<Kept>) {
-        locked(&self.kept).retain(|one| !Arc::ptr_eq(one, kept));
+    /// This one failed: a copy is struck off, who keeps the object is asked last. Says whether there is anybody else.
+    fn pass_over(&self, failed: &Arc<Kept>) -> bool {
+        let mut kept = locked(&self.kept);
+        let has_others = kept.iter().any(|one| !Arc::ptr_eq(one, failed));
+        if has_others {
+            kept.retain(|one| !one.is_copy || !Arc::ptr_eq(one, failed));
+            kept.sort_by_key(|one| Arc::ptr_eq(one, failed));
+        }
+        has_others
     }
 
     /// Reads a range, part by part.
@@ -80,6 +95,7 @@ pub(super) struct ChosenParts {
 impl ChosenParts {
     /// The next part, of whoever has it.
     pub(super) async fn part(&mut self, bytes: usize) -> Result<Buffer> {
+        let mut failed = None;
         loop {
             let error = match self.part_of_one(bytes).await {
                 Ok(part) => {
@@ -89,15 +105,20 @@ impl ChosenParts {
                 Err(error) => error,
             };
             let of = Arc::clone(self.parts.kept());
-            // Who keeps the object knows whether it is there. Nobody said that a copy would stay where it is.
-            if !of.is_copy && !is_of_the_way(&error) && error.kind() != Kind::Busy {
+            let has_others = self.choice.pass_over(&of);
+            if of.is_copy {
+                // Nobody said that it would stay where it is.
+                if !has_others {
+                    return Err(failed.unwrap_or_else(|| Error::unavailable("a copy of it is gone").because(error)));
+                }
+            } else if !has_others || failed.is_some() || !(is_of_the_way(&error) || error.kind() == Kind::Busy) {
+                // Who keeps the object knows whether it is there.
                 return Err(error);
+            } else {
+                failed = Some(error);
             }
-            self.choice.strike(&of);
-            let Ok(next) = self.choice.current() else {
-                return Err(if of.is_copy { Error::unavailable("a copy of it is gone").because(error) } else { error });
-            };
-            tracing::debug!(%error, of = %of.way.name, next = %next.way.name, "an object is read from another container");
+            let next = self.choice.current()?;
+            tracing::debug!(of = %of.way.name, next = %next.way.name, "an object is read from another container");
             self.parts = Parts::of(next, self.parts.left());
         }
     }
@@ -105,23 +126,22 @@ impl ChosenParts {
     /// The next part of whom it is read from; another one is asked as well where that is late.
     async fn part_of_one(&mut self, bytes: usize) -> Result<Buffer> {
         let Some(other) = self.choice.other(self.parts.kept()) else { return self.parts.part(bytes).await };
-        let expected =
-            other.site.expects(other.keeper, bytes as u64).map_or(LATE_MOST, |expected| expected * LATE_TIMES);
-        let late = expected.clamp(LATE_LEAST, LATE_MOST);
+        let late = late_after(other.expects(bytes as u64), self.parts.kept().expects(bytes as u64));
         let (of, mut second) = (Arc::clone(self.parts.kept()), Parts::of(Arc::clone(&other), self.parts.left()));
         let arrived = {
             let mut first = pin!(self.parts.part(bytes));
             if let Ok(arrived) = timeout(late, &mut first).await {
                 return arrived;
             }
-            // It took that long at least.
-            of.way.gave(0, late, of.site.now_ms());
+            of.way.late();
             let Some(_place) = other.site.hedge() else { return first.await };
             match select(first, pin!(second.part(bytes))).await {
                 Either::Left((arrived, _)) => return arrived,
                 Either::Right((Ok(arrived), _)) => arrived,
                 Either::Right((Err(_), first)) => {
-                    self.choice.strike(&other);
+                    if other.is_copy {
+                        self.choice.pass_over(&other);
+                    }
                     return first.await;
                 }
             }
@@ -140,5 +160,19 @@ impl Run for ChosenParts {
 
     fn pause(&mut self) {
         self.parts.pause();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_late_by_what_others_take_and_by_what_it_takes_itself() {
+        const MS: fn(u64) -> Option<Duration> = |ms| Some(Duration::from_millis(ms));
+        let late = |other, own| late_after(other, own).as_millis();
+        assert_eq!((late(None, None), late(MS(10), None), late(MS(500), None)), (2000, 250, 2000));
+        assert_eq!(late(MS(500), MS(1500)), 3000, "it is no slower than it was");
+        assert_eq!(late_after(Some(Duration::MAX), None), Duration::MAX);
     }
 }

@@ -39,9 +39,22 @@ impl Pace {
             return;
         }
         let (bytes, took) = std::mem::take(&mut self.coming);
+        if bytes == 0 {
+            return;
+        }
         let rate = bytes as f64 / (took - way).as_secs_f64();
         let before = self.rate(now_ms);
         self.rate = Some((before.map_or(rate, |before| (3.0 * before + rate) / 4.0), now_ms));
+    }
+
+    /// It was late: it is taken for half as quick as it was.
+    pub(super) fn late(&mut self) {
+        self.rate = self.rate.map(|(rate, at_ms)| (rate / 2.0, at_ms));
+    }
+
+    /// Whether it was measured lately at what rate bytes come.
+    pub(super) fn is_rated(&self, now_ms: u64) -> bool {
+        self.rate(now_ms).is_some()
     }
 
     /// What it usually takes to answer, if that is known.
@@ -78,6 +91,11 @@ mod tests {
         pace.gave(500_000, MS(51), 1_000);
         assert_eq!(pace.expects(10_000_000, 0, 1_000), MS(1050));
         assert_eq!(pace.expects(10_000_000, 64, 1_000), MS(2050));
+        let mut late = pace;
+        late.late();
+        assert_eq!(late.expects(10_000_000, 0, 1_000), MS(2050));
+        late.gave(0, MS(500), 1_000);
+        assert!(late.is_rated(1_000) && late.expects(u64::MAX, u64::MAX, 1_000) >= MS(50), "no number is too large");
         // What was here already was not waited for, and says nothing.
         pace.gave(1 << 30, MS(1), 1_000);
         assert_eq!(pace.expects(10_000_000, 0, 1_000 + RATE_MS - 1), MS(1050));

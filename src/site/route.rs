@@ -147,6 +147,11 @@ impl Way {
         locked(&self.pace).answered(took);
     }
 
+    /// Another one was asked as well, because it did not answer.
+    pub(super) fn late(&self) {
+        locked(&self.pace).late();
+    }
+
     /// So many bytes of it came after so long.
     pub(super) fn gave(&self, bytes: u64, took: Duration, now_ms: u64) {
         locked(&self.pace).gave(bytes, took, now_ms);

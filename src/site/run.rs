@@ -63,6 +63,12 @@ impl Site {
 }
 
 impl Kept {
+    /// How long so many bytes of it are expected to take, where it was measured at what rate they come.
+    pub(super) fn expects(&self, bytes: u64) -> Option<Duration> {
+        let is_rated = self.way.pace().is_rated(self.site.now_ms());
+        is_rated.then(|| self.site.expects(self.keeper, bytes)).flatten()
+    }
+
     fn ticks(&self) -> u64 {
         self.site.0.parts.telemetry.ticks_ns()
     }

@@ -156,6 +156,23 @@ pub(super) struct Frame {
     whole: OnceLock<Bytes>,
 }
 
+/// All of a small frame that somebody gave who only has a copy.
+pub(super) struct CopyOf(pub Bytes);
+
+impl Source for CopyOf {
+    fn len(&self) -> u64 {
+        Source::len(&self.0)
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        Source::read(&self.0, range)
+    }
+
+    fn is_second_hand(&self) -> bool {
+        true
+    }
+}
+
 impl Frame {
     /// Somebody else was found to have it.
     pub(super) fn add(&self, holder: Holder) {

@@ -178,7 +178,8 @@ impl Window {
 
     /// Waits until the piece of a place is to be asked for.
     pub(super) async fn spread(&self, place: &mut Place<'_>, now_ns: impl Fn() -> u64) {
-        let wait = self.held_back(place.units, now_ns());
+        // What is short is no burst.
+        let wait = if place.is_full { self.held_back(place.units, now_ns()) } else { Duration::ZERO };
         if wait >= SPREAD_LEAST {
             tokio::time::sleep(wait).await;
         }
@@ -191,8 +192,10 @@ impl Window {
         if self.step.spread == 0 || round == Duration::MAX {
             return Duration::ZERO;
         }
-        let part = round * self.step.spread / 100 * units as u32 / pace.size.max(units) as u32;
-        let due_ns = pace.next_ns.max(now_ns);
+        let most = round * self.step.spread / 100;
+        let part = most * units as u32 / pace.size.max(units) as u32;
+        // What was given up while it was held back holds nobody else back.
+        let due_ns = pace.next_ns.clamp(now_ns, now_ns + most.as_nanos() as u64);
         pace.next_ns = due_ns + part.as_nanos() as u64;
         Duration::from_nanos(due_ns - now_ns)
     }
@@ -339,6 +342,8 @@ mod tests {
         let units = size(&window) / 16;
         let waits: Vec<Duration> = (0..17).map(|_| window.held_back(units, at)).collect();
         assert_eq!((waits[0], waits[1], waits[16]), (Duration::ZERO, waits[16] / 16, Duration::from_millis(80)));
+        (0..100).for_each(|_| assert!(window.held_back(units, at) <= Duration::from_millis(80)));
+        assert_eq!(window.held_back(units, at), Duration::from_millis(80), "and never for longer");
         // What was asked for long ago holds nothing back.
         assert_eq!(window.held_back(units, at + 1000 * MS), Duration::ZERO);
         let mut place = window.enter(window.piece_bytes(), || at).await;

@@ -20,14 +20,14 @@ use tokio::time::timeout;
 use super::super::ask::unreachable;
 use super::super::members::Member;
 use super::super::route::is_of_the_way;
-use super::super::source::Holder;
+use super::super::source::{CopyOf, Holder};
 use super::super::{Site, locked};
 use super::call::{Answer, Call, Opening};
 use crate::error::{Error, Kind, Result};
 use crate::limits::ASK_MAX;
 use crate::model::{Address, ContainerId, Encryption, Entry, FrameId, Head, Manifest, Name, Version};
 use crate::nfr::{DataKey, SystemRng, binding};
-use crate::tiers::Opened;
+use crate::tiers::{Opened, Source};
 
 /// Sealed bytes from which on copies are asked for although the keeper answers: fewer are there before it is known who has
 /// one.
@@ -111,7 +111,7 @@ impl Site {
                 }
                 while offers.is_empty() {
                     let Some(offer) = asked.next().await else { return Err(error) };
-                    offers.extend(offer);
+                    offers.extend(offer.filter(|offer| offer.opening.key.is_some() || !manifest.lacks_key()));
                 }
             }
             Err(error) => return Err(error),
@@ -175,7 +175,8 @@ impl Site {
         }
         let bytes = manifest.seal.as_ref().map_or(0, |seal| seal.bytes);
         if let Some(all) = offers.iter_mut().find(|offer| bytes > 0 && offer.opening.frame.len() as u64 == bytes) {
-            let frame = Arc::new(Bytes::from(std::mem::take(&mut all.opening.frame)));
+            let bytes = Bytes::from(std::mem::take(&mut all.opening.frame));
+            let frame: Arc<dyn Source> = if all.is_copy { Arc::new(CopyOf(bytes)) } else { Arc::new(bytes) };
             return Ok(Opened { manifest, frame, may_be_copy: all.is_copy });
         }
         let may_be_copy = !asked.is_empty() || offers.iter().any(|offer| offer.is_copy);

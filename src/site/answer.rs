@@ -15,8 +15,9 @@ use crate::tiers::Keeper;
 /// Questions at work at the same time; the rest waits on the bus.
 const QUESTIONS_MAX: usize = 64;
 
-/// Entries of a page, before it is measured.
-const PAGE_ENTRIES: usize = 4096;
+/// Entries of a page, before it is measured: as many as fit into a message as a rule, for those of one that is too long are
+/// looked for once more.
+const PAGE_ENTRIES: usize = 2048;
 
 /// How long it is looked for the entries of a page.
 const LOOK_MAX_NS: u64 = 250_000_000;

@@ -31,8 +31,7 @@ fn late_after(other: Option<Duration>, own: Option<Duration>) -> Duration {
     by_other.max(own.unwrap_or_default().saturating_mul(2)).max(LATE_LEAST)
 }
 
-/// Those who have the same sealed bytes, in the order in which they are asked; others may be found later. One who fails is
-/// struck off.
+/// Those who have the same sealed bytes, in the order in which they are asked; others may be found later.
 pub(super) struct Choice {
     kept: Mutex<Vec<Arc<Kept>>>,
     /// Whether somebody gave some of them who only has a copy.

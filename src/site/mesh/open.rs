@@ -109,9 +109,11 @@ impl Site {
                 if !asks_all {
                     asked = ask();
                 }
+                let opens = |offer: &Offer| offer.opening.key.is_some() || !manifest.lacks_key();
+                offers.retain(opens);
                 while offers.is_empty() {
                     let Some(offer) = asked.next().await else { return Err(error) };
-                    offers.extend(offer.filter(|offer| offer.opening.key.is_some() || !manifest.lacks_key()));
+                    offers.extend(offer.filter(opens));
                 }
             }
             Err(error) => return Err(error),

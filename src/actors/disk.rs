@@ -165,7 +165,7 @@ fn commit_groups(
         telemetry.metrics.commit_duration.observe((), telemetry.since_ns(started));
         match outcomes {
             Ok(outcomes) => {
-                tellings.iter().zip(&outcomes).for_each(|(telling, outcome)| teller.outcome(telling, outcome));
+                teller.outcomes(tellings, &outcomes);
                 waiting.into_iter().zip(outcomes).for_each(|(done, outcome)| drop(done.send(outcome)));
             }
             Err(_) => tracing::error!("a commit panicked; its callers are told to try again"),

@@ -13,7 +13,10 @@ use super::runtime::{Answer, Ask, Link, Serves};
 use super::telling::Teller;
 use crate::error::{Error, Result};
 use crate::model::{Address, Level};
-use crate::tiers::{Change, Job, Keeper, Outcome, Reservation};
+use crate::tiers::{Change, Job, Keeper, MemoryTier, Outcome, Reservation};
+
+/// What leaves at least where somebody finds no room, as a part of level 1.
+const SPARE_PART: u64 = 256;
 
 /// The actor.
 #[derive(Clone)]
@@ -63,38 +66,44 @@ impl MemoryActor {
                 return Ok(Some(room));
             }
             let Some(short) = memory.shortage(bytes) else { return Ok(None) };
-            let victims = self.eviction.ask(MakeRoom { bytes: short.max(1) }).await?;
+            // Where one finds no room the next ones will not either, and each would come all this way.
+            let spare = memory.usage().budget / SPARE_PART;
+            let victims = self.eviction.ask(MakeRoom { bytes: short.max(spare).max(1) }).await?;
             if victims.is_empty() {
                 // All of it is on its way in: whoever holds it will let go.
                 return Err(Error::busy("level 1 is full of objects that are still arriving; try again"));
             }
-            self.let_go(victims).await?;
+            self.let_go(victims, |memory| memory.shortage(bytes) > Some(0)).await?;
         }
     }
 
-    pub(super) async fn let_go(&self, victims: Vec<Address>) -> Result<()> {
-        let mut left = victims.into_iter();
-        while let Some(address) = left.next() {
-            if self.evict_clean(&address) {
-                continue;
-            }
-            if let Err(error) = self.demote(&address).await {
-                let addresses = std::iter::once(address).chain(left).collect();
-                self.eviction.ask(Reinstate { addresses }).await?;
-                return Err(error);
+    /// Lets victims go: what is elsewhere too at once; what memory alone holds is written out first where room is still
+    /// wanted, and stays otherwise.
+    pub(super) async fn let_go(&self, victims: Vec<Address>, wanted: impl Fn(&MemoryTier) -> bool) -> Result<()> {
+        let memory = self.keeper.memory();
+        let (mut left, mut stay, mut outcome) = (Vec::new(), Vec::new(), Ok(()));
+        for address in victims {
+            if let Some(bytes) = memory.evict_clean(&address) {
+                left.push((address, bytes));
+            } else if outcome.is_ok() && wanted(memory) {
+                outcome = self.demote(&address).await;
+                stay.extend(outcome.is_err().then_some(address));
+            } else {
+                stay.push(address);
             }
         }
-        Ok(())
+        self.teller.left(Level::Ram, left);
+        if !stay.is_empty() {
+            self.eviction.ask(Reinstate { addresses: stay }).await?;
+        }
+        outcome
     }
 
     /// Lets an entry go that is elsewhere too. Returns whether it left.
     pub(super) fn evict_clean(&self, address: &Address) -> bool {
-        let bytes = self.cost(address);
         let left = self.keeper.memory().evict_clean(address);
-        if left {
-            self.teller.left(Level::Ram, address, bytes);
-        }
-        left
+        left.into_iter().for_each(|bytes| self.teller.left(Level::Ram, [(address.clone(), bytes)]));
+        left.is_some()
     }
 
     /// Writes an entry to disk and lets it go. Whatever replaces it meanwhile is left alone.
@@ -114,7 +123,7 @@ impl MemoryActor {
         // Void when something newer was there: then this version has no reader left either.
         self.keeper.memory().settle(address, resident.manifest.version);
         if matches!(outcome, Outcome::Stored { .. }) {
-            self.teller.left(Level::Ram, address, resident.cost());
+            self.teller.left(Level::Ram, [(address.clone(), resident.cost())]);
         }
         Ok(())
     }

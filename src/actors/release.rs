@@ -69,7 +69,7 @@ impl MemoryActor {
                         break;
                     }
                     let costs: Vec<_> = victims.iter().map(|victim| (victim.clone(), self.cost(victim))).collect();
-                    let outcome = self.let_go(victims).await;
+                    let outcome = self.let_go(victims, |_| true).await;
                     costs.iter().for_each(|(victim, cost)| self.count(victim, *cost, &mut done));
                     outcome?;
                 }

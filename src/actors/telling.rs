@@ -34,17 +34,13 @@ impl Teller {
         self.book.record(self.keeper.now_ms(), happened);
     }
 
-    /// What became of a change.
-    pub(super) fn outcome(&self, telling: &Telling, outcome: &Result<Outcome>) {
-        let Telling::Asked(address) = telling else { return };
-        match outcome {
-            Ok(Outcome::Stored { manifest, created }) => self.pushed(address, manifest, *created),
-            Ok(Outcome::Deleted(Some(stamp))) => {
-                self.tell(Happened::Delete { address: address.clone(), version: stamp.version });
-            }
-            Ok(Outcome::Deleted(None) | Outcome::Mended | Outcome::Superseded) => {}
-            Err(error) => self.refused(address, error),
-        }
+    /// What became of a group of changes.
+    pub(super) fn outcomes(&self, tellings: Vec<Telling>, outcomes: &[Result<Outcome>]) {
+        let happened = tellings.into_iter().zip(outcomes).filter_map(|(telling, outcome)| match telling {
+            Telling::Asked(address) => became(address, outcome),
+            Telling::Moved => None,
+        });
+        self.book.record_all(self.keeper.now_ms(), happened);
     }
 
     /// A version was acknowledged.
@@ -54,14 +50,15 @@ impl Teller {
 
     /// A change was refused; told only where its condition was the reason.
     pub(super) fn refused(&self, address: &Address, error: &Error) {
-        if matches!(error.kind(), Kind::AlreadyExists | Kind::PreconditionFailed) {
-            self.tell(Happened::Conflict { address: address.clone(), why: error.message().to_owned() });
+        if let Some(happened) = refused(address, error) {
+            self.tell(happened);
         }
     }
 
-    /// A copy left a level.
-    pub(super) fn left(&self, level: Level, address: &Address, bytes: u64) {
-        self.tell(Happened::Evict { address: address.clone(), level, bytes });
+    /// Copies left a level.
+    pub(super) fn left(&self, level: Level, copies: impl IntoIterator<Item = (Address, u64)>) {
+        let happened = copies.into_iter().map(|(address, bytes)| Happened::Evict { address, level, bytes });
+        self.book.record_all(self.keeper.now_ms(), happened);
     }
 
     /// A collection is there now, made by this push or by one before it.
@@ -83,6 +80,20 @@ impl Teller {
             self.tell(Happened::Expire { address: address.clone(), version: *version });
         }
     }
+}
+
+fn became(address: Address, outcome: &Result<Outcome>) -> Option<Happened> {
+    match outcome {
+        Ok(Outcome::Stored { manifest, created }) => Some(Happened::push(&address, manifest, *created)),
+        Ok(Outcome::Deleted(Some(stamp))) => Some(Happened::Delete { address, version: stamp.version }),
+        Ok(Outcome::Deleted(None) | Outcome::Mended | Outcome::Superseded) => None,
+        Err(error) => refused(&address, error),
+    }
+}
+
+fn refused(address: &Address, error: &Error) -> Option<Happened> {
+    matches!(error.kind(), Kind::AlreadyExists | Kind::PreconditionFailed)
+        .then(|| Happened::Conflict { address: address.clone(), why: error.message().to_owned() })
 }
 
 impl Telling {

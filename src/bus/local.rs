@@ -164,6 +164,10 @@ impl Bus for LocalBus {
         ready(published).boxed()
     }
 
+    fn may_be_heard(&self, subject: &Subject) -> bool {
+        self.wants(subject, &Weak::new())
+    }
+
     fn subscribe<'a>(&'a self, pattern: &Pattern, queue: Option<&str>) -> BoxFuture<'a, Result<Subscription>> {
         ready(self.listen(pattern, queue)).boxed()
     }
@@ -309,6 +313,16 @@ impl Log for LocalLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_is_alone_need_not_speak() {
+        let (bus, subject) = (LocalBus::new(), "mesh.event.edge.push".parse().unwrap());
+        assert!(!bus.may_be_heard(&subject));
+        let listening = bus.subscribe(&"mesh.event.edge.*".parse().unwrap(), None).await.unwrap();
+        assert!(bus.may_be_heard(&subject));
+        drop(listening);
+        assert!(!bus.may_be_heard(&subject));
+    }
 
     #[tokio::test]
     async fn a_record_goes_with_the_oldest_entries() {

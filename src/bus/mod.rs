@@ -88,6 +88,11 @@ pub trait Bus: Send + Sync + 'static {
     /// Tells everybody who subscribed; does not wait for them.
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<()>>;
 
+    /// Whether anybody may be listening to a subject. Who is alone on a bus need not say what nobody hears.
+    fn may_be_heard(&self, _subject: &Subject) -> bool {
+        true
+    }
+
     /// Receives what is published from now on. Subscriptions of one `queue` share the messages: each goes to one
     /// of them. Ends when dropped.
     fn subscribe<'a>(&'a self, pattern: &Pattern, queue: Option<&str>) -> BoxFuture<'a, Result<Subscription>>;

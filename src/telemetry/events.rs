@@ -87,14 +87,25 @@ impl EventBook {
 
     /// Takes note of something that happened. Waits for nobody.
     pub fn record(&self, at_ms: u64, happened: Happened) {
+        self.record_all(at_ms, [happened]);
+    }
+
+    /// Takes note of what happened at once, and wakes readers once: each of them runs on a thread of its own.
+    pub fn record_all(&self, at_ms: u64, happened: impl IntoIterator<Item = Happened>) {
         let next = {
             let mut pages = self.pages();
-            let seq = pages.next;
-            pages.next += 1;
-            if pages.events.len() == self.kept {
-                pages.events.pop_front();
+            let before = pages.next;
+            for happened in happened {
+                let seq = pages.next;
+                pages.next += 1;
+                if pages.events.len() == self.kept {
+                    pages.events.pop_front();
+                }
+                pages.events.push_back(Arc::new(Event { seq, at_ms, happened }));
             }
-            pages.events.push_back(Arc::new(Event { seq, at_ms, happened }));
+            if pages.next == before {
+                return;
+            }
             pages.next
         };
         self.news.send_modify(|news| news.next = news.next.max(next));
@@ -215,6 +226,7 @@ mod tests {
 
     use super::*;
     use crate::error::Kind;
+    use crate::model::Level;
 
     fn note(book: &EventBook, n: u64) {
         let address = format!("c/{n}").parse().unwrap();
@@ -248,6 +260,18 @@ mod tests {
         let mut resumed = book.read(Some(Position { life: 1, seq: 3 })).unwrap();
         assert_eq!(seqs(now(&mut resumed)), [4]);
         assert_eq!(resumed.position().to_string(), "0000000000000001-4");
+    }
+
+    #[test]
+    fn what_happened_at_once_is_told_at_once_and_nothing_wakes_nobody() {
+        let book = EventBook::keeping(1, 100);
+        let mut reader = book.read(None).unwrap();
+        book.record_all(1, []);
+        assert!(!reader.news.has_changed().unwrap());
+        let evict =
+            |n: u64| Happened::Evict { address: format!("c/{n}").parse().unwrap(), level: Level::Ram, bytes: n };
+        book.record_all(1, (1..4).map(evict));
+        assert_eq!(seqs(now(&mut reader)), [1, 2, 3]);
     }
 
     #[test]

@@ -267,22 +267,22 @@ impl MemoryTier {
         }
     }
 
-    /// Lets the entry go unless it is dirty. Returns whether it left.
-    pub fn evict_clean(&self, address: &Address) -> bool {
+    /// Lets the entry go unless it is dirty. Returns what it counted for if it left.
+    pub fn evict_clean(&self, address: &Address) -> Option<u64> {
         self.evicted(self.remove_if(address, |resident| !resident.dirty))
     }
 
     /// Takes note that the dirty entry of this version is on disk now, and lets it go.
     pub fn settle(&self, address: &Address, version: Version) -> bool {
-        self.evicted(self.remove_if(address, |resident| resident.manifest.version == version))
+        self.evicted(self.remove_if(address, |resident| resident.manifest.version == version)).is_some()
     }
 
-    fn evicted(&self, left: bool) -> bool {
-        self.counters.evictions.fetch_add(u64::from(left), Ordering::Relaxed);
+    fn evicted(&self, left: Option<u64>) -> Option<u64> {
+        self.counters.evictions.fetch_add(u64::from(left.is_some()), Ordering::Relaxed);
         left
     }
 
-    fn remove_if(&self, address: &Address, condition: impl FnOnce(&Resident) -> bool) -> bool {
+    fn remove_if(&self, address: &Address, condition: impl FnOnce(&Resident) -> bool) -> Option<u64> {
         let removed = self.index.remove_if(address, |_, resident| {
             let leaves = condition(resident);
             if leaves {
@@ -290,7 +290,7 @@ impl MemoryTier {
             }
             leaves
         });
-        removed.is_some()
+        removed.map(|(_, resident)| resident.cost)
     }
 
     /// Up to `limit` dirty entries of a collection whose keys start with `prefix` and come after
@@ -462,7 +462,7 @@ impl super::Tier for Arc<MemoryTier> {
     }
 
     fn drop_copy(&self, address: &Address, version: Version) -> Result<bool> {
-        Ok(self.remove_if(address, |resident| !resident.dirty && resident.manifest.version == version))
+        Ok(self.remove_if(address, |resident| !resident.dirty && resident.manifest.version == version).is_some())
     }
 
     fn objects(&self) -> Result<u64> {
@@ -546,7 +546,7 @@ mod tests {
         let ticket = memory.ticket(&address("a"));
         memory
             .publish_dirty(ticket, &address("a"), chunks(), &mut room(&memory), Usage::default(), || Some(manifest(1)));
-        assert!(!memory.evict_clean(&address("a")));
+        assert_eq!(memory.evict_clean(&address("a")), None);
         assert_eq!(memory.dirty(), [address("a")]);
         assert!(!memory.settle(&address("a"), manifest(2).version), "another version was written");
         assert_eq!((memory.usage().dirty_bytes, memory.usage().evictions), (4, 0));

@@ -148,3 +148,51 @@ fn a_share_of_pinned_objects_that_leaves_no_room_for_others_is_refused() {
     let refused = Process::refused(&["--set", "memory.pinned_percent_max=91"], &[]);
     assert!(refused.stderr.contains("memory.pinned_percent_max") && refused.stderr.contains("90"), "{refused:?}");
 }
+
+/// Objects of level 1, those that memory alone holds, and how many have left it so far.
+fn level1(process: &Process) -> (u64, u64, u64) {
+    let tiers = process.request("GET", "/v1/admin/tiers", &[], b"").json();
+    let number = |name: &str| tiers["tiers"][0][name].as_u64().unwrap();
+    (number("objects"), number("dirty_objects"), number("evictions"))
+}
+
+/// Pushes small objects until one had to leave; says how many it pushed.
+fn fill(process: &Process, class: &str) -> usize {
+    let mut pushed = 0;
+    while level1(process).2 == 0 {
+        push_small(process, class, pushed);
+        pushed += 1;
+        assert!(pushed < 20_000, "nothing leaves");
+    }
+    pushed
+}
+
+fn push_small(process: &Process, class: &str, nth: usize) {
+    let class = [("Mesh-Durability", class)];
+    process.request("PUT", &object(&format!("small/{nth}")), &class, &[7; 1_000]).expect(201);
+}
+
+#[test]
+fn who_finds_no_room_makes_some_for_those_who_come_next() {
+    let process = Process::start(&["--set", "memory.level1_bytes=4MiB"]);
+    let first = fill(&process, "disk");
+    assert!(level1(&process).2 > 4, "a part of the level leaves at once: {:?}", level1(&process));
+    let (mut makers, mut before) = (0, level1(&process).2);
+    for nth in first..first + 100 {
+        push_small(&process, "disk", nth);
+        let now = level1(&process).2;
+        makers += usize::from(now > before);
+        before = now;
+    }
+    assert!((5..40).contains(&makers), "{makers} of 100 had to make room");
+}
+
+#[test]
+fn what_memory_alone_holds_is_not_written_out_for_those_who_may_come() {
+    let process = Process::start(&["--set", "memory.level1_bytes=4MiB"]);
+    let pushed = fill(&process, "ram") as u64;
+    let (objects, dirty, left) = level1(&process);
+    assert_eq!((objects, dirty + left), (dirty, pushed));
+    assert!(left <= 2, "{left} were written out for the room of one");
+    assert!((0..pushed).all(|nth| process.get(&format!("small/{nth}")).expect(200).body == [7; 1_000]));
+}

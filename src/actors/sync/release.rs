@@ -134,8 +134,9 @@ impl SyncActor {
             }
             let left = keeper.release(&sure)?;
             keeper.disk().count_evictions(left.len() as u64);
-            left.iter().for_each(|(address, bytes)| teller.left(Level::Disk, address, *bytes));
-            Ok(left.iter().fold(Usage::default(), |sum, (_, bytes)| sum.plus(Usage::of(*bytes))))
+            let released = left.iter().fold(Usage::default(), |sum, (_, bytes)| sum.plus(Usage::of(*bytes)));
+            teller.left(Level::Disk, left);
+            Ok(released)
         })
         .await
     }

@@ -3,6 +3,7 @@
 //! A reader has a place in the container's book of events and is never waited for: if it is too slow it
 //! is told of a gap. `Last-Event-ID` goes on where an earlier connection ended.
 
+mod shown;
 mod site;
 
 use std::convert::Infallible;
@@ -16,13 +17,15 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
 use futures_util::stream;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::gateway::server::Shared;
-use crate::gateway::{date, headers, path};
+use crate::gateway::{headers, path};
 use crate::model::Name;
-use crate::telemetry::events::{Event, EventKind, Happened, Position, Reader, Told};
+pub(in crate::gateway) use shown::Shown;
+
+use crate::telemetry::events::{EventKind, Happened, Position, Reader, Told};
 
 /// What a client that lost its connection waits before it comes back.
 const RETRY_MS: u64 = 1000;
@@ -105,11 +108,13 @@ impl Watch {
             };
             let mut text = String::new();
             match told {
-                Told::Gap(lost) => write(&mut text, self.reader.position(), "gap", &json!({ "lost": lost })),
+                Told::Gap(lost) => {
+                    write(&mut text, self.reader.position(), "gap", &json!({ "lost": lost }).to_string());
+                }
                 Told::Events(events) => {
                     for event in events.iter().filter(|event| self.filter.wants(&event.happened)) {
                         let id = self.reader.id(event);
-                        write(&mut text, id, event.happened.kind().name(), &represent(event));
+                        write(&mut text, id, event.happened.kind().name(), &Shown { event, by: None }.json());
                     }
                 }
             }
@@ -120,32 +125,6 @@ impl Watch {
     }
 }
 
-/// JSON has no line ends of its own, so the data is one line.
-fn write(text: &mut String, id: Position, kind: &str, data: &Value) {
+fn write(text: &mut String, id: Position, kind: &str, data: &str) {
     text.push_str(&format!("id: {id}\nevent: {kind}\ndata: {data}\n\n"));
-}
-
-/// An event as JSON.
-pub(in crate::gateway) fn represent(event: &Event) -> Value {
-    let (kind, at) = (event.happened.kind().name(), date::rfc3339(event.at_ms));
-    let collection = event.happened.collection();
-    let mut value = json!({ "kind": kind, "at": at, "collection": collection });
-    let more = match &event.happened {
-        Happened::Push { address, version, size, durability, created } => json!({
-            "address": address.as_str(), "version": version.to_string(), "size": size,
-            "durability": durability.name(), "created": created,
-        }),
-        Happened::Delete { address, version } | Happened::Expire { address, version } => {
-            json!({ "address": address.as_str(), "version": version.to_string() })
-        }
-        Happened::Evict { address, level, bytes } => {
-            json!({ "address": address.as_str(), "level": level.name(), "bytes": bytes })
-        }
-        Happened::Collection { change, revision, .. } => json!({ "change": change.name(), "revision": revision }),
-        Happened::Conflict { address, why } => json!({ "address": address.as_str(), "detail": why }),
-    };
-    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
-        value.extend(more);
-    }
-    value
 }

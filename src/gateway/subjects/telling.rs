@@ -1,17 +1,23 @@
 //! What happens in the container, told on `mesh.event.{site}.{kind}`: so whoever listens there hears of the whole site.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::{Desk, Until};
-use crate::bus::{Headers, Message};
+use crate::bus::{Headers, Message, Subject};
 use crate::error::Result;
-use crate::gateway::events::represent;
+use crate::gateway::events::Shown;
 use crate::telemetry::events::{Event, Happened, Told};
 
 /// Who tells; what has no such header is the outcome of a push that nobody waits for.
 pub(in crate::gateway) const TELLER: &str = "Mesh-Container";
+
+/// How long what happens next is gathered: the messages then leave together, and beside the answers, not before them.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// Tells until it is stopped, or nothing happens any more.
 pub(super) async fn tell(desk: Arc<Desk>, mut until: watch::Receiver<Until>) {
@@ -24,28 +30,49 @@ pub(super) async fn tell(desk: Arc<Desk>, mut until: watch::Receiver<Until>) {
                 false => continue,
             },
         };
-        let messages = match told {
+        let told = match told {
             None => return,
-            Some(Told::Gap(lost)) => {
-                let body = serde_json::json!({ "kind": "gap", "lost": lost });
-                vec![desk.event("gap", Headers::new(), body)]
-            }
-            Some(Told::Events(events)) => events.iter().map(|event| desk.event_of(event)).collect(),
+            Some(Told::Gap(lost)) => desk.tell_gap(lost).await,
+            Some(Told::Events(events)) => desk.tell_all(&events).await,
         };
-        for message in messages {
-            let sent = match message {
-                Ok(message) => desk.bus.publish(message).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = sent {
-                tracing::debug!(%error, "an event could not be told on the bus");
-            }
+        if let Err(error) = told {
+            tracing::debug!(%error, "an event could not be told on the bus");
         }
+        tokio::time::sleep(GATHER).await;
     }
 }
 
 impl Desk {
-    fn event_of(&self, event: &Event) -> Result<Message> {
+    async fn tell_gap(&self, lost: Option<u64>) -> Result<()> {
+        let body = serde_json::json!({
+            "kind": "gap", "lost": lost, "site": self.names.site, "container": self.names.container,
+        });
+        let subject = self.subject("gap")?;
+        self.bus.publish(self.event(subject, Headers::new(), body.to_string())).await
+    }
+
+    /// Tells all of them; says why the last one that could not be told was not.
+    async fn tell_all(&self, events: &[Arc<Event>]) -> Result<()> {
+        let mut told = Ok(());
+        let mut subjects = HashMap::new();
+        for event in events {
+            let kind = event.happened.kind().name();
+            let subject = match subjects.entry(kind) {
+                Entry::Occupied(known) => &*known.into_mut(),
+                Entry::Vacant(place) => &*place.insert(self.subject(kind)?),
+            };
+            if self.bus.may_be_heard(subject) {
+                told = self.bus.publish(self.event_of(subject.clone(), event)).await.and(told);
+            }
+        }
+        told
+    }
+
+    fn subject(&self, kind: &str) -> Result<Subject> {
+        format!("mesh.event.{}.{kind}", self.names.site).parse()
+    }
+
+    fn event_of(&self, subject: Subject, event: &Event) -> Message {
         let mut headers = Headers::new();
         let mut say = |name: &str, value: String| headers.push((name.to_owned(), value));
         // What somebody who pushed without waiting wants to know.
@@ -55,16 +82,12 @@ impl Desk {
             say("Mesh-Version", version.to_string());
             say("Mesh-Durability", durability.name().to_owned());
         }
-        self.event(event.happened.kind().name(), headers, represent(event))
+        let by = Some((&self.names.site, &self.names.container));
+        self.event(subject, headers, Shown { event, by }.json())
     }
 
-    fn event(&self, kind: &str, mut headers: Headers, mut body: serde_json::Value) -> Result<Message> {
+    fn event(&self, subject: Subject, mut headers: Headers, body: String) -> Message {
         headers.push((TELLER.to_owned(), self.names.container.to_string()));
-        if let Some(body) = body.as_object_mut() {
-            body.insert("site".to_owned(), self.names.site.to_string().into());
-            body.insert("container".to_owned(), self.names.container.to_string().into());
-        }
-        let subject = format!("mesh.event.{}.{kind}", self.names.site).parse()?;
-        Ok(Message { subject, reply: None, headers, body: body.to_string().into() })
+        Message { subject, reply: None, headers, body: body.into() }
     }
 }

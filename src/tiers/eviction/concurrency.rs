@@ -49,7 +49,7 @@ impl Level {
             let mut books = self.books.lock().unwrap();
             self.learn(&mut books);
             for victim in books.victims(short.max(1), &|_| false) {
-                if !self.memory.evict_clean(&victim) {
+                if self.memory.evict_clean(&victim).is_none() {
                     // Dirty: the actors write it to disk first, and only then is it let go.
                     if let Some(dirty) = self.memory.peek(&victim).filter(|resident| resident.dirty) {
                         self.memory.settle(&victim, dirty.manifest.version);

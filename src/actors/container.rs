@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::Either;
+
 use super::body::Body;
 use super::cpu::blocking;
 use super::disk::{CommitQueue, DiskActor, Persist, persist};
@@ -68,11 +70,14 @@ impl Crew {
     }
 
     /// Makes a change durable, together with whoever else asks at the same time: at once, or through the disk
-    /// actor's mailbox while no life of it is on.
-    pub(super) async fn commit(&self, job: Job) -> Result<Outcome> {
+    /// actor's mailbox while no life of it is on. It is on its way when this returns.
+    pub(super) fn commit(&self, job: Job) -> impl Future<Output = Result<Outcome>> + Send + use<> {
         match self.commits.open() {
-            Some(queue) => persist(&queue, job).await,
-            None => self.disk.ask(Persist(job)).await,
+            Some(queue) => Either::Left(persist(&queue, job)),
+            None => {
+                let disk = self.disk.clone();
+                Either::Right(Box::pin(async move { disk.ask(Persist(job)).await }))
+            }
         }
     }
 }

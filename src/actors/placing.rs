@@ -26,12 +26,17 @@ const REPLAYED_BYTES_MAX: u64 = 64 << 10;
 
 impl Handle {
     /// Stores an object where it belongs, which may be another container.
-    pub(super) async fn store_somewhere(&self, mut push: Push, mut body: Body) -> Result<Pushed> {
+    pub(super) async fn store_somewhere(&self, push: Push, body: Body) -> Result<Pushed> {
         self.must_be_joined()?;
         self.follow(push.after);
         if push.condition == Condition::Always || push.passed_on {
             return self.store_once(push, body).await;
         }
+        // Few pushes have a condition; the others are not to carry the room for it.
+        Box::pin(self.store_on_condition(push, body)).await
+    }
+
+    async fn store_on_condition(&self, mut push: Push, mut body: Body) -> Result<Pushed> {
         if push.size.is_none_or(|size| size > REPLAYED_BYTES_MAX) {
             // It can be sent once: who decides had better be known.
             if let Some(peers) = self.0.crew.neighbours.get() {
@@ -73,14 +78,20 @@ impl Handle {
 
     async fn store_once(&self, push: Push, body: Body) -> Result<Pushed> {
         if let Some(home) = self.0.crew.other_home(&push.address, &push.condition, push.passed_on).await? {
-            let _permits = self.permits_to_pass_on(push.size, push.deadline).await?;
-            return self.0.crew.push_at_home(home, push, body).await;
+            let there = async {
+                let _permits = self.permits_to_pass_on(push.size, push.deadline).await?;
+                self.0.crew.push_at_home(home, push, body).await
+            };
+            return Box::pin(there).await;
         }
         match self.0.crew.better_for(&push.address, &push.condition, push.size, push.passed_on)? {
             None => self.store(push, body).await,
             Some(to) => {
-                let _permits = self.permits_to_pass_on(push.size, push.deadline).await?;
-                self.0.crew.hand_over(to, push, body).await
+                let there = async {
+                    let _permits = self.permits_to_pass_on(push.size, push.deadline).await?;
+                    self.0.crew.hand_over(to, push, body).await
+                };
+                Box::pin(there).await
             }
         }
     }
@@ -135,8 +146,11 @@ impl Crew {
     pub(super) async fn decide(&self, address: &Address, condition: &Condition) -> Result<Option<Decision>> {
         match self.neighbours.get() {
             Some(peers) if *condition != Condition::Always => {
-                self.hear_of(peers, address).await?;
-                peers.decide(address).await.map(Some)
+                let deciding = async {
+                    self.hear_of(peers, address).await?;
+                    peers.decide(address).await.map(Some)
+                };
+                Box::pin(deciding).await
             }
             _ => Ok(None),
         }

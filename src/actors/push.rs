@@ -90,19 +90,24 @@ impl<'a> Intake<'a> {
     async fn run(&mut self, mut body: Body) -> Result<Pushed> {
         // What stays in memory is hashed while the rest arrives, and needs no chunks for that.
         body.in_chunks_of(if self.plan.durability == Durability::Ram { HASHED_BYTES } else { CHUNK_BYTES });
-        let mut next = self.receive(&mut body).await?;
+        let next = self.receive(&mut body).await?;
         if self.plan.durability == Durability::Disk && next.as_ref().is_none_or(|chunk| chunk.len() <= SMALL_BYTES_MAX)
         {
             // A short chunk is always the last.
             return self.run_small(next).await;
         }
+        // Most pushes are small: what they wait in is to be small as well.
+        Box::pin(self.run_large(next, body)).await
+    }
+
+    async fn run_large(&mut self, mut next: Option<Bytes>, mut body: Body) -> Result<Pushed> {
         while let Some(chunk) = next {
             // The last one need not wait for the end behind it to be told that it is.
             let ends = self.push.size == Some(self.size + chunk.len() as u64);
             next = if ends { None } else { self.receive(&mut body).await? };
             if !self.has_place(&chunk).await? {
                 body.give_back(self.turn_to_disk().into_iter().chain([chunk]).chain(next));
-                return Box::pin(self.run(body)).await;
+                return self.run(body).await;
             }
             self.take(chunk, next.is_none()).await?;
             if ends {
@@ -301,17 +306,18 @@ impl<'a> Intake<'a> {
     }
 
     async fn commit(&mut self, sealed: Sealed) -> Result<Pushed> {
+        let decision = self.crew.decide(&self.push.address, &self.push.condition).await?;
         let draft = self.draft(sealed.blake3)?;
         let show = match self.held.take() {
             Some((pieces, Some(room))) => Some(Show { chunks: Chunks::from_pieces(pieces), room }),
             _ => None,
         };
         let bind = sealed.binding();
-        let decision = self.crew.decide(&self.push.address, &self.push.condition).await?;
         let condition = self.push.condition.clone();
         let change = Change::Store { draft, seal: sealed.seal, frame: sealed.frame, bind, condition };
         let job = Job { address: self.push.address.clone(), change, show, decision };
-        match within(self.push.deadline, "the commit took too long", self.crew.commit(job)).await? {
+        let committed = self.crew.commit(job);
+        match within(self.push.deadline, "the commit took too long", committed).await? {
             Outcome::Stored { manifest, created } => Ok(Pushed { manifest, created }),
             Outcome::Deleted(_) | Outcome::Mended | Outcome::Superseded => {
                 Err(Error::internal("a push became something else"))

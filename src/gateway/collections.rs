@@ -32,12 +32,12 @@ pub(super) async fn answer(
     door: &Shared,
     head: &RequestHead,
     payload: Payload,
-    method: &Method,
+    method: Method,
     name: Name,
 ) -> Result<HttpResponse> {
     path::query(head.uri.query(), |_, _| Ok(false))?;
     let deadline = headers::deadline(&head.headers)?.unwrap_or(door.options.request_deadline);
-    match *method {
+    match method {
         Method::PUT => {
             let mut policy = policy(&head.headers, payload, door).await?;
             // Who decides that only some may see it does not shut itself out, also not where others take the policy over.

@@ -31,12 +31,12 @@ pub(super) async fn answer(
     door: &Shared,
     head: &RequestHead,
     payload: Payload,
-    method: &Method,
+    method: Method,
     name: Name,
 ) -> Result<HttpResponse> {
     path::query(head.uri.query(), |_, _| Ok(false))?;
     let deadline = headers::deadline(&head.headers)?.unwrap_or(door.options.request_deadline);
-    match *method {
+    match method {
         Method::PUT => {
             let rule = control::rule_from_json(fields(&head.headers, payload, door).await?)?;
             let expected = expected(head)?;

@@ -122,8 +122,7 @@ pub(super) async fn answer_part(door: &Arc<Shared>, head: &RequestHead, payload:
 /// Answers a request for an object or a list that was looked at already.
 pub(super) async fn answer_allowed(door: &Arc<Shared>, head: &RequestHead, payload: Payload) -> HttpResponse {
     match plan(door, head, path::target(head.uri.path())) {
-        // What is answered at once, as a hit in memory, should not carry the room for what waits.
-        Ok(work) => Box::pin(perform(door, head, payload, work)).await,
+        Ok(work) => perform(door, head, payload, work).await,
         Err(response) => response,
     }
 }
@@ -241,24 +240,40 @@ fn address(collection: &str, key: &str) -> Result<Address> {
 }
 
 async fn perform(door: &Arc<Shared>, head: &RequestHead, payload: Payload, work: Work) -> HttpResponse {
-    let (result, address) = match work {
-        Work::Put(address) => (put::put(door, head, payload, address.clone()).await, Some(address)),
-        Work::Read(address) => (get::from_anywhere(door, head, address.clone()).await, Some(address)),
-        Work::Locate(address) => (locate::locate(door, head, address.clone()).await, Some(address)),
-        Work::Delete(address) => (delete::delete(door, head, address.clone()).await, Some(address)),
-        Work::List(collection) => (list::list(door, head, collection).await, None),
-        Work::Metrics => (metrics::metrics(door, head).await, None),
-        Work::ListCollections => (collections::list(door, head), None),
-        Work::Collection(method, name) => (collections::answer(door, head, payload, &method, name).await, None),
-        Work::ListPolicies => (policies::list(door, head).await, None),
-        Work::Policy(method, name) => (policies::answer(door, head, payload, &method, name).await, None),
-        Work::Transfers => (transfers::list(door, head).await, None),
-        Work::Sync => (transfers::flush(door, head).await, None),
-        Work::Events => (events::stream(door, head).await, None),
-        Work::Batch => (batch::batch(door, head, payload).await, None),
-        Work::Admin(task) => (admin::perform(door, head, payload, task).await, None),
+    let address = match &work {
+        Work::Put(address) | Work::Read(address) | Work::Locate(address) | Work::Delete(address) => {
+            Some(address.clone())
+        }
+        _ => None,
     };
+    let result = working(door, head, payload, work).await;
     result.unwrap_or_else(|error| problem::of(&error, address.as_ref().map(Address::as_str)))
+}
+
+/// Each kind of work in a box of its own size: what waits for one is moved about, and would have room for the largest.
+fn working<'a>(
+    door: &'a Arc<Shared>,
+    head: &'a RequestHead,
+    payload: Payload,
+    work: Work,
+) -> LocalBoxFuture<'a, Result<HttpResponse>> {
+    match work {
+        Work::Put(address) => Box::pin(put::put(door, head, payload, address)),
+        Work::Read(address) => Box::pin(get::from_anywhere(door, head, address)),
+        Work::Locate(address) => Box::pin(locate::locate(door, head, address)),
+        Work::Delete(address) => Box::pin(delete::delete(door, head, address)),
+        Work::List(collection) => Box::pin(list::list(door, head, collection)),
+        Work::Metrics => Box::pin(metrics::metrics(door, head)),
+        Work::ListCollections => Box::pin(ready(collections::list(door, head))),
+        Work::Collection(method, name) => Box::pin(collections::answer(door, head, payload, method, name)),
+        Work::ListPolicies => Box::pin(policies::list(door, head)),
+        Work::Policy(method, name) => Box::pin(policies::answer(door, head, payload, method, name)),
+        Work::Transfers => Box::pin(transfers::list(door, head)),
+        Work::Sync => Box::pin(transfers::flush(door, head)),
+        Work::Events => Box::pin(events::stream(door, head)),
+        Work::Batch => Box::pin(batch::batch(door, head, payload)),
+        Work::Admin(task) => Box::pin(admin::perform(door, head, payload, task)),
+    }
 }
 
 fn reads(method: &Method) -> bool {

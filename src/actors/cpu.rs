@@ -17,7 +17,10 @@ pub struct CpuPool(Arc<Owner>);
 type Work = Box<dyn FnOnce() + Send>;
 
 /// Ends the workers with the last handle on the pool.
-struct Owner(Arc<Shared>);
+struct Owner {
+    shared: Arc<Shared>,
+    workers: usize,
+}
 
 #[derive(Default)]
 struct Shared {
@@ -35,7 +38,7 @@ impl CpuPool {
     /// A pool of this many threads.
     pub fn new(workers: usize) -> Result<Self> {
         let shared = Arc::new(Shared::default());
-        let owner = Owner(Arc::clone(&shared));
+        let owner = Owner { shared: Arc::clone(&shared), workers };
         for n in 0..workers {
             let shared = Arc::clone(&shared);
             let worker = std::thread::Builder::new().name(format!("nfr-{n}")).spawn(move || shared.work());
@@ -44,13 +47,18 @@ impl CpuPool {
         Ok(CpuPool(Arc::new(owner)))
     }
 
+    /// How many threads it has.
+    pub fn workers(&self) -> usize {
+        self.0.workers
+    }
+
     /// Starts the work; the receiver gets its result. A panic becomes an error, and the worker lives on.
     pub fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> oneshot::Receiver<Result<T>> {
         let (done, result) = oneshot::channel();
-        let shared = &self.0.0;
+        let shared = &self.0.shared;
         shared.queue().waiting.push_back(Box::new(move || {
             let outcome = catch_unwind(AssertUnwindSafe(work));
             // Whoever wanted it may have gone.
@@ -85,8 +93,8 @@ impl Shared {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.0.queue().closed = true;
-        self.0.arrived.notify_all();
+        self.shared.queue().closed = true;
+        self.shared.arrived.notify_all();
     }
 }
 

@@ -61,7 +61,6 @@ struct Intake<'a> {
     /// Hashes of the parts of an object that stays in memory.
     hashes: Vec<ChunkHash>,
     hashing: Window<ChunkHash>,
-    last_hash: Option<ChunkHash>,
     /// SHA-256, when the collection shows it or the pusher sent it to be checked.
     sha256: Option<PlainDigest>,
 }
@@ -82,7 +81,6 @@ impl<'a> Intake<'a> {
             stream: None,
             hashes: Vec::new(),
             hashing: Window::new(BODY_WINDOW_CHUNKS * (CHUNK_BYTES / HASHED_BYTES)),
-            last_hash: None,
             sha256,
         }
     }
@@ -117,7 +115,6 @@ impl<'a> Intake<'a> {
         while let Some(hash) = self.hashing.next().await? {
             self.hashes.push(hash);
         }
-        self.hashes.extend(self.last_hash);
         match self.stream.take() {
             Some(stream) => {
                 self.check_size()?;
@@ -168,12 +165,14 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Hashes a chunk that is not sealed: beside the next ones, and the last one at once, since to wake a worker
-    /// and to be woken by it takes about as long.
+    /// Hashes a chunk that is not sealed: beside the next ones if workers are free, and at once if not. So is the last
+    /// one, and a short object: to wake a worker and to be woken by it takes about as long.
     async fn hash(&mut self, chunk: Bytes, last: bool) -> Result<()> {
         let index = ((self.size - 1) / HASHED_BYTES as u64) as u32;
-        if last {
-            self.last_hash = Some(hash_part(index, last, &chunk));
+        // This thread is one of those that could be at work.
+        let all_at_work = self.hashing.at_work() + 1 >= self.stages.cpu.workers();
+        if last || all_at_work || self.push.size.is_some_and(|size| size <= CHUNK_BYTES as u64) {
+            self.hashing.done(hash_part(index, last, &chunk));
             return Ok(());
         }
         let work = self.stages.cpu.run(move || Ok(hash_part(index, last, &chunk)));

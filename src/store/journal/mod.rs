@@ -85,13 +85,27 @@ pub(super) struct Journal {
     synced: u64,
     /// Nothing is appended until the database has everything.
     shut: bool,
+    /// What records are made in, kept for the next one: fresh memory of this size costs more than filling it.
+    desk: Desk,
 }
+
+/// Where a record is made.
+#[derive(Default)]
+struct Desk {
+    /// The record without sectors and tags.
+    plain: Vec<u8>,
+    /// As it is written.
+    record: Vec<u8>,
+}
+
+/// Room that is kept on the desk; larger records are rare.
+const DESK_BYTES: usize = 256 << 10;
 
 impl Journal {
     /// A journal that goes on with an empty generation.
     pub(super) fn new(files: [Arc<dyn File>; 2], next: Mark, bytes_max: u64) -> io::Result<Self> {
         let grown = [files[0].len()?, files[1].len()?];
-        Ok(Journal { files, next, at: 0, grown, bytes_max, synced: next.record, shut: false })
+        Ok(Journal { files, next, at: 0, grown, bytes_max, synced: next.record, shut: false, desk: Desk::default() })
     }
 
     /// The record that comes next.
@@ -141,12 +155,21 @@ impl Journal {
     ///
     /// After an error it is not there, but for a crash before the next one is written over it.
     pub(super) fn append(&mut self, changes: &[Change<'_>], sync: bool) -> io::Result<bool> {
-        let record = write_record(&self.next, self.synced, changes);
+        let mut desk = std::mem::take(&mut self.desk);
+        desk.write(&self.next, self.synced, changes);
+        let appended = self.append_record(&desk.record, sync);
+        if desk.record.len() <= DESK_BYTES {
+            self.desk = desk;
+        }
+        appended
+    }
+
+    fn append_record(&mut self, record: &[u8], sync: bool) -> io::Result<bool> {
         let end = self.at + record.len() as u64;
         if self.shut || end > self.bytes_max || !self.grow(end)? {
             return Ok(false);
         }
-        let written = self.file().write_all_at(&record, self.at);
+        let written = self.file().write_all_at(record, self.at);
         let synced = written.and_then(|()| if sync { self.file().sync_data() } else { Ok(()) });
         if let Err(error) = synced {
             // A crash must not bring back what was refused, nor may parts of it pass for what comes in its place.
@@ -209,47 +232,54 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// A commit as it is written.
-fn write_record(mark: &Mark, synced: u64, changes: &[Change<'_>]) -> Vec<u8> {
-    let length = |row: &Option<&[u8]>| row.map_or(0, <[u8]>::len);
-    let bytes: usize = changes.iter().map(|(_, key, row)| 9 + key.len() + length(row)).sum();
-    let mut plain = write_header(mark, synced, bytes);
-    for (table, key, row) in changes {
-        plain.push(*table as u8);
-        plain.extend((key.len() as u32).to_le_bytes());
-        plain.extend(row.map_or(GONE, |row| row.len() as u32).to_le_bytes());
-        plain.extend(*key);
-        plain.extend(row.unwrap_or_default());
+impl Desk {
+    /// Makes a commit into what is written of it.
+    fn write(&mut self, mark: &Mark, synced: u64, changes: &[Change<'_>]) {
+        let length = |row: &Option<&[u8]>| row.map_or(0, <[u8]>::len);
+        let bytes: usize = changes.iter().map(|(_, key, row)| 9 + key.len() + length(row)).sum();
+        self.begin(mark, synced, bytes);
+        let plain = &mut self.plain;
+        for (table, key, row) in changes {
+            plain.push(*table as u8);
+            plain.extend((key.len() as u32).to_le_bytes());
+            plain.extend(row.map_or(GONE, |row| row.len() as u32).to_le_bytes());
+            plain.extend(*key);
+            plain.extend(row.unwrap_or_default());
+        }
+        self.lay_out(mark);
     }
-    into_sectors(mark, plain)
-}
 
-/// The beginning of a record with so many bytes of changes, and room for them.
-fn write_header(mark: &Mark, synced: u64, bytes: usize) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(HEADER + bytes + CHECKSUM);
-    plain.extend(MAGIC);
-    plain.extend((bytes as u32).to_le_bytes());
-    plain.extend([mark.journal, mark.generation, mark.record, synced].map(u64::to_le_bytes).as_flattened());
-    plain.extend(fingerprint(&plain).to_le_bytes());
-    plain
-}
-
-/// Ends a record with its checksum, and lays it out with its tags.
-fn into_sectors(mark: &Mark, mut plain: Vec<u8>) -> Vec<u8> {
-    plain.extend(mark.checksum(&plain));
-    let mut record = Vec::with_capacity(plain.len().div_ceil(ROOM) * SECTOR);
-    for (number, part) in plain.chunks(ROOM).enumerate() {
-        record.extend(part);
-        record.resize(number * SECTOR + ROOM, 0);
-        record.extend(mark.tag(number));
+    /// The beginning of a record with so many bytes of changes, and room for them.
+    fn begin(&mut self, mark: &Mark, synced: u64, bytes: usize) {
+        let plain = &mut self.plain;
+        plain.clear();
+        plain.reserve(HEADER + bytes + CHECKSUM);
+        plain.extend(MAGIC);
+        plain.extend((bytes as u32).to_le_bytes());
+        plain.extend([mark.journal, mark.generation, mark.record, synced].map(u64::to_le_bytes).as_flattened());
+        plain.extend(fingerprint(plain).to_le_bytes());
     }
-    record
+
+    /// Ends the record with its checksum, and lays it out with its tags.
+    fn lay_out(&mut self, mark: &Mark) {
+        let Desk { plain, record } = self;
+        plain.extend(mark.checksum(plain));
+        record.clear();
+        record.reserve(plain.len().div_ceil(ROOM) * SECTOR);
+        for (number, part) in plain.chunks(ROOM).enumerate() {
+            record.extend(part);
+            record.resize(number * SECTOR + ROOM, 0);
+            record.extend(mark.tag(number));
+        }
+    }
 }
 
 /// A record with any bytes as its changes, for the fuzz target.
 #[cfg(any(test, fuzzing))]
 pub(super) fn record_of(mark: &Mark, synced: u64, changes: &[u8]) -> Vec<u8> {
-    let mut plain = write_header(mark, synced, changes.len());
-    plain.extend(changes);
-    into_sectors(mark, plain)
+    let mut desk = Desk::default();
+    desk.begin(mark, synced, changes.len());
+    desk.plain.extend(changes);
+    desk.lay_out(mark);
+    desk.record
 }

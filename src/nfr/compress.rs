@@ -8,6 +8,9 @@ use crate::model::{Buffer, Compression};
 /// How much of an object is tried before `auto` decides.
 const PROBE_BYTES: usize = 64 << 10;
 
+/// Fewer bytes say little of how they are spread.
+const NOISE_BYTES_MIN: usize = 256;
+
 const ZSTD_LEVEL: i32 = 1;
 
 /// How the chunks of a frame are made small.
@@ -33,14 +36,32 @@ pub fn choose(wish: Compression, first: &[u8]) -> Codec {
         Compression::None => Codec::None,
         Compression::Zstd => Codec::Zstd,
         Compression::Lz4 => Codec::Lz4,
-        // All of a short object is tried when it is sealed, so it is its own probe.
-        Compression::Auto if first.len() <= PROBE_BYTES => Codec::Zstd,
         Compression::Auto => {
             let probe = first.get(..PROBE_BYTES).unwrap_or(first);
-            let mut out = Vec::new();
-            if compress(Codec::Zstd, probe, &mut out) { Codec::Zstd } else { Codec::None }
+            // All of a short object is tried when it is sealed, so it is its own probe.
+            let is_worth_it =
+                !is_noise(probe) && (first.len() <= PROBE_BYTES || compress(Codec::Zstd, probe, &mut Vec::new()));
+            if is_worth_it { Codec::Zstd } else { Codec::None }
         }
     }
+}
+
+/// Whether bytes are spread as random ones are, such as those of a picture or of what is compressed already: each value
+/// about as often as the others, and yet not more evenly than chance has it, which a pattern would be. To count them
+/// takes a twentieth of a try.
+fn is_noise(bytes: &[u8]) -> bool {
+    if bytes.len() < NOISE_BYTES_MIN {
+        return false;
+    }
+    let mut counts = [0u64; 256];
+    for byte in bytes {
+        if let Some(count) = counts.get_mut(usize::from(*byte)) {
+            *count += 1;
+        }
+    }
+    // Of n random bytes the squares of the counts come to n * n / 256 + n, give or take n / 11.
+    let (n, squares) = (bytes.len() as u64, counts.iter().map(|count| count * count).sum::<u64>());
+    squares.checked_sub(n * n / 256).is_some_and(|beyond| (n / 2..=n + n / 2).contains(&beyond))
 }
 
 /// Appends the compressed bytes to `out` if that saves at least a tenth; else leaves `out` as it was.
@@ -91,4 +112,34 @@ fn zstd_into(plain: &[u8], space: &mut [u8]) -> Option<usize> {
         }
         context.as_mut()?.compress_to_buffer(plain, space).ok()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Rng;
+    use crate::nfr::SystemRng;
+
+    fn random(bytes: usize) -> Vec<u8> {
+        let mut out = vec![0; bytes];
+        SystemRng.fill(&mut out);
+        out
+    }
+
+    #[test]
+    fn random_bytes_are_not_tried_and_whatever_else_is() {
+        for bytes in [NOISE_BYTES_MIN, 1_000, 4_096, PROBE_BYTES, 2 * PROBE_BYTES] {
+            assert_eq!(choose(Compression::Auto, &random(bytes)), Codec::None, "{bytes}");
+            let cycle: Vec<u8> = (0..bytes).map(|n| n as u8).collect();
+            let digits: Vec<u8> = random(bytes).iter().map(|byte| b'0' + byte % 10).collect();
+            let hex: String = random(bytes / 2).iter().map(|byte| format!("{byte:02x}")).collect();
+            let mostly: Vec<u8> =
+                random(bytes).iter().enumerate().map(|(n, b)| if n % 4 == 0 { 0 } else { *b }).collect();
+            for (what, plain) in [("cycle", cycle), ("digits", digits), ("hex", hex.into()), ("mostly", mostly)] {
+                assert_eq!(choose(Compression::Auto, &plain), Codec::Zstd, "{what}, {bytes}");
+            }
+        }
+        assert_eq!(choose(Compression::Auto, &random(100)), Codec::Zstd, "too short to tell");
+        assert_eq!(choose(Compression::Zstd, &random(1_000)), Codec::Zstd, "asked for");
+    }
 }

@@ -57,7 +57,8 @@ pub struct Names {
 /// Answers on the bus until it is stopped or dropped.
 pub struct Subjects {
     until: watch::Sender<Until>,
-    listening: Vec<JoinHandle<()>>,
+    /// Those who listen, and who tells.
+    at_work: Vec<JoinHandle<()>>,
     gauges: Vec<(&'static str, Gauge)>,
 }
 
@@ -87,19 +88,19 @@ impl Subjects {
         let service = Arc::new(Service::new(&names, &door.telemetry));
         let desk = Arc::new(Desk { door, bus, names, service, at_work: AtomicUsize::new(0), at_work_max });
         let (until, stopping) = watch::channel(Until::Running);
-        let mut subjects = Subjects { until, listening: Vec::new(), gauges: Vec::new() };
+        let mut subjects = Subjects { until, at_work: Vec::new(), gauges: Vec::new() };
         let Names { site, container, .. } = &desk.names;
         let everybody = ("bus.site", format!("mesh.{site}.*"), Until::Leaving);
         let alone = ("bus.container", format!("mesh.{site}.{container}.*"), Until::Stopped);
         for (name, pattern, end) in [everybody, alone] {
             let heard = desk.bus.subscribe(&pattern.parse()?, Some(QUEUE)).await?;
             subjects.gauges.push((name, heard.gauge()));
-            subjects.listening.push(spawn_local(listen(Arc::clone(&desk), heard, stopping.clone(), end)));
+            subjects.at_work.push(spawn_local(listen(Arc::clone(&desk), heard, stopping.clone(), end)));
         }
         service::open(&desk.bus, &desk.service, &stopping).await?;
         // Whoever asks for the events of the site hears them through the same bus.
         let _ = desk.door.site.set((Arc::clone(&desk.bus), desk.names.site.clone()));
-        spawn_local(telling::tell(Arc::clone(&desk), stopping));
+        subjects.at_work.push(spawn_local(telling::tell(Arc::clone(&desk), stopping)));
         Ok(subjects)
     }
 
@@ -118,7 +119,7 @@ impl Subjects {
     pub async fn stop(self, grace: Duration) {
         // Those who listen end with their stop or with the bus, and wait for what they have begun.
         let _ = self.until.send(Until::Stopped);
-        if tokio::time::timeout(grace, join_all(self.listening)).await.is_err() {
+        if tokio::time::timeout(grace, join_all(self.at_work)).await.is_err() {
             tracing::warn!("requests on the bus were still at work at the end");
         }
     }

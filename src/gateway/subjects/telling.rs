@@ -9,8 +9,9 @@ use tokio::sync::watch;
 
 use super::{Desk, Until};
 use crate::bus::{Headers, Message, Subject};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::gateway::events::Shown;
+use crate::limits::EVENTS_AT_ONCE;
 use crate::telemetry::events::{Event, Happened, Told};
 
 /// Who tells; what has no such header is the outcome of a push that nobody waits for.
@@ -24,21 +25,28 @@ pub(super) async fn tell(desk: Arc<Desk>, mut until: watch::Receiver<Until>) {
     let mut reader = desk.door.core.events().follow();
     loop {
         let told = tokio::select! {
+            // First, so that nothing stays untold at the end.
+            biased;
             told = reader.next() => told,
             changed = until.changed() => match changed.is_err() || *until.borrow() == Until::Stopped {
                 true => return,
                 false => continue,
             },
         };
-        let told = match told {
+        let (told, may_gather) = match told {
             None => return,
-            Some(Told::Gap(lost)) => desk.tell_gap(lost).await,
-            Some(Told::Events(events)) => desk.tell_all(&events).await,
+            Some(Told::Gap(lost)) => (desk.tell_gap(lost).await, false),
+            Some(Told::Events(events)) => (desk.tell_all(&events).await, events.len() < EVENTS_AT_ONCE),
         };
+        let (ends, failed) = (*until.borrow() == Until::Stopped, told.is_err());
         if let Err(error) = told {
             tracing::debug!(%error, "an event could not be told on the bus");
         }
-        tokio::time::sleep(GATHER).await;
+        match ends {
+            true if failed => return,
+            false if may_gather => tokio::time::sleep(GATHER).await,
+            _ => {}
+        }
     }
 }
 
@@ -51,7 +59,7 @@ impl Desk {
         self.bus.publish(self.event(subject, Headers::new(), body.to_string())).await
     }
 
-    /// Tells all of them; says why the last one that could not be told was not.
+    /// Tells them, until the bus takes nothing: each further one would wait for it. Says why one could not be told.
     async fn tell_all(&self, events: &[Arc<Event>]) -> Result<()> {
         let mut told = Ok(());
         let mut subjects = HashMap::new();
@@ -62,7 +70,10 @@ impl Desk {
                 Entry::Vacant(place) => &*place.insert(self.subject(kind)?),
             };
             if self.bus.may_be_heard(subject) {
-                told = self.bus.publish(self.event_of(subject.clone(), event)).await.and(told);
+                match self.bus.publish(self.event_of(subject.clone(), event)).await {
+                    Err(error) if error.kind() == Kind::Unavailable => return Err(error),
+                    sent => told = sent.and(told),
+                }
             }
         }
         told

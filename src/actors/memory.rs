@@ -13,10 +13,18 @@ use super::runtime::{Answer, Ask, Link, Serves};
 use super::telling::Teller;
 use crate::error::{Error, Result};
 use crate::model::{Address, Level};
-use crate::tiers::{Change, Job, Keeper, MemoryTier, Outcome, Reservation};
+use crate::tiers::{Change, Job, Keeper, MemoryTier, MemoryUsage, Outcome, Reservation};
 
-/// What leaves at least where somebody finds no room, as a part of level 1.
+/// Where one finds no room the next ones will not either, and each would come all this way: room is made for so many
+/// like it,
+const SPARE_MANY: u64 = 64;
+/// of at most so many bytes,
+const SPARE_BYTES_MAX: u64 = 1 << 20;
+/// and not beyond this part of level 1.
 const SPARE_PART: u64 = 256;
+/// None is made beyond what is needed while memory alone holds more than this part of it: that would be chosen, and
+/// stay, again and again.
+const DIRTY_PART: u64 = 8;
 
 /// The actor.
 #[derive(Clone)]
@@ -66,9 +74,8 @@ impl MemoryActor {
                 return Ok(Some(room));
             }
             let Some(short) = memory.shortage(bytes) else { return Ok(None) };
-            // Where one finds no room the next ones will not either, and each would come all this way.
-            let spare = memory.usage().budget / SPARE_PART;
-            let victims = self.eviction.ask(MakeRoom { bytes: short.max(spare).max(1) }).await?;
+            let victims =
+                self.eviction.ask(MakeRoom { bytes: short.max(spare(&memory.usage(), bytes)).max(1) }).await?;
             if victims.is_empty() {
                 // All of it is on its way in: whoever holds it will let go.
                 return Err(Error::busy("level 1 is full of objects that are still arriving; try again"));
@@ -81,18 +88,23 @@ impl MemoryActor {
     /// wanted, and stays otherwise.
     pub(super) async fn let_go(&self, victims: Vec<Address>, wanted: impl Fn(&MemoryTier) -> bool) -> Result<()> {
         let memory = self.keeper.memory();
-        let (mut left, mut stay, mut outcome) = (Vec::new(), Vec::new(), Ok(()));
+        let (mut left, mut dirty) = (Vec::new(), Vec::new());
         for address in victims {
-            if let Some(bytes) = memory.evict_clean(&address) {
-                left.push((address, bytes));
-            } else if outcome.is_ok() && wanted(memory) {
+            match memory.evict_clean(&address) {
+                Some(bytes) => left.push((address, bytes)),
+                None => dirty.push(address),
+            }
+        }
+        self.teller.left(Level::Ram, left);
+        let (mut stay, mut outcome) = (Vec::new(), Ok(()));
+        for address in dirty {
+            if outcome.is_ok() && wanted(memory) {
                 outcome = self.demote(&address).await;
                 stay.extend(outcome.is_err().then_some(address));
             } else {
                 stay.push(address);
             }
         }
-        self.teller.left(Level::Ram, left);
         if !stay.is_empty() {
             self.eviction.ask(Reinstate { addresses: stay }).await?;
         }
@@ -127,6 +139,14 @@ impl MemoryActor {
         }
         Ok(())
     }
+}
+
+/// Bytes that leave at least where somebody finds no room for `bytes`.
+fn spare(usage: &MemoryUsage, bytes: u64) -> u64 {
+    if usage.dirty_bytes > usage.budget / DIRTY_PART {
+        return 0;
+    }
+    bytes.saturating_mul(SPARE_MANY).min(SPARE_BYTES_MAX).min(usage.budget / SPARE_PART)
 }
 
 impl Serves<Admit> for MemoryActor {

@@ -7,7 +7,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::thread::{self, ThreadId};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::cpu::blocking;
@@ -20,7 +22,12 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::labels::{CommitOutcome, Ended};
 use crate::tiers::{Job, Keeper, Outcome, Swept};
 
-type Done = oneshot::Sender<Result<Outcome>>;
+/// Who waits for an outcome.
+pub(super) struct Waiting {
+    done: oneshot::Sender<Result<Outcome>>,
+    /// The thread that waits, and what runs there.
+    home: Option<(ThreadId, Handle)>,
+}
 
 /// The actor.
 pub struct DiskActor {
@@ -32,7 +39,9 @@ pub struct DiskActor {
     queue: Arc<Queue>,
 }
 
-pub(super) type Queue = mpsc::Sender<(Job, Done)>;
+type Answered = (Waiting, Result<Outcome>);
+
+pub(super) type Queue = mpsc::Sender<(Job, Waiting)>;
 
 /// The way to the commit thread of the life that is on: into the queue without a mailbox before it. What waits
 /// in it is bounded by the requests that may be at work.
@@ -53,7 +62,8 @@ impl CommitQueue {
 /// Queues the change at once; what is awaited is its outcome.
 pub(super) fn persist(queue: &Queue, job: Job) -> impl Future<Output = Result<Outcome>> + Send + use<> {
     let (done, outcome) = oneshot::channel();
-    let queued = queue.send((job, done)).is_ok();
+    let home = Handle::try_current().ok().map(|runtime| (thread::current().id(), runtime));
+    let queued = queue.send((job, Waiting { done, home })).is_ok();
     async move {
         let stopped = || Error::unavailable("the commit thread has stopped; try again");
         if !queued {
@@ -129,7 +139,7 @@ impl DiskActor {
 }
 
 fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) {
-    if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(work) {
+    if let Err(error) = thread::Builder::new().name(name.into()).spawn(work) {
         tracing::error!(%error, name, "cannot start a thread");
     }
 }
@@ -149,12 +159,12 @@ fn commit_groups(
     keeper: &Keeper,
     teller: &Teller,
     telemetry: &Telemetry,
-    jobs: &mpsc::Receiver<(Job, Done)>,
+    jobs: &mpsc::Receiver<(Job, Waiting)>,
     settle: &mpsc::SyncSender<()>,
 ) {
     while let Ok(first) = jobs.recv() {
         let rest = jobs.try_iter().take(COMMIT_CHANGES_MAX - 1);
-        let (group, waiting): (Vec<Job>, Vec<Done>) = std::iter::once(first).chain(rest).unzip();
+        let (group, waiting): (Vec<Job>, Vec<Waiting>) = std::iter::once(first).chain(rest).unzip();
         let tellings: Vec<Telling> = group.iter().map(Telling::of).collect();
         // Callers of a group that panics find their channel closed: the outcome is unknown to them.
         let (started, changes) = (telemetry.ticks_ns(), group.len() as u64);
@@ -166,13 +176,39 @@ fn commit_groups(
         match outcomes {
             Ok(outcomes) => {
                 teller.outcomes(tellings, &outcomes);
-                waiting.into_iter().zip(outcomes).for_each(|(done, outcome)| drop(done.send(outcome)));
+                answer(waiting.into_iter().zip(outcomes));
             }
             Err(_) => tracing::error!("a commit panicked; its callers are told to try again"),
         }
         if keeper.disk().store().must_settle() {
             // A word that is still on its way serves as well.
             let _ = settle.try_send(());
+        }
+    }
+}
+
+/// Tells everybody what became of their changes. To wake a task on another thread is a call to the system, so those who
+/// wait on one thread are woken there, all of them by one.
+fn answer(outcomes: impl Iterator<Item = Answered>) {
+    let tell = |(waiting, outcome): Answered| {
+        // Whoever asked may have gone.
+        let _ = waiting.done.send(outcome);
+    };
+    let mut threads: Vec<(ThreadId, Handle, Vec<Answered>)> = Vec::new();
+    for mut answer in outcomes {
+        let Some((thread, runtime)) = answer.0.home.take() else {
+            tell(answer);
+            continue;
+        };
+        match threads.iter_mut().find(|(known, ..)| *known == thread) {
+            Some((.., answers)) => answers.push(answer),
+            None => threads.push((thread, runtime, vec![answer])),
+        }
+    }
+    for (_, runtime, answers) in threads {
+        match answers.len() {
+            1 => answers.into_iter().for_each(tell),
+            _ => drop(runtime.spawn(async move { answers.into_iter().for_each(tell) })),
         }
     }
 }

@@ -70,7 +70,7 @@ impl Crew {
     }
 
     /// Makes a change durable, together with whoever else asks at the same time: at once, or through the disk
-    /// actor's mailbox while no life of it is on. It is on its way when this returns.
+    /// actor's mailbox while no life of it is on. Where one is on, it is on its way when this returns.
     pub(super) fn commit(&self, job: Job) -> impl Future<Output = Result<Outcome>> + Send + use<> {
         match self.commits.open() {
             Some(queue) => Either::Left(persist(&queue, job)),

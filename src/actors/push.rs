@@ -166,12 +166,13 @@ impl<'a> Intake<'a> {
     }
 
     /// Hashes a chunk that is not sealed: beside the next ones if workers are free, and at once if not. So is the last
-    /// one, and a short object: to wake a worker and to be woken by it takes about as long.
+    /// one, and on few processors a short object: to wake a worker and to be woken by it takes about as long.
     async fn hash(&mut self, chunk: Bytes, last: bool) -> Result<()> {
         let index = ((self.size - 1) / HASHED_BYTES as u64) as u32;
-        // This thread is one of those that could be at work.
-        let all_at_work = self.hashing.at_work() + 1 >= self.stages.cpu.workers();
-        if last || all_at_work || self.push.size.is_some_and(|size| size <= CHUNK_BYTES as u64) {
+        // This thread is one of those that could be at work; where there are two, they have enough to do.
+        let workers = self.stages.cpu.workers();
+        let is_short = workers <= 2 && self.push.size.is_some_and(|size| size <= CHUNK_BYTES as u64);
+        if last || is_short || self.hashing.at_work() + 1 >= workers {
             self.hashing.done(hash_part(index, last, &chunk));
             return Ok(());
         }
@@ -305,8 +306,8 @@ impl<'a> Intake<'a> {
     }
 
     async fn commit(&mut self, sealed: Sealed) -> Result<Pushed> {
-        let decision = self.crew.decide(&self.push.address, &self.push.condition).await?;
         let draft = self.draft(sealed.blake3)?;
+        let decision = self.crew.decide(&self.push.address, &self.push.condition).await?;
         let show = match self.held.take() {
             Some((pieces, Some(room))) => Some(Show { chunks: Chunks::from_pieces(pieces), room }),
             _ => None,

@@ -1,7 +1,7 @@
 //! A push as the door's own thread can carry it: to a collection that is there already.
 //!
 //! As for a read from memory, what mailboxes and other threads cost would be more than what a small push costs
-//! itself. What takes a processor or a disk runs apart also here: in the workers, in the commit thread. The
+//! itself. What takes a processor for long, or a disk, runs apart also here: in the workers, in the commit thread. The
 //! container actor stores what first needs its collection made.
 
 use std::panic::AssertUnwindSafe;

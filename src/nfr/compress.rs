@@ -61,7 +61,7 @@ fn is_noise(bytes: &[u8]) -> bool {
     }
     // Of n random bytes the squares of the counts come to n * n / 256 + n, give or take n / 11.
     let (n, squares) = (bytes.len() as u64, counts.iter().map(|count| count * count).sum::<u64>());
-    squares.checked_sub(n * n / 256).is_some_and(|beyond| (n / 2..=n + n / 2).contains(&beyond))
+    squares.checked_sub(n * n / 256).is_some_and(|beyond| (n - n / 3..=n + n / 3).contains(&beyond))
 }
 
 /// Appends the compressed bytes to `out` if that saves at least a tenth; else leaves `out` as it was.

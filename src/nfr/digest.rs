@@ -17,7 +17,7 @@ pub struct ChunkHash {
 }
 
 /// Bytes that are hashed at once where nothing else is done with them: a part of a chunk, so that hashing begins
-/// while the rest arrives, and two workers share it also for an object of one chunk.
+/// while the rest arrives, and workers share it also for an object of one chunk.
 pub const HASHED_BYTES: usize = CHUNK_BYTES / 4;
 
 /// Hashes one part of an object that is cut into parts of [`HASHED_BYTES`].

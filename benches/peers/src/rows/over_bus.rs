@@ -2,7 +2,7 @@
 //! same server: a program with flow control and nothing else, JetStream's Object Store, and a subscriber whose answers
 //! are thrown away.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bytes::Bytes;
 
 use super::between::{Pair, held_beyond, often, read};
@@ -15,13 +15,16 @@ use crate::peers::nats;
 use crate::peers::object_store::Bucket;
 use crate::process::Server;
 use crate::report::{Line, Unit, Verdict};
-use crate::rounds::{Contender, Series, ratio, take_turns};
+use crate::rounds::{Contender, Ratio, Series, ratio, take_turns};
 
 /// To the best that flow control alone comes to.
 const FLOW: f64 = 0.9;
 
-/// To putting an object into the Object Store, and to getting it from there.
+/// To the Object Store, where bytes come from one to another by putting them there and getting them.
 const STORE: f64 = 3.0;
+
+const PUT: &str = "Object Store, put";
+const GET: &str = "Object Store, get";
 
 /// Ways to control the flow; the best of them counts.
 const CONTROLS: [(&str, Control); 5] = [
@@ -60,8 +63,8 @@ pub fn run(bench: &Bench, size: usize) -> Result<Vec<Line>> {
     let mut contenders = vec![Contender::new("opened, at the other container", || read(&pair, pace, size))];
     contenders.extend(flows);
     contenders.extend([
-        Contender::new("Object Store, put", || store(&pair.nats, pace, || bucket.borrow().put())),
-        Contender::new("Object Store, get", || store(&pair.nats, pace, || bucket.borrow_mut().get())),
+        Contender::new(PUT, || store(&pair.nats, pace, || bucket.borrow().put())),
+        Contender::new(GET, || store(&pair.nats, pace, || bucket.borrow_mut().get())),
         Contender::new("bare subscriber, thrown away", || in_pieces(&pair.nats, &bare, size, piece, pace)),
     ]);
     let series = take_turns(bench.effort.rounds, contenders)?;
@@ -71,14 +74,28 @@ pub fn run(bench: &Bench, size: usize) -> Result<Vec<Line>> {
     let judged = |(nth, other): (usize, &Series)| {
         let line = Line::series(other, unit);
         let is_best = nth < CONTROLS.len() && other.rate() >= best;
-        let target = if is_best { Some(FLOW) } else { other.name.starts_with("Object Store").then_some(STORE) };
-        match target {
-            Some(target) => line.with(Verdict::at_least(ratio(opened, other), target)),
-            None => line,
-        }
+        if is_best { line.with(Verdict::at_least(ratio(opened, other), FLOW)) } else { line }
     };
     let lines = others.iter().enumerate().map(judged);
-    Ok([Line::series(opened, unit)].into_iter().chain(lines).chain([held_beyond(&pair)?]).collect())
+    let lines = [Line::series(opened, unit)].into_iter().chain(lines);
+    Ok(lines.chain([beside_store(opened, others, size)?, held_beyond(&pair)?]).collect())
+}
+
+/// What a put and the get behind it come to together.
+fn beside_store(opened: &Series, others: &[Series], size: usize) -> Result<Line> {
+    let named = |name| others.iter().find(|other| other.name == name).context("a contender is missing");
+    let (put, get) = (named(PUT)?, named(GET)?);
+    let both = |put: f64, get: f64| 1.0 / (1.0 / put + 1.0 / get);
+    let rounds = opened.samples.iter().zip(put.samples.iter().zip(&get.samples));
+    let rounds: Vec<f64> = rounds.map(|(ours, (put, get))| ours.rate() / both(put.rate(), get.rate())).collect();
+    let rate = both(put.rate(), get.rate());
+    let ratio = Ratio {
+        medians: opened.rate() / rate,
+        least: rounds.iter().copied().fold(f64::INFINITY, f64::min),
+        most: rounds.iter().copied().fold(0.0, f64::max),
+    };
+    let figure = format!("{:.0} MB/s", rate * size as f64 / 1e6);
+    Ok(Line::figure("Object Store, put and then get", figure).with(Verdict::at_least(ratio, STORE)))
 }
 
 /// A sample of work in this process, as that of a generator beside a server.

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::time::Duration;
 
 use super::harness::*;
 use super::nats_client::{Heard, NatsClient};
@@ -111,6 +112,24 @@ fn a_push_without_a_reply_subject_is_told_to_who_listens() {
     let told = client.next();
     assert_eq!(told.header("Mesh-Address"), Some("c/k"));
     expect_error(&told, 400, "invalid", "rot13");
+}
+
+#[test]
+fn what_happened_last_is_told_before_a_container_ends() {
+    let (_server, mut process, mut client) = start(&[]);
+    client.subscribe("mesh.event.edge.push");
+    // The server answers in order, so it has taken the subscription by then.
+    expect_error(&client.ask("mesh.edge.c1.pull", &[ADDRESS], b""), 404, "not_found", "");
+    for nth in 0..150 {
+        process.put(&format!("c/{nth}"), b"x").expect(201);
+    }
+    process.terminate();
+    let mut told = std::collections::BTreeSet::new();
+    while told.len() < 150 {
+        let heard = client.next_within(Duration::from_secs(5));
+        let heard = heard.unwrap_or_else(|| panic!("{} of 150 were told", told.len()));
+        told.insert(heard.header("Mesh-Address").unwrap().to_owned());
+    }
 }
 
 #[test]

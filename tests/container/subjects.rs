@@ -120,14 +120,24 @@ fn what_happened_last_is_told_before_a_container_ends() {
     client.subscribe("mesh.event.edge.push");
     // The server answers in order, so it has taken the subscription by then.
     expect_error(&client.ask("mesh.edge.c1.pull", &[ADDRESS], b""), 404, "not_found", "");
-    for nth in 0..150 {
-        process.put(&format!("c/{nth}"), b"x").expect(201);
+    // Pushed until it refuses: the last one was acknowledged just before the end.
+    let mut connection = process.connect();
+    let mut pushed = 0;
+    loop {
+        match connection.request("PUT", &object(&format!("c/{pushed}")), &[], b"x") {
+            Ok(answer) if answer.status == 201 => pushed += 1,
+            _ => break,
+        }
+        if pushed == 50 {
+            process.signal("TERM");
+        }
     }
-    process.terminate();
+    assert!(pushed >= 50);
+    process.ended();
     let mut told = std::collections::BTreeSet::new();
-    while told.len() < 150 {
+    while told.len() < pushed {
         let heard = client.next_within(Duration::from_secs(5));
-        let heard = heard.unwrap_or_else(|| panic!("{} of 150 were told", told.len()));
+        let heard = heard.unwrap_or_else(|| panic!("{} of {pushed} were told", told.len()));
         told.insert(heard.header("Mesh-Address").unwrap().to_owned());
     }
 }

@@ -90,7 +90,7 @@ impl EventBook {
         self.record_all(at_ms, [happened]);
     }
 
-    /// Takes note of what happened at once, and wakes readers once: each of them runs on a thread of its own.
+    /// Takes note of what happened at once, and wakes readers once: most of them run on another thread.
     pub fn record_all(&self, at_ms: u64, happened: impl IntoIterator<Item = Happened>) {
         let next = {
             let mut pages = self.pages();

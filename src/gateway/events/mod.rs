@@ -19,12 +19,12 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::json;
 
+pub(in crate::gateway) use shown::Shown;
+
 use crate::error::{Error, Result};
 use crate::gateway::server::Shared;
 use crate::gateway::{headers, path};
 use crate::model::Name;
-pub(in crate::gateway) use shown::Shown;
-
 use crate::telemetry::events::{EventKind, Happened, Position, Reader, Told};
 
 /// What a client that lost its connection waits before it comes back.

@@ -37,6 +37,7 @@ mod fetch;
 mod frame;
 mod fuse;
 mod handle;
+mod hashing;
 mod heal;
 mod keys;
 mod locate;

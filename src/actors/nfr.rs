@@ -11,6 +11,7 @@ use futures_util::future::try_join;
 use tokio::sync::mpsc;
 
 use super::cpu::{CpuPool, blocking};
+use super::hashing::Hashers;
 use super::runtime::{Answer, Ask, Serves};
 use super::window::Window;
 use crate::error::{Error, Result};
@@ -22,6 +23,7 @@ use crate::tiers::{Binding, DiskTier, Run, Source, StagedFrame};
 /// What seals and opens.
 pub struct Stages {
     pub(super) cpu: CpuPool,
+    pub(super) hashers: Hashers,
     keyring: RwLock<Arc<Keyring>>,
     pub(super) rng: Arc<dyn Rng>,
 }
@@ -68,7 +70,7 @@ impl NfrActor {
 impl Stages {
     /// Stages with these workers and keys.
     pub fn new(cpu: CpuPool, keyring: Keyring, rng: Arc<dyn Rng>) -> Self {
-        Stages { cpu, keyring: RwLock::new(Arc::new(keyring)), rng }
+        Stages { hashers: Hashers::new(cpu.clone()), cpu, keyring: RwLock::new(Arc::new(keyring)), rng }
     }
 
     /// The keyring in use.

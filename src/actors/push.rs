@@ -13,15 +13,15 @@ use super::body::Body;
 use super::container::{Crew, Plan};
 use super::cpu::blocking;
 use super::handle::Permits;
+use super::hashing::Hashing;
 use super::memory::Admit;
 use super::nfr::{Sealed, SealingStream, Stages, seal_small};
 use super::request::{Push, Pushed};
 use super::sync::FreeDisk;
-use super::window::Window;
 use crate::error::{Error, Kind, Result};
-use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES, DISK_GRANT_BYTES, INLINE_FRAME_BYTES_MAX};
+use crate::limits::{CHUNK_BYTES, DISK_GRANT_BYTES, INLINE_FRAME_BYTES_MAX};
 use crate::model::{Chunks, Digest, DigestKind, Durability};
-use crate::nfr::{ChunkHash, HASHED_BYTES, PlainDigest, combine, hash_part};
+use crate::nfr::{HASHED_BYTES, PlainDigest};
 use crate::tiers::{Change, Draft, Job, MemoryTier, Outcome, Reservation, Show};
 
 /// Plain bytes whose sealed form surely rests in the store: frame overhead is well under this.
@@ -58,9 +58,8 @@ struct Intake<'a> {
     held: Option<(Vec<Bytes>, Option<Reservation>)>,
     /// The way to the disk, if the object goes there.
     stream: Option<SealingStream>,
-    /// Hashes of the parts of an object that stays in memory.
-    hashes: Vec<ChunkHash>,
-    hashing: Window<ChunkHash>,
+    /// The digest of an object that stays in memory.
+    hashing: Hashing,
     /// SHA-256, when the collection shows it or the pusher sent it to be checked.
     sha256: Option<PlainDigest>,
 }
@@ -79,8 +78,7 @@ impl<'a> Intake<'a> {
             granted: 0,
             held: plan.in_ram.then(|| (Vec::new(), None)),
             stream: None,
-            hashes: Vec::new(),
-            hashing: Window::new(BODY_WINDOW_CHUNKS * (CHUNK_BYTES / HASHED_BYTES)),
+            hashing: crew.stages.hashers.digest(),
             sha256,
         }
     }
@@ -111,9 +109,6 @@ impl<'a> Intake<'a> {
             if ends {
                 next = self.receive(&mut body).await?;
             }
-        }
-        while let Some(hash) = self.hashing.next().await? {
-            self.hashes.push(hash);
         }
         match self.stream.take() {
             Some(stream) => {
@@ -161,24 +156,11 @@ impl<'a> Intake<'a> {
         }
         match &mut self.stream {
             Some(stream) => stream.feed(chunk, last).await,
-            None => self.hash(chunk, last).await,
+            None => {
+                let to_come = self.push.size.map(|size| size.saturating_sub(self.size));
+                self.hashing.add(chunk, last, to_come).await
+            }
         }
-    }
-
-    /// Hashes a chunk that is not sealed: beside the next ones if workers are free, and at once if not. So is the last
-    /// one, and on few processors a short object: to wake a worker and to be woken by it takes about as long.
-    async fn hash(&mut self, chunk: Bytes, last: bool) -> Result<()> {
-        let index = ((self.size - 1) / HASHED_BYTES as u64) as u32;
-        // This thread is one of those that could be at work; where there are two, they have enough to do.
-        let workers = self.stages.cpu.workers();
-        let is_short = workers <= 2 && self.push.size.is_some_and(|size| size <= CHUNK_BYTES as u64);
-        if last || is_short || self.hashing.at_work() + 1 >= workers {
-            self.hashing.done(hash_part(index, last, &chunk));
-            return Ok(());
-        }
-        let work = self.stages.cpu.run(move || Ok(hash_part(index, last, &chunk)));
-        self.hashes.extend(self.hashing.push(work).await?);
-        Ok(())
     }
 
     async fn hash_sha256(&mut self, chunk: &Bytes) -> Result<()> {
@@ -277,7 +259,8 @@ impl<'a> Intake<'a> {
     /// The object is complete in memory, and that is what was asked for.
     async fn hold(&mut self) -> Result<Pushed> {
         self.check_size()?;
-        let draft = self.draft(combine(&self.hashes))?;
+        let digest = self.hashing.finish().await?;
+        let draft = self.draft(digest)?;
         let (pieces, room) = self.held.take().unwrap_or_default();
         let room = match room {
             Some(room) => Some(room),

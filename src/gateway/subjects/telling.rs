@@ -62,14 +62,18 @@ impl Desk {
     /// Tells them, until the bus takes nothing: each further one would wait for it. Says why one could not be told.
     async fn tell_all(&self, events: &[Arc<Event>]) -> Result<()> {
         let mut told = Ok(());
+        // Of each kind where it is told, if anybody may be listening there.
         let mut subjects = HashMap::new();
         for event in events {
             let kind = event.happened.kind().name();
             let subject = match subjects.entry(kind) {
                 Entry::Occupied(known) => &*known.into_mut(),
-                Entry::Vacant(place) => &*place.insert(self.subject(kind)?),
+                Entry::Vacant(place) => {
+                    let subject = self.subject(kind)?;
+                    &*place.insert(self.bus.may_be_heard(&subject).then_some(subject))
+                }
             };
-            if self.bus.may_be_heard(subject) {
+            if let Some(subject) = subject {
                 match self.bus.publish(self.event_of(subject.clone(), event)).await {
                     Err(error) if error.kind() == Kind::Unavailable => return Err(error),
                     sent => told = sent.and(told),

@@ -26,6 +26,8 @@ fn run(cli: cli::Cli) -> Result<()> {
             let origin =
                 telemetry::Origin { site: config.site.name.to_string(), container: config.container.name.to_string() };
             telemetry::init(config.log.format, config.log.level, origin)?;
+            let started = sys::keep_giving_back_freed_memory();
+            started.map_err(|error| Error::internal("cannot start a thread").because(error))?;
             node::serve(config, origins, command.json)
         }
         Command::Demo(command) => node::demo(command.keep),

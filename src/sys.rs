@@ -10,10 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 /// Milliseconds for which the allocator keeps pages that were freed.
-const FREED_PAGES_KEPT_MS: libc::c_long = 1;
+const FREED_PAGES_KEPT_MS: libc::c_long = 10;
 
 /// How often it is made to give back all of them.
-const GIVEN_BACK_EVERY: Duration = Duration::from_millis(100);
+const GIVEN_BACK_EVERY: Duration = Duration::from_millis(50);
 
 /// The allocator's name for that number; it has no constant of its own in the crate that binds it.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;

@@ -1,11 +1,12 @@
 //! The keys of a site, which wrap the data keys of its objects.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::engine::DataKey;
+use super::engine::{Cipher, DataKey, TAG_BYTES};
 use crate::error::{Error, Result};
 use crate::limits::KEYS_MAX;
 use crate::model::{Address, KeyId, Rng, Seal, Version, WrappedKey, from_hex, push_hex};
@@ -13,7 +14,15 @@ use crate::model::{Address, KeyId, Rng, Seal, Version, WrappedKey, from_hex, pus
 /// Several keys, one of which wraps; the others still unwrap.
 pub struct Keyring {
     active: KeyId,
-    keys: Vec<(KeyId, DataKey)>,
+    keys: Vec<Held>,
+}
+
+/// A key of the ring.
+struct Held {
+    id: KeyId,
+    key: DataKey,
+    /// Made ready at its first use.
+    cipher: OnceLock<Cipher>,
 }
 
 /// The keyring's text form.
@@ -35,7 +44,7 @@ impl Keyring {
     /// A ring with one fresh key.
     pub fn generate(rng: &dyn Rng) -> Self {
         let (id, key) = fresh(rng);
-        Keyring { active: id, keys: vec![(id, key)] }
+        Keyring { active: id, keys: vec![Held::new(id, key)] }
     }
 
     /// Reads the text form. No error quotes a secret.
@@ -53,7 +62,7 @@ impl Keyring {
             let secret = Zeroizing::new(from_hex::<32>(&entry.secret).ok_or_else(bad)?);
             ring.take_in(entry.id.parse().map_err(|_| bad())?, DataKey::from_bytes(*secret))?;
         }
-        ring.key(active)?;
+        ring.held(active)?;
         Ok(ring)
     }
 
@@ -64,7 +73,7 @@ impl Keyring {
 
     /// Every key, in the order in which they came.
     pub fn ids(&self) -> impl ExactSizeIterator<Item = KeyId> {
-        self.keys.iter().map(|(id, _)| *id)
+        self.keys.iter().map(|held| held.id)
     }
 
     /// Adds a fresh key, which wraps nothing yet.
@@ -76,7 +85,7 @@ impl Keyring {
 
     /// From here on this key wraps.
     pub fn activate(&mut self, id: KeyId) -> Result<()> {
-        self.key(id)?;
+        self.held(id)?;
         self.active = id;
         Ok(())
     }
@@ -84,18 +93,19 @@ impl Keyring {
     /// Takes in the keys of another ring; the active key stays. Returns how many are new.
     pub fn merge(&mut self, other: Keyring) -> Result<usize> {
         let before = self.keys.len();
-        other.keys.into_iter().try_for_each(|(id, key)| self.take_in(id, key))?;
+        other.keys.into_iter().try_for_each(|Held { id, key, .. }| self.take_in(id, key))?;
         Ok(self.keys.len() - before)
     }
 
     /// Whether every key of the other ring is in this one.
     pub fn covers(&self, other: &Keyring) -> bool {
-        other.keys.iter().all(|(id, key)| self.key(*id).is_ok_and(|known| known.bytes() == key.bytes()))
+        let has = |other: &Held| self.held(other.id).is_ok_and(|known| known.key.bytes() == other.key.bytes());
+        other.keys.iter().all(has)
     }
 
     fn take_in(&mut self, id: KeyId, key: DataKey) -> Result<()> {
-        match self.key(id) {
-            Ok(known) if known.bytes() == key.bytes() => Ok(()),
+        match self.held(id) {
+            Ok(known) if known.key.bytes() == key.bytes() => Ok(()),
             Ok(_) => {
                 let why = "two keys have the same id; one of the keyrings was altered, use an untouched copy of it";
                 Err(Error::invalid(why).with("key", id))
@@ -104,7 +114,7 @@ impl Keyring {
                 Err(Error::too_large("the keyring is full").with("keys_max", KEYS_MAX))
             }
             Err(_) => {
-                self.keys.push((id, key));
+                self.keys.push(Held::new(id, key));
                 Ok(())
             }
         }
@@ -117,7 +127,7 @@ impl Keyring {
             "# The keys of this site. Without this file its objects cannot be opened: keep a copy in a safe place.\n",
         );
         text.push_str(&format!("active = \"{}\"\n", self.active));
-        for (id, key) in &self.keys {
+        for Held { id, key, .. } in &self.keys {
             let secret = Zeroizing::new(hex(key.bytes()));
             text.push_str(&format!("\n[[key]]\nid = \"{id}\"\nsecret = \""));
             text.push_str(&secret);
@@ -130,15 +140,16 @@ impl Keyring {
     pub fn wrap(&self, rng: &dyn Rng, key: &DataKey, binding: &[u8]) -> Result<WrappedKey> {
         let mut nonce = [0; 12];
         rng.fill(&mut nonce);
-        let mut bytes = key.bytes().to_vec();
-        let tag = self.key(self.active)?.cipher()?.seal(nonce, binding, &mut bytes)?;
+        let mut bytes = Vec::with_capacity(key.bytes().len() + TAG_BYTES);
+        bytes.extend_from_slice(key.bytes());
+        let tag = self.held(self.active)?.cipher()?.seal(nonce, binding, &mut bytes)?;
         bytes.extend_from_slice(&tag);
         Ok(WrappedKey { key: self.active, nonce, bytes })
     }
 
     /// Unwraps a data key; fails unless the binding is the one it was wrapped with.
     pub fn unwrap(&self, wrapped: &WrappedKey, binding: &[u8]) -> Result<DataKey> {
-        let cipher = self.key(wrapped.key)?.cipher()?;
+        let cipher = self.held(wrapped.key)?.cipher()?;
         let plain = cipher.open(wrapped.nonce, binding, &wrapped.bytes).map(Zeroizing::new);
         let key = plain.and_then(|plain| <[u8; 32]>::try_from(&plain[..]).ok());
         key.map(DataKey::from_bytes).ok_or_else(|| Error::corrupt("the object's key does not fit the object"))
@@ -154,20 +165,33 @@ impl Keyring {
 
     /// The bytes of a key, from which others are drawn.
     pub(super) fn secret(&self, id: KeyId) -> Result<&[u8; 32]> {
-        self.key(id).map(DataKey::bytes)
+        self.held(id).map(|held| held.key.bytes())
     }
 
     /// Whether this key is in the ring.
     pub fn holds(&self, id: KeyId) -> bool {
-        self.key(id).is_ok()
+        self.held(id).is_ok()
     }
 
-    fn key(&self, id: KeyId) -> Result<&DataKey> {
-        let found = self.keys.iter().find(|(known, _)| *known == id);
-        found.map(|(_, key)| key).ok_or_else(|| {
+    fn held(&self, id: KeyId) -> Result<&Held> {
+        self.keys.iter().find(|held| held.id == id).ok_or_else(|| {
             let why = "this key is not in the keyring; bring it back with `meshstore key import`, or start with the keyring that the object was sealed with";
             Error::unavailable(why).with("key", id)
         })
+    }
+}
+
+impl Held {
+    fn new(id: KeyId, key: DataKey) -> Self {
+        Held { id, key, cipher: OnceLock::new() }
+    }
+
+    fn cipher(&self) -> Result<&Cipher> {
+        if let Some(cipher) = self.cipher.get() {
+            return Ok(cipher);
+        }
+        let cipher = self.key.cipher()?;
+        Ok(self.cipher.get_or_init(|| cipher))
     }
 }
 
@@ -265,7 +289,7 @@ mod tests {
         assert!(!one.covers(&other));
         assert_eq!((one.merge(again(&other)).unwrap(), one.merge(again(&other)).unwrap()), (1, 0));
         assert!(one.covers(&other) && !other.covers(&one) && one.active() == active);
-        let forged = Keyring { active, keys: vec![(active, DataKey::random(&rng))] };
+        let forged = Keyring { active, keys: vec![Held::new(active, DataKey::random(&rng))] };
         assert!(!one.covers(&forged));
         assert_eq!(one.merge(forged).unwrap_err().kind(), Kind::Invalid);
         while one.ids().len() < KEYS_MAX {

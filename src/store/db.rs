@@ -10,9 +10,9 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition};
+use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 
 use super::backend::{self, Backend};
 use super::batch::{Change, Table};
@@ -31,6 +31,8 @@ const PROBE_BYTES: usize = 1 << 20;
 pub(super) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool> + 'a;
 
 type Rows<'a> = redb::Table<'a, &'static [u8], &'static [u8]>;
+
+type ReadRows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 const fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
     TableDefinition::new(table.name())
@@ -57,11 +59,19 @@ struct State {
 }
 
 struct Live {
+    opened: RwLock<Opened>,
     database: Database,
     backend: Arc<Backend>,
     /// The durable header of the file, where the database is open over it in memory alone: the file cannot be
     /// written for now. It can be read from, and not committed to.
     detached: Option<Vec<u8>>,
+}
+
+/// Tables as the last commit left them. To open one for each row that is read costs more than to read it.
+#[derive(Default)]
+struct Opened {
+    commits: u64,
+    tables: BTreeMap<Table, Arc<ReadRows>>,
 }
 
 struct OnFile(Arc<Backend>);
@@ -142,7 +152,7 @@ impl Db {
         let opened =
             shield(|| Ok(redb::Builder::new().set_cache_size(self.cache_bytes).create_with_backend(on_file)?));
         let database = opened.inspect_err(|_| backend.fence()).map_err(explain)?;
-        Ok(Arc::new(Live { database, backend, detached }))
+        Ok(Arc::new(Live { opened: RwLock::default(), database, backend, detached }))
     }
 
     /// The open database, on the file itself; the caller holds `writer`.
@@ -186,7 +196,9 @@ impl Db {
         loop {
             let live = self.attached()?;
             let before = live.backend.durable_header();
-            let Err(fault) = shield(|| apply(&live.database, changes.clone())) else {
+            let applied = shield(|| apply(&live.database, changes.clone()));
+            live.close_tables();
+            let Err(fault) = applied else {
                 self.full.store(false, Ordering::Relaxed);
                 return Ok(());
             };
@@ -220,9 +232,10 @@ impl Db {
         room
     }
 
-    /// Runs a read, once more on a reopened database when the first try met a fault of the disk.
-    fn read<T>(&self, read: impl Fn(&ReadTransaction) -> Result<T, Fault>) -> Result<T> {
-        let attempt = |live: &Live| shield(|| read(&live.database.begin_read()?));
+    /// Reads from a table, once more on a reopened database when the first try met a fault of the disk. A table that
+    /// no commit has touched yet is an empty one.
+    fn read<T: Default>(&self, table: Table, read: impl Fn(&ReadRows) -> Result<T, Fault>) -> Result<T> {
+        let attempt = |live: &Live| shield(|| live.table(table)?.map_or_else(|| Ok(T::default()), |rows| read(&rows)));
         let live = self.live()?;
         match attempt(&live) {
             Err(fault) if fault.is_stale() || fault.is_io() => {
@@ -236,21 +249,14 @@ impl Db {
     }
 
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.read(|txn| match txn.open_table(definition(table)) {
-            Ok(rows) => Ok(rows.get(key)?.map(|row| row.value().to_vec())),
-            Err(error) => absent(error).map(|()| None),
-        })
+        self.read(table, |rows| Ok(rows.get(key)?.map(|row| row.value().to_vec())))
     }
 
     /// Shows rows from a key on, in order, until `visit` has seen enough.
     pub(super) fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<()> {
         let visit = Mutex::new(visit);
         let seen: Mutex<Option<Vec<u8>>> = Mutex::default();
-        self.read(|txn| {
-            let rows = match txn.open_table(definition(table)) {
-                Ok(rows) => rows,
-                Err(error) => return absent(error),
-            };
+        self.read(table, |rows| {
             // A second try goes on where the first one stopped.
             let start = lock(&seen).as_ref().map_or_else(|| from.to_vec(), |last| [last, &[0][..]].concat());
             for row in rows.range(start.as_slice()..)? {
@@ -266,11 +272,7 @@ impl Db {
 
     /// The last rows from `from` to `to`, both counted in, at most `limit`; the last one first.
     pub(super) fn last(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        self.read(|txn| {
-            let rows = match txn.open_table(definition(table)) {
-                Ok(rows) => rows,
-                Err(error) => return absent(error).map(|()| Vec::new()),
-            };
+        self.read(table, |rows| {
             let found = rows.range(from..=to)?.rev().take(limit).map(|row| {
                 let (key, value) = row?;
                 Ok((key.value().to_vec(), value.value().to_vec()))
@@ -280,10 +282,35 @@ impl Db {
     }
 
     pub(super) fn count(&self, table: Table) -> Result<u64> {
-        self.read(|txn| match txn.open_table(definition(table)) {
-            Ok(rows) => Ok(rows.len()?),
-            Err(error) => absent(error).map(|()| 0),
-        })
+        self.read(table, |rows| Ok(rows.len()?))
+    }
+}
+
+impl Live {
+    /// A table as the last commit left it, if one has touched it.
+    fn table(&self, table: Table) -> Result<Option<Arc<ReadRows>>, Fault> {
+        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rows) = opened.tables.get(&table) {
+            return Ok(Some(Arc::clone(rows)));
+        }
+        let commits = opened.commits;
+        drop(opened);
+        let rows = match self.database.begin_read()?.open_table(definition(table)) {
+            Ok(rows) => Arc::new(rows),
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        if opened.commits == commits {
+            opened.tables.insert(table, Arc::clone(&rows));
+        }
+        Ok(Some(rows))
+    }
+
+    /// Whoever reads from now on opens them anew: a commit may have changed them.
+    fn close_tables(&self) {
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        *opened = Opened { commits: opened.commits + 1, ..Opened::default() };
     }
 }
 
@@ -316,11 +343,6 @@ fn apply<'a>(database: &Database, changes: impl Iterator<Item = Change<'a>>) -> 
     }
     drop(open);
     Ok(txn.commit()?)
-}
-
-/// A table that no commit has touched yet is an empty one.
-fn absent(error: redb::TableError) -> Result<(), Fault> {
-    if matches!(error, redb::TableError::TableDoesNotExist(_)) { Ok(()) } else { Err(error.into()) }
 }
 
 enum Fault {

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use super::batch::{Change, Table};
-
-/// A row as a commit left it; `None` where it was taken away.
-pub(super) type Left = Option<Vec<u8>>;
+use super::batch::{Change, Left, Table};
 
 /// A table's rows.
 type Rows = BTreeMap<Vec<u8>, Left>;
@@ -25,11 +22,11 @@ impl Recent {
     }
 
     /// Takes a commit in, whole.
-    pub(super) fn take<'a>(&self, changes: impl IntoIterator<Item = Change<'a>>) {
+    pub(super) fn take<'a>(&self, changes: impl IntoIterator<Item = (Table, &'a [u8], Left)>) {
         let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for (table, key, row) in changes {
+        for (table, key, left) in changes {
             if let Some(rows) = tables.get_mut(table as usize) {
-                rows.insert(key.to_vec(), row.map(<[u8]>::to_vec));
+                rows.insert(key.to_vec(), left);
             }
         }
     }
@@ -162,13 +159,15 @@ impl<'a> Cursor<'a> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
-    fn put<'a>(key: &'a str, row: &'a str) -> Change<'a> {
-        (Table::Heads, key.as_bytes(), Some(row.as_bytes()))
+    fn put<'a>(key: &'a str, row: &'static str) -> (Table, &'a [u8], Left) {
+        (Table::Heads, key.as_bytes(), Some(row.into()))
     }
 
-    fn gone(key: &str) -> Change<'_> {
+    fn gone(key: &str) -> (Table, &[u8], Left) {
         (Table::Heads, key.as_bytes(), None)
     }
 
@@ -183,7 +182,7 @@ mod tests {
     fn the_newer_layer_hides_the_older_one() {
         let layers = layers();
         let got = ["a", "b", "c", "d", "e", "f"].map(|key| layers.get(Table::Heads, key.as_bytes()));
-        let row = |text: &str| Some(Some(text.as_bytes().to_vec()));
+        let row = |text: &str| Some(Some(Bytes::copy_from_slice(text.as_bytes())));
         assert_eq!(got, [row("old"), row("new"), Some(None), Some(None), row("new"), None]);
         assert_eq!(layers.get(Table::Inline, b"a"), None, "tables do not run into each other");
         let range = layers.range(Table::Heads, Bound::Excluded(b"a"), Bound::Included(b"d"), 2);
@@ -211,7 +210,7 @@ mod tests {
     #[test]
     fn what_is_held_still_comes_in_the_order_of_tables_and_keys() {
         let recent = Recent::default();
-        recent.take([put("b", "1"), (Table::Meta, b"m", Some(b"2")), gone("a")]);
+        recent.take([put("b", "1"), (Table::Meta, b"m", Some(Bytes::from_static(b"2"))), gone("a")]);
         assert!(!recent.is_empty() && Recent::default().is_empty());
         let held = recent.hold();
         let rows: Vec<_> = held.rows().map(|(table, key, left)| (table, key.to_vec(), left.is_some())).collect();

@@ -81,6 +81,9 @@ fn address_from_text<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<
 
 const CRC_BYTES: usize = 4;
 
+/// Room for a usual record, so that its row is not moved while it is written.
+const ROW_BYTES: usize = 256;
+
 fn checksum(key: &[u8], value: &[u8]) -> [u8; CRC_BYTES] {
     let mut crc = crc32fast::Hasher::new();
     crc.update(key);
@@ -99,23 +102,23 @@ pub(super) fn wrap(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
 pub(super) fn encode<T: Serialize + ?Sized>(key: &[u8], record: &T) -> Vec<u8> {
     // Records are plain structs without maps of unknown length, which postcard can always write;
     // were that ever wrong, the empty row would fail its check at the first read.
-    wrap(key, postcard::to_stdvec(record).unwrap_or_default())
+    wrap(key, postcard::to_extend(record, Vec::with_capacity(ROW_BYTES)).unwrap_or_default())
 }
 
 /// The plain bytes of a row, once checked.
-pub(super) fn unwrap(table: Table, key: &[u8], row: Vec<u8>) -> Result<Bytes> {
+pub(super) fn unwrap(table: Table, key: &[u8], row: impl Into<Bytes>) -> Result<Bytes> {
+    let mut row = row.into();
     let length = row.len().checked_sub(CRC_BYTES).ok_or_else(|| damaged(table, key))?;
     let (value, crc) = row.split_at(length);
     if checksum(key, value) != crc {
         return Err(damaged(table, key));
     }
-    let mut value = Bytes::from(row);
-    value.truncate(length);
-    Ok(value)
+    row.truncate(length);
+    Ok(row)
 }
 
 /// The record of a row, once checked.
-pub(super) fn decode<T: DeserializeOwned>(table: Table, key: &[u8], row: Vec<u8>) -> Result<T> {
+pub(super) fn decode<T: DeserializeOwned>(table: Table, key: &[u8], row: impl Into<Bytes>) -> Result<T> {
     let value = unwrap(table, key, row)?;
     postcard::from_bytes(&value).map_err(|error| damaged(table, key).because(error))
 }

@@ -9,6 +9,8 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use bytes::Bytes;
+
 use super::batch::{Batch, Change, JOURNAL_KEY, Op, Table};
 use super::db::{Db, Visit};
 use super::fs::{File, Fs};
@@ -78,7 +80,7 @@ impl Rows {
             left.damage.get_or_insert("where the journal begins cannot be read");
         }
         if let Some(why) = left.damage {
-            left.rows.take(damaged(why)?.ops().iter().filter_map(Op::change));
+            left.rows.take(damaged(why)?.ops().iter().filter_map(Op::left));
         }
         let record = left.end.or(mark).map_or(0, |mark| mark.record);
         let next = Mark { journal: rng.u64(), generation: 0, record };
@@ -125,8 +127,7 @@ impl Rows {
     pub(super) fn commit(&self, ops: &[Op], urgency: Urgency, makes_room: bool) -> Result<()> {
         let mut journal = lock(&self.journal);
         let raised = self.raised(ops)?;
-        let raised = raised.iter().map(|(key, row)| (Table::Meta, *key, Some(row.as_slice())));
-        let changes: Vec<Change<'_>> = ops.iter().filter_map(Op::change).chain(raised).collect();
+        let changes: Vec<Change<'_>> = ops.iter().chain(&raised).filter_map(Op::change).collect();
         if changes.is_empty() {
             return Ok(());
         }
@@ -149,19 +150,19 @@ impl Rows {
                 return self.base.commit(changes.iter().copied().chain(std::iter::once(mark)), makes_room);
             }
         }
-        self.layers().newer.take(changes.iter().copied());
+        self.layers().newer.take(ops.iter().chain(&raised).filter_map(Op::left));
         Ok(())
     }
 
     /// The rows of numbers that are to be raised, and are lower yet.
-    fn raised(&self, ops: &[Op]) -> Result<Vec<(&'static [u8], Vec<u8>)>> {
+    fn raised(&self, ops: &[Op]) -> Result<Vec<Op>> {
         let mut rows = Vec::new();
         for op in ops {
             let Op::Raise(key, number) = op else { continue };
             let present = self.get(Table::Meta, key)?;
             let present = present.map(|row| records::decode(Table::Meta, key, row)).transpose()?;
             if present < Some(*number) {
-                rows.push((*key, records::encode(key, number)));
+                rows.push(Op::Put(Table::Meta, key.to_vec(), records::encode(key, number).into()));
             }
         }
         Ok(rows)
@@ -237,10 +238,10 @@ impl Rows {
         self.base.is_full()
     }
 
-    pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>> {
         // The layers first: what leaves them is in the database by then.
         let recent = self.layers.read().unwrap_or_else(PoisonError::into_inner).get(table, key);
-        recent.map_or_else(|| self.base.get(table, key), Ok)
+        recent.map_or_else(|| Ok(self.base.get(table, key)?.map(Bytes::from)), Ok)
     }
 
     /// Shows rows from a key on, in order, until `visit` has seen enough. Rows that are committed meanwhile may be
@@ -269,12 +270,12 @@ impl Rows {
     }
 
     /// The last rows from `from` to `to`, both counted in, at most `limit`; the last one first.
-    pub(super) fn last(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    pub(super) fn last(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Bytes)>> {
         let recent = self.layers().range(table, Bound::Included(from), Bound::Included(to), usize::MAX);
         let mut rows = recent.clone();
         // As many more as the journal may have taken away.
         for (key, row) in self.base.last(table, from, to, limit.saturating_add(recent.len()))? {
-            rows.entry(key).or_insert(Some(row));
+            rows.entry(key).or_insert_with(|| Some(row.into()));
         }
         let last = rows.into_iter().rev().filter_map(|(key, left)| Some((key, left?)));
         Ok(last.take(limit).collect())
@@ -307,4 +308,50 @@ fn files(fs: &dyn Fs, root: &Path) -> io::Result<[Arc<dyn File>; 2]> {
 
 fn cannot_append(error: io::Error) -> Error {
     io_error(error, "the journal cannot be written; check the disk")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+
+    use super::*;
+    use crate::model::SeededRng;
+    use crate::store::SimFs;
+
+    #[test]
+    fn whoever_reads_while_rows_go_into_the_database_sees_what_was_committed_last() {
+        const LAST: u64 = 300;
+        let fs = SimFs::new(0);
+        let rows = Rows::open(fs.create(Path::new("/store")).unwrap(), 1 << 20).unwrap();
+        rows.begin_journal(&fs, Path::new("/"), &SeededRng::new(0), |why| panic!("{why}")).unwrap();
+        let told = AtomicU64::new(0);
+        let number = || {
+            let row = rows.get(Table::Heads, b"k").unwrap();
+            row.map_or(0, |row| u64::from_be_bytes(row[..].try_into().unwrap()))
+        };
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    // So many and no more: a reader ends also where who writes has failed.
+                    for _ in 0..200_000 {
+                        let before = told.load(Ordering::SeqCst);
+                        let found = number();
+                        assert!(found >= before, "{found} after {before}");
+                        if before == LAST {
+                            break;
+                        }
+                    }
+                });
+            }
+            for n in 1..=LAST {
+                let op = Op::Put(Table::Heads, b"k".to_vec(), Bytes::copy_from_slice(&n.to_be_bytes()));
+                rows.commit(&[op], Urgency::Durable, false).unwrap();
+                told.store(n, Ordering::SeqCst);
+                rows.turn(lock(&rows.journal).as_mut().unwrap()).unwrap();
+                rows.settle(false).unwrap();
+                assert_eq!(number(), n);
+            }
+        });
+    }
 }

@@ -3,7 +3,6 @@
 //! Whatever cuts a body short drops its sender unfinished, which fails the push: half a body is
 //! never stored. The reason goes to the caller, from here.
 
-use std::borrow::Cow;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -36,9 +35,9 @@ const FIRST_PIECE_BYTES: usize = 64 << 10;
 #[derive(Serialize)]
 struct Stored<'a> {
     address: &'a str,
-    version: Cow<'a, str>,
+    version: &'a str,
     size: u64,
-    digest: Cow<'a, str>,
+    digest: &'a str,
     durability: &'static str,
 }
 
@@ -166,6 +165,11 @@ async fn next_piece(door: &Shared, payload: &mut Payload) -> Result<Option<Bytes
     Ok(piece)
 }
 
+/// The text of a value that is hexadecimal.
+fn text(value: &[u8]) -> &str {
+    str::from_utf8(value).unwrap_or_default()
+}
+
 fn acknowledged(address: &Address, pushed: &Pushed, mut session: Session) -> HttpResponse {
     let manifest = &pushed.manifest;
     session.note(address, manifest.version, manifest.dot);
@@ -175,9 +179,9 @@ fn acknowledged(address: &Address, pushed: &Pushed, mut session: Session) -> Htt
         status,
         &Stored {
             address: address.as_str(),
-            version: String::from_utf8_lossy(&version),
+            version: text(&version),
             size: manifest.size,
-            digest: String::from_utf8_lossy(&digest),
+            digest: text(&digest),
             durability: manifest.durability.name(),
         },
     );

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{CHECKSUM, GONE, HEADER, MAGIC, Mark, ROOM, SECTOR};
 use crate::model::fingerprint;
 use crate::store::batch::{Change, Table};
@@ -215,7 +217,7 @@ impl Reading {
                 left.damage = Some("a record of the journal is damaged");
             }
             // Each row has a check of its own, so one that is damaged hides what it replaced and is not believed.
-            left.rows.take(changes);
+            left.rows.take(changes.into_iter().map(|(table, key, row)| (table, key, row.map(Bytes::copy_from_slice))));
             expected = number.saturating_add(1);
             left.end = Some(mark.behind());
         }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
+
 use super::reading::Left;
 use super::*;
 use crate::model::{Rng, SeededRng};
@@ -22,8 +24,8 @@ fn files(fs: &dyn Fs) -> [Arc<dyn File>; 2] {
 }
 
 /// What a record holds is told by its number.
-fn row(number: u64) -> Vec<u8> {
-    vec![number as u8; (number as usize * 397) % 4000]
+fn row(number: u64) -> Bytes {
+    vec![number as u8; (number as usize * 397) % 4000].into()
 }
 
 fn append(journal: &mut Journal, number: u64, sync: bool) -> io::Result<bool> {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use bytes::Bytes;
+
 use super::record::{MISSING_MAX, SalvageRecord, named};
 use super::walk::{Stop, Tables, Walker};
 use crate::error::Result;
@@ -77,7 +79,7 @@ impl Copy<'_> {
     fn row(&mut self, key: &[u8], row: &[u8]) -> Result<()> {
         self.rows += 1;
         self.bytes += key.len() + row.len();
-        self.ops.push(Op::Put(self.table, key.to_vec(), row.to_vec()));
+        self.ops.push(Op::Put(self.table, key.to_vec(), Bytes::copy_from_slice(row)));
         if self.bytes < COPY_BYTES { Ok(()) } else { self.flush() }
     }
 

@@ -35,8 +35,8 @@ pub fn give_back_freed_memory() {
 /// Gives back every so often, for as long as the process runs, what the allocator has lost sight of.
 ///
 /// It gives freed pages back when it comes by after their time, and where one thread frees some just as another has
-/// looked and found none, it never comes by again: 60 uploads of 10 MB into a budget of 64 MiB peaked at 67 to 86 MiB
-/// in one run of 25. Asked by force it looks again, and notices from then on.
+/// looked and found none, it never comes by again: 60 uploads of 10 MB into a budget of 64 MiB peaked at 67 and 86 MiB
+/// in two of 80 runs. Asked by force it looks again, and notices from then on.
 pub fn keep_giving_back_freed_memory() -> io::Result<()> {
     let work = || loop {
         thread::sleep(GIVEN_BACK_EVERY);

@@ -165,7 +165,7 @@ async fn next_piece(door: &Shared, payload: &mut Payload) -> Result<Option<Bytes
     Ok(piece)
 }
 
-/// The text of a value that is hexadecimal.
+/// The text of a version or a digest, which is plain ASCII.
 fn text(value: &[u8]) -> &str {
     str::from_utf8(value).unwrap_or_default()
 }

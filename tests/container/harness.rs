@@ -1,11 +1,12 @@
 //! Containers as processes of their own, and an HTTP client that shares no code with them.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::iter;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -17,13 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Pieces in which large bodies are sent and read.
 pub const PIECE_BYTES: usize = 256 << 10;
 
-/// A port of loopback for a server whose configuration has to name one: below those that the system gives out, and to
-/// each test another one.
+/// A port of loopback for a server whose configuration has to name one: below those that the system gives out. A process
+/// is given none twice, as a test that stops a server starts it again on the same one; processes begin
+/// anywhere.
 pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + (std::process::id() % 100) as u16 * 100;
+    static FIRST: LazyLock<u32> =
+        LazyLock::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos());
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let mut ports = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed) % 100);
+    let mut ports = iter::repeat_with(|| 12_000 + ((*FIRST + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000) as u16);
     ports.by_ref().take(100).find(is_free).expect("a free port")
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -242,6 +243,8 @@ fn a_policy_that_two_sites_changed_apart_is_shown_twice_and_decided_by_one_comma
     mesh.stop("edge");
     until("the silence", || cloud.get("meteo/none").header("mesh-unasked") == Some("edge"));
     set(&edge, "p", &json!({"collections": ["meteo"], "open": ["edge"]})).expect(200);
+    // Of two within a millisecond a name decides which one is the later.
+    thread::sleep(Duration::from_millis(5));
     set(&cloud, "p", &json!({"collections": ["meteo"], "open": ["cloud"]})).expect(200);
     mesh.start("edge");
     let others = |process: &Process| show(process, "p")["others"].as_array().unwrap().len();

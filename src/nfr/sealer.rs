@@ -175,16 +175,15 @@ pub fn seal_whole(spec: NfrSpec, rng: &dyn Rng, plain: &Chunks) -> Result<(Bytes
     let mut chunks = plain.chunks().peekable();
     let first = chunks.peek().cloned().unwrap_or_default();
     let sealer = Sealer::new(spec, rng, &first)?;
-    let mut builder = FrameBuilder::new();
-    let mut frame = sealer.header().to_vec();
-    let mut index = 0;
+    let (mut builder, mut sealed) = (FrameBuilder::new(), Vec::new());
     while let Some(plain) = chunks.next() {
-        let chunk = sealer.seal(index, chunks.peek().is_none(), &plain)?;
+        let chunk = sealer.seal(sealed.len() as u32, chunks.peek().is_none(), &plain)?;
         builder.push(&chunk);
-        frame.extend_from_slice(&chunk.bytes);
-        index += 1;
+        sealed.push(chunk.bytes);
     }
     let finished = builder.finish(&sealer);
-    frame.extend_from_slice(&finished.footer);
+    let mut frame = Vec::with_capacity(finished.seal.bytes as usize);
+    frame.extend_from_slice(&sealer.header());
+    sealed.iter().chain([&finished.footer]).for_each(|part| frame.extend_from_slice(part));
     Ok((frame.into(), finished, sealer))
 }

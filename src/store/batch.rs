@@ -1,7 +1,5 @@
 //! What one commit changes, in typed steps. A batch knows nothing of the database beneath.
 
-use bytes::Bytes;
-
 use super::records::{self, Chore, CollectionRecord, Ending, Owed, QuarantineRecord};
 use crate::model::{Address, FrameId, Head, Holding, Incarnation, Manifest, Name, Version};
 
@@ -138,14 +136,11 @@ fn seen_key(incarnation: Incarnation) -> Vec<u8> {
     [SEEN_PREFIX, &incarnation.0.to_be_bytes()].concat()
 }
 
-/// A row as a commit left it; `None` where it was taken away.
-pub(super) type Left = Option<Bytes>;
-
 /// A row that is put under a key, or taken away.
 pub(super) type Change<'a> = (Table, &'a [u8], Option<&'a [u8]>);
 
 pub(super) enum Op {
-    Put(Table, Vec<u8>, Bytes),
+    Put(Table, Vec<u8>, Vec<u8>),
     Remove(Table, Vec<u8>),
     /// Sets a number of the meta table unless it is higher already.
     Raise(&'static [u8], u64),
@@ -156,15 +151,6 @@ impl Op {
     pub(super) fn change(&self) -> Option<Change<'_>> {
         match self {
             Op::Put(table, key, row) => Some((*table, key, Some(row))),
-            Op::Remove(table, key) => Some((*table, key, None)),
-            Op::Raise(..) => None,
-        }
-    }
-
-    /// The same, as it is kept until the database has it: the row is shared.
-    pub(super) fn left(&self) -> Option<(Table, &[u8], Left)> {
-        match self {
-            Op::Put(table, key, row) => Some((*table, key, Some(row.clone()))),
             Op::Remove(table, key) => Some((*table, key, None)),
             Op::Raise(..) => None,
         }
@@ -198,7 +184,7 @@ impl Batch {
     }
 
     /// Keeps the sealed bytes of a small object.
-    pub fn put_inline(&mut self, version: Version, frame: Bytes) {
+    pub fn put_inline(&mut self, version: Version, frame: impl Into<Vec<u8>>) {
         let key = version.to_be_bytes().to_vec();
         let row = records::wrap(&key, frame.into());
         self.grows = true;
@@ -370,7 +356,7 @@ impl Batch {
 
     pub(super) fn put(&mut self, table: Table, key: Vec<u8>, row: Vec<u8>) {
         self.bytes += key.len() + row.len();
-        self.ops.push(Op::Put(table, key, row.into()));
+        self.ops.push(Op::Put(table, key, row));
     }
 
     pub(super) fn remove(&mut self, table: Table, key: Vec<u8>) {

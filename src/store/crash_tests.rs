@@ -74,7 +74,7 @@ fn after(rows: &Rows, batch: &Batch) -> Rows {
     let mut rows = rows.clone();
     for op in batch.ops() {
         match op {
-            Op::Put(table, key, row) => drop(rows.insert((*table, key.clone()), row.to_vec())),
+            Op::Put(table, key, row) => drop(rows.insert((*table, key.clone()), row.clone())),
             Op::Remove(table, key) => drop(rows.remove(&(*table, key.clone()))),
             Op::Raise(..) => unreachable!("not drawn here"),
         }

@@ -4,7 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use super::batch::{Change, Left, Table};
+use bytes::Bytes;
+
+use super::batch::{Change, Table};
+use super::slabs::Slabs;
+
+/// A row as a commit left it; `None` where it was taken away.
+type Left = Option<Bytes>;
 
 /// A table's rows.
 type Rows = BTreeMap<Vec<u8>, Left>;
@@ -22,11 +28,11 @@ impl Recent {
     }
 
     /// Takes a commit in, whole.
-    pub(super) fn take<'a>(&self, changes: impl IntoIterator<Item = (Table, &'a [u8], Left)>) {
+    pub(super) fn take<'a>(&self, slabs: &mut Slabs, changes: impl IntoIterator<Item = Change<'a>>) {
         let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for (table, key, left) in changes {
+        for (table, key, row) in changes {
             if let Some(rows) = tables.get_mut(table as usize) {
-                rows.insert(key.to_vec(), left);
+                rows.insert(key.to_vec(), row.map(|row| slabs.put(row)));
             }
         }
     }
@@ -35,8 +41,9 @@ impl Recent {
         self.read().iter().all(BTreeMap::is_empty)
     }
 
+    /// A copy: what lies in a slab is not for keeping.
     fn get(&self, table: Table, key: &[u8]) -> Option<Left> {
-        self.read().get(table as usize)?.get(key).cloned()
+        Some(self.read().get(table as usize)?.get(key)?.as_deref().map(Bytes::copy_from_slice))
     }
 
     fn range(&self, table: Table, from: Bound<&[u8]>, to: Bound<&[u8]>, limit: usize) -> Vec<(Vec<u8>, Left)> {
@@ -159,22 +166,20 @@ impl<'a> Cursor<'a> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
-    fn put<'a>(key: &'a str, row: &'static str) -> (Table, &'a [u8], Left) {
-        (Table::Heads, key.as_bytes(), Some(row.into()))
+    fn put<'a>(key: &'a str, row: &'static str) -> Change<'a> {
+        (Table::Heads, key.as_bytes(), Some(row.as_bytes()))
     }
 
-    fn gone(key: &str) -> (Table, &[u8], Left) {
+    fn gone(key: &str) -> Change<'_> {
         (Table::Heads, key.as_bytes(), None)
     }
 
     fn layers() -> Layers {
         let (newer, older) = (Recent::default(), Recent::default());
-        older.take([put("a", "old"), put("b", "old"), gone("c"), put("d", "old")]);
-        newer.take([put("b", "new"), gone("d"), put("e", "new")]);
+        older.take(&mut Slabs::default(), [put("a", "old"), put("b", "old"), gone("c"), put("d", "old")]);
+        newer.take(&mut Slabs::default(), [put("b", "new"), gone("d"), put("e", "new")]);
         Layers { newer: Arc::new(newer), older: Some(Arc::new(older)) }
     }
 
@@ -193,8 +198,8 @@ mod tests {
     fn a_cursor_meets_each_row_once_and_in_order_however_many_there_are() {
         let (newer, older) = (Recent::default(), Recent::default());
         let keys: Vec<String> = (0..300).map(|n| format!("{n:04}")).collect();
-        newer.take(keys.iter().step_by(2).map(|key| put(key, "new")));
-        older.take(keys.iter().step_by(3).map(|key| put(key, "old")));
+        newer.take(&mut Slabs::default(), keys.iter().step_by(2).map(|key| put(key, "new")));
+        older.take(&mut Slabs::default(), keys.iter().step_by(3).map(|key| put(key, "old")));
         let layers = Layers { newer: Arc::new(newer), older: Some(Arc::new(older)) };
         let mut cursor = Cursor::new(&layers, Table::Heads, b"0010");
         let mut seen = Vec::new();
@@ -210,7 +215,7 @@ mod tests {
     #[test]
     fn what_is_held_still_comes_in_the_order_of_tables_and_keys() {
         let recent = Recent::default();
-        recent.take([put("b", "1"), (Table::Meta, b"m", Some(Bytes::from_static(b"2"))), gone("a")]);
+        recent.take(&mut Slabs::default(), [put("b", "1"), (Table::Meta, b"m", Some(b"2")), gone("a")]);
         assert!(!recent.is_empty() && Recent::default().is_empty());
         let held = recent.hold();
         let rows: Vec<_> = held.rows().map(|(table, key, left)| (table, key.to_vec(), left.is_some())).collect();

@@ -79,12 +79,13 @@ fn address_from_text<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<
     String::deserialize(from)?.parse().map_err(D::Error::custom)
 }
 
-const CRC_BYTES: usize = 4;
+/// What a row has behind what was put into it.
+pub const ROW_CHECK_BYTES: usize = 4;
 
 /// Room for a usual record, so that its row is not moved while it is written.
 const ROW_BYTES: usize = 256;
 
-fn checksum(key: &[u8], value: &[u8]) -> [u8; CRC_BYTES] {
+fn checksum(key: &[u8], value: &[u8]) -> [u8; ROW_CHECK_BYTES] {
     let mut crc = crc32fast::Hasher::new();
     crc.update(key);
     crc.update(value);
@@ -108,7 +109,7 @@ pub(super) fn encode<T: Serialize + ?Sized>(key: &[u8], record: &T) -> Vec<u8> {
 /// The plain bytes of a row, once checked.
 pub(super) fn unwrap(table: Table, key: &[u8], row: impl Into<Bytes>) -> Result<Bytes> {
     let mut row = row.into();
-    let length = row.len().checked_sub(CRC_BYTES).ok_or_else(|| damaged(table, key))?;
+    let length = row.len().checked_sub(ROW_CHECK_BYTES).ok_or_else(|| damaged(table, key))?;
     let (value, crc) = row.split_at(length);
     if checksum(key, value) != crc {
         return Err(damaged(table, key));

@@ -160,7 +160,7 @@ impl Store {
         keys.retain(|(table, key)| *table != Table::Meta || derived(key));
         let count = keys.len();
         keys.into_iter()
-            .for_each(|(table, key)| self.commit_raw(super::batch::Op::Put(table, key, vec![0; 40].into())).unwrap());
+            .for_each(|(table, key)| self.commit_raw(super::batch::Op::Put(table, key, vec![0; 40])).unwrap());
         count
     }
 }

@@ -16,6 +16,7 @@ use super::db::{Db, Visit};
 use super::fs::{File, Fs};
 use super::journal::{self, Journal, Mark};
 use super::recent::{Cursor, Layers};
+use super::slabs::Slabs;
 use super::{io_error, lock, records};
 use crate::error::{Error, Result};
 use crate::model::Rng;
@@ -47,6 +48,8 @@ pub(super) struct Rows {
     layers: RwLock<Layers>,
     /// Held by who commits. There is none while the store is made or mended, and after the end.
     journal: Mutex<Option<Journal>>,
+    /// What its rows lie in until the database has them; held by who commits.
+    slabs: Mutex<Slabs>,
     /// Held by who brings rows into the database; where it begins that has them all then.
     settling: Mutex<Option<Mark>>,
     turn_bytes: u64,
@@ -58,6 +61,7 @@ impl Rows {
             base: Db::open(file, cache_bytes)?,
             layers: RwLock::default(),
             journal: Mutex::default(),
+            slabs: Mutex::default(),
             settling: Mutex::default(),
             turn_bytes: (cache_bytes / TURN_SHARE) as u64,
         })
@@ -80,7 +84,7 @@ impl Rows {
             left.damage.get_or_insert("where the journal begins cannot be read");
         }
         if let Some(why) = left.damage {
-            left.rows.take(damaged(why)?.ops().iter().filter_map(Op::left));
+            left.rows.take(&mut Slabs::default(), damaged(why)?.ops().iter().filter_map(Op::change));
         }
         let record = left.end.or(mark).map_or(0, |mark| mark.record);
         let next = Mark { journal: rng.u64(), generation: 0, record };
@@ -150,7 +154,7 @@ impl Rows {
                 return self.base.commit(changes.iter().copied().chain(std::iter::once(mark)), makes_room);
             }
         }
-        self.layers().newer.take(ops.iter().chain(&raised).filter_map(Op::left));
+        self.layers().newer.take(&mut lock(&self.slabs), changes);
         Ok(())
     }
 
@@ -162,7 +166,7 @@ impl Rows {
             let present = self.get(Table::Meta, key)?;
             let present = present.map(|row| records::decode(Table::Meta, key, row)).transpose()?;
             if present < Some(*number) {
-                rows.push(Op::Put(Table::Meta, key.to_vec(), records::encode(key, number).into()));
+                rows.push(Op::Put(Table::Meta, key.to_vec(), records::encode(key, number)));
             }
         }
         Ok(rows)
@@ -345,7 +349,7 @@ mod tests {
                 });
             }
             for n in 1..=LAST {
-                let op = Op::Put(Table::Heads, b"k".to_vec(), Bytes::copy_from_slice(&n.to_be_bytes()));
+                let op = Op::Put(Table::Heads, b"k".to_vec(), n.to_be_bytes().to_vec());
                 rows.commit(&[op], Urgency::Durable, false).unwrap();
                 told.store(n, Ordering::SeqCst);
                 rows.turn(lock(&rows.journal).as_mut().unwrap()).unwrap();

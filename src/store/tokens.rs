@@ -66,7 +66,7 @@ mod tests {
         let mut batch = Batch::new();
         batch.remove_token(TokenId([2; 8]));
         store.commit(&batch).unwrap();
-        store.commit_raw(Op::Put(Table::Tokens, vec![3; 8], vec![0; 40].into())).unwrap();
+        store.commit_raw(Op::Put(Table::Tokens, vec![3; 8], vec![0; 40])).unwrap();
         assert_eq!(store.tokens().unwrap(), (vec![token(1)], 1));
     }
 }

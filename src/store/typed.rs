@@ -511,7 +511,7 @@ mod tests {
         batch.put_head(&at("c/bad"), &object(1));
         batch.put_head(&at("c/good"), &object(1));
         store.commit(&batch).unwrap();
-        store.commit_raw(Op::Put(Table::Heads, head_key("c", "bad"), vec![0; 90].into())).unwrap();
+        store.commit_raw(Op::Put(Table::Heads, head_key("c", "bad"), vec![0; 90])).unwrap();
         let error = store.head(&at("c/bad")).unwrap_err();
         assert_eq!((error.kind(), error.context("key")), (Kind::Corrupt, Some("c\\x00bad")));
         assert!(store.head(&at("c/good")).unwrap().is_some());

@@ -167,7 +167,7 @@ mod tests {
     fn a_record_that_fails_its_check_is_named_and_passed_over() {
         let store = store(3);
         let key = super::super::batch::head_key("c", "001");
-        store.commit_raw(super::super::batch::Op::Put(Table::Heads, key, b"nonsense"[..].into())).unwrap();
+        store.commit_raw(super::super::batch::Op::Put(Table::Heads, key, b"nonsense".to_vec())).unwrap();
         let stretch = store.walk(None, 100).unwrap();
         assert_eq!((stretch.found.len(), stretch.damaged), (3, vec!["heads: c\\x00001".to_owned()]));
     }

@@ -7,13 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{CHECKSUM, GONE, HEADER, MAGIC, Mark, ROOM, SECTOR};
 use crate::model::fingerprint;
 use crate::store::batch::{Change, Table};
 use crate::store::fs::File;
 use crate::store::recent::Recent;
+use crate::store::slabs::Slabs;
 
 /// What the system reads from a disk at least: where one sector of it is bad, it gives none of them.
 const BLOCK: usize = 4096;
@@ -200,7 +199,7 @@ impl Reading {
             self.found.retain(|_, kept| recent(&kept.mark));
         }
         let damage = self.unread.then_some("a part of the journal cannot be read");
-        let mut left = Left { damage, ..Left::default() };
+        let (mut left, mut slabs) = (Left { damage, ..Left::default() }, Slabs::default());
         let synced = self.found.values().map(|kept| kept.synced).max().unwrap_or_default();
         let first = self.from.map(|mark| mark.record).or(self.found.keys().next().copied());
         let mut expected = first.unwrap_or_default();
@@ -217,7 +216,7 @@ impl Reading {
                 left.damage = Some("a record of the journal is damaged");
             }
             // Each row has a check of its own, so one that is damaged hides what it replaced and is not believed.
-            left.rows.take(changes.into_iter().map(|(table, key, row)| (table, key, row.map(Bytes::copy_from_slice))));
+            left.rows.take(&mut slabs, changes);
             expected = number.saturating_add(1);
             left.end = Some(mark.behind());
         }

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use bytes::Bytes;
-
 use super::record::{MISSING_MAX, SalvageRecord, named};
 use super::walk::{Stop, Tables, Walker};
 use crate::error::Result;
@@ -79,7 +77,7 @@ impl Copy<'_> {
     fn row(&mut self, key: &[u8], row: &[u8]) -> Result<()> {
         self.rows += 1;
         self.bytes += key.len() + row.len();
-        self.ops.push(Op::Put(self.table, key.to_vec(), Bytes::copy_from_slice(row)));
+        self.ops.push(Op::Put(self.table, key.to_vec(), row.to_vec()));
         if self.bytes < COPY_BYTES { Ok(()) } else { self.flush() }
     }
 

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-
 use super::layout::{Layout, io_error};
 use crate::error::Result;
 use crate::limits::INLINE_FRAME_BYTES_MAX;
 use crate::model::FrameId;
-use crate::store::{File, Store};
+use crate::store::{File, ROW_CHECK_BYTES, Store};
 
 /// A frame that is being written. Dropping it removes what was written.
 pub struct Staging {
@@ -16,7 +14,7 @@ pub struct Staging {
     store: Arc<Store>,
     frame: FrameId,
     /// Small frames never become a file.
-    small: BytesMut,
+    small: Vec<u8>,
     file: Option<Arc<dyn File>>,
     written: u64,
 }
@@ -28,19 +26,23 @@ pub struct StagedFrame {
     store: Arc<Store>,
     pub(super) frame: FrameId,
     /// The whole frame, when it is small enough to rest in the store.
-    pub(super) inline: Option<Bytes>,
+    pub(super) inline: Option<Vec<u8>>,
     committed: bool,
 }
 
 impl Staging {
     pub(super) fn new(layout: Arc<Layout>, store: Arc<Store>, frame: FrameId) -> Self {
-        Staging { layout, store, frame, small: BytesMut::new(), file: None, written: 0 }
+        Staging { layout, store, frame, small: Vec::new(), file: None, written: 0 }
     }
 
     /// Appends to the frame.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let total = self.written as usize + bytes.len();
         if self.file.is_none() && total <= INLINE_FRAME_BYTES_MAX {
+            if self.small.is_empty() {
+                // A frame that comes in one piece becomes a row where it is.
+                self.small.reserve_exact(bytes.len() + ROW_CHECK_BYTES);
+            }
             self.small.extend_from_slice(bytes);
             self.written = total as u64;
             return Ok(());
@@ -68,7 +70,7 @@ impl Staging {
         // Before the first write: one that fails must not leave the file behind.
         self.file = Some(Arc::clone(&file));
         file.write_all_at(&self.small, 0).map_err(|error| io_error(error, "cannot write the frame"))?;
-        self.small = BytesMut::new();
+        self.small = Vec::new();
         Ok(file)
     }
 
@@ -78,7 +80,7 @@ impl Staging {
         let (layout, store) = (Arc::clone(&self.layout), Arc::clone(&self.store));
         let mut staged = StagedFrame { layout, store, frame: self.frame, inline: None, committed: false };
         match &self.file {
-            None => staged.inline = Some(std::mem::take(&mut self.small).freeze()),
+            None => staged.inline = Some(std::mem::take(&mut self.small)),
             Some(file) => {
                 file.sync_data().map_err(|error| io_error(error, "cannot sync the frame"))?;
                 self.layout.settle(self.frame)?;

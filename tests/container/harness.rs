@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, mpsc};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -19,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub const PIECE_BYTES: usize = 256 << 10;
 
 /// A port of loopback for a server whose configuration has to name one: below those that the system gives out. A process
-/// is given none twice, as a test that stops a server starts it again on the same one; processes begin
-/// anywhere.
+/// is given none twice, as a test that stops a server starts it again on the same one;
+/// processes begin anywhere.
 pub fn free_port() -> u16 {
     static FIRST: LazyLock<u32> =
         LazyLock::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos());
@@ -239,8 +240,19 @@ impl Process {
     }
 }
 
+/// What was said last, where a test fails: it is gone afterwards.
+pub fn last_words(of: &str, said: impl FnOnce() -> String) {
+    const LINES: usize = 40;
+    if thread::panicking() {
+        let said = said();
+        let lines: Vec<&str> = said.lines().collect();
+        eprintln!("{of} said last:\n{}", lines[lines.len().saturating_sub(LINES)..].join("\n"));
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
+        last_words("a container", || self.said());
         if let Some(mut running) = self.running.take() {
             running.end();
         }

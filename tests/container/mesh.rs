@@ -39,6 +39,12 @@ impl Place {
     }
 }
 
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        last_words("the servers", || self.said_by_servers());
+    }
+}
+
 impl Mesh {
     /// Sites on this machine.
     pub fn of(names: &[&str]) -> Self {
@@ -94,7 +100,9 @@ impl Mesh {
 
     /// What the servers have said since each was started.
     pub fn said_by_servers(&self) -> String {
-        let log = |place: &Place| std::fs::read_to_string(self.folder.path().join(&place.name).join("log")).unwrap();
+        let log = |place: &Place| {
+            std::fs::read_to_string(self.folder.path().join(&place.name).join("log")).unwrap_or_default()
+        };
         self.places.iter().map(log).collect()
     }
 

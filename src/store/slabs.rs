@@ -10,7 +10,8 @@ const SLAB_BYTES: usize = 256 << 10;
 const SHARED_MAX: usize = SLAB_BYTES / 8;
 
 /// Of each slab what is left of it. Rows go into the last one; of the others one is used again once nobody holds a row of
-/// it, so there are as many as the rows that were there at the same time ever filled.
+/// it. None is given back before the end: there are as many as the rows that were there at the same time ever filled,
+/// which is what the journal holds at most.
 #[derive(Default)]
 pub(super) struct Slabs(Vec<BytesMut>);
 

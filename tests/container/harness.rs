@@ -20,8 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub const PIECE_BYTES: usize = 256 << 10;
 
 /// A port of loopback for a server whose configuration has to name one: below those that the system gives out. A process
-/// is given none twice, as a test that stops a server starts it again on the same one;
-/// processes begin anywhere.
+/// is given none twice, as a test that stops a server starts it again on the same one; processes begin anywhere.
 pub fn free_port() -> u16 {
     static FIRST: LazyLock<u32> =
         LazyLock::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos());

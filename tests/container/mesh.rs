@@ -100,9 +100,7 @@ impl Mesh {
 
     /// What the servers have said since each was started.
     pub fn said_by_servers(&self) -> String {
-        let log = |place: &Place| {
-            std::fs::read_to_string(self.folder.path().join(&place.name).join("log")).unwrap_or_default()
-        };
+        let log = |place: &Place| std::fs::read_to_string(self.folder.path().join(&place.name).join("log")).unwrap();
         self.places.iter().map(log).collect()
     }
 

@@ -1,23 +1,35 @@
 //! The digest of a body that is not sealed, made while it arrives.
+//!
+//! Parts wait on a pile. The thread that brings them goes on receiving, and hashes when the pile is high or the body
+//! is whole; a worker takes from the other end meanwhile. So neither waits long for the other, whoever is slower.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::cpu::CpuPool;
-use super::window::Window;
-use crate::error::Result;
-use crate::limits::{BODY_WINDOW_CHUNKS, CHUNK_BYTES};
+use crate::error::{Error, Result};
+use crate::limits::CHUNK_BYTES;
 use crate::model::Digest;
 use crate::nfr::{ChunkHash, HASHED_BYTES, combine, hash_part};
 
-/// Where there are no more workers than these, the threads that send and receive keep the processors busy, and to wake
-/// a worker takes a third of the time that a part does.
+/// Where there are no more workers than these, the threads that send and receive keep the processors busy.
 const FEW_WORKERS: usize = 2;
 
-/// Of so many parts few workers are given the first: it is done before the others are.
-const PARTS_PER_HELP: u32 = 4;
+/// As many parts as are worth waking a worker for, which takes as long as hashing two of them.
+const HELPED_PARTS: usize = CHUNK_BYTES / HASHED_BYTES / 2;
+
+/// Parts that wait for help before the thread that brings them hashes some itself.
+const WAITING_PARTS_MAX: usize = CHUNK_BYTES / HASHED_BYTES;
+
+/// Parts that a worker hashes before others have their turn.
+const TURN_PARTS: usize = 2 * CHUNK_BYTES / HASHED_BYTES;
+
+/// Looks for what a worker has begun before the thread sleeps: to sleep and to be woken takes longer than a part.
+const LOOKS: usize = 1000;
 
 /// What hashes bodies: a pool of workers, and who uses it.
 #[derive(Clone)]
@@ -26,12 +38,42 @@ pub(super) struct Hashers {
     bodies: Arc<AtomicUsize>,
 }
 
-/// Hashes parts of [`HASHED_BYTES`] in their order, on the thread that brings them and beside it.
+/// Hashes a body in parts of [`HASHED_BYTES`], on the thread that brings them and beside it.
 pub(super) struct Hashing {
     hashers: Hashers,
-    next: u32,
-    hashes: Vec<ChunkHash>,
-    window: Window<ChunkHash>,
+    /// Workers that help hold it as well.
+    pile: Arc<Pile>,
+    parts: u32,
+}
+
+/// The parts of one body that nobody has hashed yet, and the hashes of the others.
+#[derive(Default)]
+struct Pile {
+    state: Mutex<State>,
+    /// Parts that workers have begun.
+    begun: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Part>,
+    /// By index; none while the part waits, or is at work.
+    hashes: Vec<Option<ChunkHash>>,
+    /// Wants to know when no worker is at a part any more.
+    waiter: Option<oneshot::Sender<()>>,
+}
+
+struct Part {
+    index: u32,
+    last: bool,
+    plain: Bytes,
+}
+
+/// A part in a worker's hands. However that ends, nobody waits for it in vain.
+struct Begun<'a> {
+    pile: &'a Pile,
+    index: u32,
+    hash: Option<ChunkHash>,
 }
 
 impl Hashers {
@@ -42,105 +84,242 @@ impl Hashers {
 
     /// The digest of a body that has not begun yet.
     pub(super) fn digest(&self) -> Hashing {
-        let window = Window::new(BODY_WINDOW_CHUNKS * (CHUNK_BYTES / HASHED_BYTES));
-        Hashing { hashers: self.clone(), next: 0, hashes: Vec::new(), window }
+        Hashing { hashers: self.clone(), pile: Arc::default(), parts: 0 }
     }
 }
 
 impl Hashing {
-    /// Hashes the next part. `to_come` says how many bytes follow it, if that is known.
-    pub(super) async fn add(&mut self, part: Bytes, last: bool, to_come: Option<u64>) -> Result<()> {
-        let index = self.next;
-        if index == 0 {
+    /// Adds the bytes that come next: whole parts, unless they are the last. Hashes some, if there is no help.
+    pub(super) fn add(&mut self, plain: Bytes, last: bool) {
+        if self.parts == 0 {
             self.hashers.bodies.fetch_add(1, Ordering::Relaxed);
         }
-        self.next += 1;
-        let work = move || Ok(hash_part(index, last, &part));
-        if last || !self.has_help(index, to_come) {
-            self.window.done(work()?);
-            return Ok(());
+        let waiting = self.pile.add(&mut self.parts, plain, last);
+        let is_helped = self.is_helped();
+        if is_helped && waiting >= HELPED_PARTS && self.helpers() + 1 < self.hashers.cpu.workers() {
+            let pile = Arc::clone(&self.pile);
+            // It leaves what it did on the pile.
+            drop(self.hashers.cpu.run(move || {
+                pile.help();
+                Ok(())
+            }));
         }
-        let result = self.hashers.cpu.run(work);
-        self.hashes.extend(self.window.push(result).await?);
-        Ok(())
+        let most = if is_helped { WAITING_PARTS_MAX } else { 0 };
+        for _ in most..waiting {
+            self.pile.hash_newest();
+        }
     }
 
-    /// Whether a worker is to hash the part. This thread is one of those that could be at work.
-    fn has_help(&self, index: u32, to_come: Option<u64>) -> bool {
+    /// Whether workers are to take part. This thread is one of those that could be at work.
+    fn is_helped(&self) -> bool {
         let workers = self.hashers.cpu.workers();
-        let is_its_turn = workers > FEW_WORKERS || {
-            let is_alone = self.hashers.bodies.load(Ordering::Relaxed) == 1;
-            let others_come = to_come.is_none_or(|bytes| bytes > 2 * HASHED_BYTES as u64);
-            is_alone && others_come && index.is_multiple_of(PARTS_PER_HELP)
-        };
-        is_its_turn && self.window.at_work() + 1 < workers
+        workers > FEW_WORKERS || (workers > 1 && self.hashers.bodies.load(Ordering::Relaxed) == 1)
+    }
+
+    fn helpers(&self) -> usize {
+        Arc::strong_count(&self.pile) - 1
     }
 
     /// The digest of all parts.
     pub(super) async fn finish(&mut self) -> Result<Digest> {
-        while let Some(hash) = self.window.next().await? {
-            self.hashes.push(hash);
-        }
-        Ok(combine(&self.hashes))
+        while self.pile.hash_newest() {}
+        self.pile.rest().await;
+        let hashes: Option<Vec<ChunkHash>> = self.pile.state().hashes.drain(..).collect();
+        Ok(combine(&hashes.ok_or_else(|| Error::internal("a worker gave up"))?))
     }
 }
 
 impl Drop for Hashing {
     fn drop(&mut self) {
-        if self.next > 0 {
+        if self.parts > 0 {
             self.hashers.bodies.fetch_sub(1, Ordering::Relaxed);
+            self.pile.state().waiting.clear();
+        }
+    }
+}
+
+impl Pile {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cuts the bytes into parts, counting them, and says how many parts wait now.
+    fn add(&self, parts: &mut u32, mut plain: Bytes, last: bool) -> usize {
+        let mut state = self.state();
+        while !plain.is_empty() {
+            let part = plain.split_to(plain.len().min(HASHED_BYTES));
+            state.waiting.push_back(Part { index: *parts, last: last && plain.is_empty(), plain: part });
+            state.hashes.push(None);
+            *parts += 1;
+        }
+        state.waiting.len()
+    }
+
+    /// Hashes the part that came last: it is still in this processor's cache. Says no when none waits.
+    fn hash_newest(&self) -> bool {
+        let Some(part) = self.state().waiting.pop_back() else { return false };
+        let hash = part.hash();
+        self.state().set(part.index, Some(hash));
+        true
+    }
+
+    /// Hashes what has waited longest, as long as it is a worker's turn.
+    fn help(&self) {
+        for _ in 0..TURN_PARTS {
+            let mut state = self.state();
+            let Some(part) = state.waiting.pop_front() else { return };
+            self.begun.fetch_add(1, Ordering::Relaxed);
+            drop(state);
+            let mut begun = Begun { pile: self, index: part.index, hash: None };
+            begun.hash = Some(part.hash());
+        }
+    }
+
+    /// Waits until no worker is at a part of it.
+    async fn rest(&self) {
+        for _ in 0..LOOKS {
+            if self.begun.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        let ended = {
+            let mut state = self.state();
+            if self.begun.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            let (waiter, ended) = oneshot::channel();
+            state.waiter = Some(waiter);
+            ended
+        };
+        // It is told, and not forgotten: a worker lays down what it has begun whatever happens.
+        let _ = ended.await;
+    }
+}
+
+impl State {
+    fn set(&mut self, index: u32, hash: Option<ChunkHash>) {
+        if let Some(place) = self.hashes.get_mut(index as usize) {
+            *place = hash;
+        }
+    }
+}
+
+impl Part {
+    fn hash(&self) -> ChunkHash {
+        hash_part(self.index, self.last, &self.plain)
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        let mut state = self.pile.state();
+        state.set(self.index, self.hash);
+        if self.pile.begun.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // Who wanted to know may have gone.
+            state.waiter.take().map(|waiter| waiter.send(()));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    async fn digest(hashers: &Hashers, plain: &[u8]) -> Digest {
+    fn hashers(workers: usize) -> Hashers {
+        Hashers::new(CpuPool::new(workers).unwrap())
+    }
+
+    fn bytes(len: usize) -> Bytes {
+        (0..len).map(|i| (i / 3) as u8).collect()
+    }
+
+    async fn digest(hashers: &Hashers, plain: &Bytes, piece: usize) -> Digest {
         let mut hashing = hashers.digest();
-        let (mut left, parts) = (plain.len() as u64, plain.chunks(HASHED_BYTES));
-        for part in parts {
-            left -= part.len() as u64;
-            hashing.add(Bytes::copy_from_slice(part), left == 0, Some(left)).await.unwrap();
+        for start in (0..plain.len()).step_by(piece) {
+            let end = plain.len().min(start + piece);
+            hashing.add(plain.slice(start..end), end == plain.len());
         }
         hashing.finish().await.unwrap()
     }
 
     #[tokio::test]
     async fn a_digest_is_the_same_whoever_hashes_its_parts() {
-        let plain: Vec<u8> = (0..9 * HASHED_BYTES + 5).map(|i| (i / 3) as u8).collect();
+        let plain = bytes(70 * HASHED_BYTES + 5);
         for workers in [1, 2, 3, 8] {
-            let hashers = Hashers::new(CpuPool::new(workers).unwrap());
-            for bytes in [0, 1, HASHED_BYTES, HASHED_BYTES + 1, 4 * HASHED_BYTES, plain.len()] {
-                let plain = plain.get(..bytes).unwrap();
-                assert_eq!(digest(&hashers, plain).await.bytes, *blake3::hash(plain).as_bytes(), "{workers} {bytes}");
+            let hashers = hashers(workers);
+            for len in [0, 1, HASHED_BYTES, HASHED_BYTES + 1, 4 * HASHED_BYTES, 16 * HASHED_BYTES + 9, plain.len()] {
+                let plain = plain.slice(..len);
+                for piece in [HASHED_BYTES, 4 * HASHED_BYTES, 40 * HASHED_BYTES] {
+                    let made = digest(&hashers, &plain, piece).await;
+                    assert_eq!(made.bytes, *blake3::hash(&plain).as_bytes(), "{workers} {len} {piece}");
+                }
             }
             assert_eq!(hashers.bodies.load(Ordering::Relaxed), 0);
         }
     }
 
-    async fn begun(hashers: &Hashers) -> Hashing {
-        let mut hashing = hashers.digest();
-        hashing.add(Bytes::from_static(b"its first part"), true, Some(0)).await.unwrap();
-        hashing
+    #[tokio::test]
+    async fn few_workers_help_one_body_that_brings_more_than_waking_them_costs() {
+        let much = bytes(HELPED_PARTS * HASHED_BYTES);
+        for (workers, bodies, helpers) in [(1, 1, 0), (2, 1, 1), (2, 2, 0), (4, 2, 1)] {
+            let hashers = hashers(workers);
+            let held: Vec<_> = (0..workers).map(|_| hold(&hashers.cpu)).collect();
+            let others: Vec<_> = (1..bodies).map(|_| begun(&hashers)).collect();
+            let mut body = hashers.digest();
+            body.add(much.slice(HASHED_BYTES..), false);
+            assert_eq!(body.helpers(), 0, "it is too little");
+            body.add(much.slice(..HASHED_BYTES), false);
+            assert_eq!(body.helpers(), helpers, "{workers} workers, {bodies} bodies");
+            let waiting = body.pile.state().waiting.len();
+            assert_eq!(waiting, if helpers > 0 { HELPED_PARTS } else { 0 }, "what nobody helps with is hashed at once");
+            drop((held, others));
+        }
     }
 
     #[tokio::test]
-    async fn few_workers_help_one_body_with_what_is_followed_by_more() {
-        let hashers = |workers| Hashers::new(CpuPool::new(workers).unwrap());
-        let (part, plenty) = (HASHED_BYTES as u64, Some(u64::MAX));
-        let (two, four) = (hashers(2), hashers(4));
-        let body = begun(&two).await;
-        assert!(body.has_help(0, plenty) && body.has_help(4, None));
-        assert!(!body.has_help(1, plenty), "it is not its turn");
-        assert!(!body.has_help(0, Some(2 * part)), "the end is near");
-        let other = begun(&two).await;
-        assert!(!body.has_help(0, plenty) && !other.has_help(0, plenty), "nobody is alone");
-        drop(other);
-        assert!(body.has_help(0, plenty));
-        assert!(!begun(&hashers(1)).await.has_help(0, plenty), "this thread keeps the only processor busy");
-        let (one, another) = (begun(&four).await, begun(&four).await);
-        assert!(one.has_help(1, Some(1)) && another.has_help(1, Some(1)));
+    async fn a_body_does_not_wait_for_workers_that_have_no_time() {
+        let hashers = hashers(2);
+        let held = [hold(&hashers.cpu), hold(&hashers.cpu)];
+        let plain = bytes(4 * CHUNK_BYTES);
+        assert_eq!(digest(&hashers, &plain, CHUNK_BYTES / 4).await.bytes, *blake3::hash(&plain).as_bytes());
+        drop(held);
+    }
+
+    #[tokio::test]
+    async fn a_body_waits_for_what_a_worker_has_begun_and_fails_when_that_is_not_done() {
+        let plain = bytes(2 * HASHED_BYTES);
+        for is_done in [true, false] {
+            let mut hashing = begun(&hashers(2));
+            let part = hashing.pile.state().waiting.pop_front().unwrap();
+            let pile = Arc::clone(&hashing.pile);
+            pile.begun.fetch_add(1, Ordering::Relaxed);
+            let worker = std::thread::spawn(move || {
+                let mut held = Begun { pile: &pile, index: part.index, hash: None };
+                std::thread::sleep(Duration::from_millis(50));
+                held.hash = is_done.then(|| part.hash());
+            });
+            let digest = hashing.finish().await.ok().map(|digest| digest.bytes);
+            assert_eq!(digest, is_done.then(|| *blake3::hash(&plain).as_bytes()));
+            worker.join().unwrap();
+        }
+    }
+
+    fn begun(hashers: &Hashers) -> Hashing {
+        let mut hashing = hashers.digest();
+        hashing.add(bytes(2 * HASHED_BYTES), true);
+        hashing
+    }
+
+    /// Keeps a worker busy until what is returned goes.
+    fn hold(cpu: &CpuPool) -> oneshot::Sender<()> {
+        let (hold, held) = oneshot::channel::<()>();
+        drop(cpu.run(move || {
+            let _ = held.blocking_recv();
+            Ok(())
+        }));
+        hold
     }
 }

@@ -21,11 +21,14 @@ use super::sync::FreeDisk;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{CHUNK_BYTES, DISK_GRANT_BYTES, INLINE_FRAME_BYTES_MAX};
 use crate::model::{Chunks, Digest, DigestKind, Durability};
-use crate::nfr::{HASHED_BYTES, PlainDigest};
+use crate::nfr::PlainDigest;
 use crate::tiers::{Change, Draft, Job, MemoryTier, Outcome, Reservation, Show};
 
 /// Plain bytes whose sealed form surely rests in the store: frame overhead is well under this.
 const SMALL_BYTES_MAX: usize = INLINE_FRAME_BYTES_MAX - 512;
+
+/// What stays in memory comes in shorter pieces than chunks are: it is hashed while the rest arrives.
+const HELD_PIECE_BYTES: usize = CHUNK_BYTES / 4;
 
 /// Stores an object as planned.
 pub async fn store(crew: &Crew, plan: Plan, push: Push, body: Body, permits: Permits) -> Result<Pushed> {
@@ -84,8 +87,7 @@ impl<'a> Intake<'a> {
     }
 
     async fn run(&mut self, mut body: Body) -> Result<Pushed> {
-        // What stays in memory is hashed while the rest arrives, and needs no chunks for that.
-        body.in_chunks_of(if self.plan.durability == Durability::Ram { HASHED_BYTES } else { CHUNK_BYTES });
+        body.in_chunks_of(if self.plan.durability == Durability::Ram { HELD_PIECE_BYTES } else { CHUNK_BYTES });
         let next = self.receive(&mut body).await?;
         if self.plan.durability == Durability::Disk && next.as_ref().is_none_or(|chunk| chunk.len() <= SMALL_BYTES_MAX)
         {
@@ -98,15 +100,15 @@ impl<'a> Intake<'a> {
 
     async fn run_large(&mut self, mut next: Option<Bytes>, mut body: Body) -> Result<Pushed> {
         while let Some(chunk) = next {
-            // The last one need not wait for the end behind it to be told that it is.
-            let ends = self.push.size == Some(self.size + chunk.len() as u64);
-            next = if ends { None } else { self.receive(&mut body).await? };
+            // Where the length is known, nothing waits for what follows it to hear whether it is the last.
+            let is_last = self.push.size.map(|size| size <= self.size + chunk.len() as u64);
+            next = if is_last.is_some() { None } else { self.receive(&mut body).await? };
             if !self.has_place(&chunk).await? {
                 body.give_back(self.turn_to_disk().into_iter().chain([chunk]).chain(next));
                 return self.run(body).await;
             }
-            self.take(chunk, next.is_none()).await?;
-            if ends {
+            self.take(chunk, is_last.unwrap_or(next.is_none())).await?;
+            if is_last.is_some() {
                 next = self.receive(&mut body).await?;
             }
         }
@@ -157,8 +159,8 @@ impl<'a> Intake<'a> {
         match &mut self.stream {
             Some(stream) => stream.feed(chunk, last).await,
             None => {
-                let to_come = self.push.size.map(|size| size.saturating_sub(self.size));
-                self.hashing.add(chunk, last, to_come).await
+                self.hashing.add(chunk, last);
+                Ok(())
             }
         }
     }

@@ -8,67 +8,45 @@ use crate::error::{Error, Result};
 
 /// Results in the order in which the work was started.
 pub struct Window<T> {
-    pending: VecDeque<Pending<T>>,
+    at_work: VecDeque<oneshot::Receiver<Result<T>>>,
     most: usize,
-}
-
-enum Pending<T> {
-    Done(T),
-    AtWork(oneshot::Receiver<Result<T>>),
 }
 
 impl<T> Window<T> {
     /// A window of at most `most`.
     pub fn new(most: usize) -> Self {
-        Window { pending: VecDeque::new(), most }
-    }
-
-    /// How much of it is still under way.
-    pub fn at_work(&self) -> usize {
-        self.pending.iter().filter(|pending| matches!(pending, Pending::AtWork(work) if work.is_empty())).count()
-    }
-
-    /// Adds what is done already, in its place.
-    pub fn done(&mut self, result: T) {
-        self.pending.push_back(Pending::Done(result));
+        Window { at_work: VecDeque::new(), most }
     }
 
     /// Adds work. When the window is full, the oldest result comes back.
     pub async fn push(&mut self, work: oneshot::Receiver<Result<T>>) -> Result<Option<T>> {
-        self.pending.push_back(Pending::AtWork(work));
-        if self.pending.len() > self.most { self.next().await } else { Ok(None) }
+        self.at_work.push_back(work);
+        if self.at_work.len() > self.most { self.next().await } else { Ok(None) }
     }
 
     /// The oldest result; `None` when nothing is under way.
     pub async fn next(&mut self) -> Result<Option<T>> {
-        match self.pending.pop_front() {
-            None => Ok(None),
-            Some(Pending::Done(result)) => Ok(Some(result)),
-            Some(Pending::AtWork(work)) => work.await.map_err(|_| Error::internal("a worker gave up"))?.map(Some),
-        }
+        let Some(work) = self.at_work.pop_front() else { return Ok(None) };
+        work.await.map_err(|_| Error::internal("a worker gave up"))?.map(Some)
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_done_at_once_keeps_its_place_among_what_takes_long() {
-        let mut window = Window::new(8);
-        let (slow, result) = oneshot::channel();
-        assert_eq!(window.push(result).await.unwrap(), None);
-        window.done(2);
-        let (quick, result) = oneshot::channel();
-        assert_eq!(window.push(result).await.unwrap(), None);
-        assert_eq!(window.at_work(), 2);
-        quick.send(Ok(3)).unwrap();
-        assert_eq!(window.at_work(), 1);
-        slow.send(Ok(1)).unwrap();
-        let mut seen = Vec::new();
-        while let Some(result) = window.next().await.unwrap() {
-            seen.push(result);
+    async fn results_come_in_the_order_of_the_work_and_the_oldest_when_it_is_full() {
+        let mut window = Window::new(2);
+        let (ends, works): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
+        for (nth, end) in ends.into_iter().enumerate().rev() {
+            end.send(Ok(nth)).unwrap();
         }
-        assert_eq!(seen, [1, 2, 3]);
+        let mut seen = Vec::new();
+        for work in works {
+            seen.push(window.push(work).await.unwrap());
+        }
+        assert_eq!(seen, [None, None, Some(0)]);
+        assert_eq!((window.next().await.unwrap(), window.next().await.unwrap()), (Some(1), Some(2)));
+        assert_eq!(window.next().await.unwrap(), None);
     }
 }

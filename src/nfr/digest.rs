@@ -16,9 +16,9 @@ pub struct ChunkHash {
     whole: Option<[u8; 32]>,
 }
 
-/// Bytes that are hashed at once where nothing else is done with them: a part of a chunk, so that hashing begins
-/// while the rest arrives, and workers share it also for an object of one chunk.
-pub const HASHED_BYTES: usize = CHUNK_BYTES / 4;
+/// Bytes that are hashed at once where nothing else is done with them: a small part of a chunk, so that threads that
+/// share the parts of an object are done at nearly the same time.
+pub const HASHED_BYTES: usize = CHUNK_BYTES / 16;
 
 /// Hashes one part of an object that is cut into parts of [`HASHED_BYTES`].
 pub fn hash_part(index: u32, last: bool, plain: &[u8]) -> ChunkHash {

@@ -19,8 +19,9 @@ use crate::nfr::{ChunkHash, HASHED_BYTES, combine, hash_part};
 /// Where there are no more workers than these, the threads that send and receive keep the processors busy.
 const FEW_WORKERS: usize = 2;
 
-/// As many parts as are worth waking a worker for, which takes as long as hashing two of them.
-const HELPED_PARTS: usize = CHUNK_BYTES / HASHED_BYTES / 2;
+/// As many parts as are worth waking a worker for, which takes as long as hashing two of them. It is woken while the
+/// rest still arrives: a processor on which nothing runs any more takes as long again to begin.
+const HELPED_PARTS: usize = CHUNK_BYTES / HASHED_BYTES / 4;
 
 /// Parts that wait for help before the thread that brings them hashes some itself.
 const WAITING_PARTS_MAX: usize = CHUNK_BYTES / HASHED_BYTES;

@@ -177,7 +177,7 @@ pub(super) fn push(headers: &HeaderMap, address: Address, deadline: Duration) ->
 }
 
 /// The length of the body where it is known; a request without body and length pushes nothing.
-fn size(headers: &HeaderMap) -> Result<Option<u64>> {
+pub(super) fn size(headers: &HeaderMap) -> Result<Option<u64>> {
     let bad = || Error::invalid("the content length is no number below 2^64");
     match single(headers, &CONTENT_LENGTH)? {
         Some(length) if headers.contains_key(TRANSFER_ENCODING) => {

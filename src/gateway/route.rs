@@ -11,6 +11,7 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::dev::{Payload, RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
+use actix_web::http::header::HeaderValue;
 use futures_util::future::{Either, LocalBoxFuture};
 
 use super::objects::{delete, get, list, put};
@@ -20,7 +21,7 @@ use super::rate::Who;
 use super::server::Shared;
 use super::visit::{Visit, Waiting};
 use super::{
-    access, admin, api, audit, batch, collections, events, health, locate, metrics, policies, problem, ticket,
+    access, admin, api, audit, batch, collections, events, headers, health, locate, metrics, policies, problem, ticket,
     transfers,
 };
 use crate::error::{Error, Result};
@@ -29,6 +30,9 @@ use crate::telemetry::trace::within;
 
 /// When to come back to a door that was crowded.
 const CROWDED_OUT: Duration = Duration::from_secs(1);
+
+/// From this length on a body comes in more than one read.
+const LONG_BODY_BYTES: u64 = 128 << 10;
 
 type Answer = Result<ServiceResponse, actix_web::Error>;
 
@@ -55,7 +59,8 @@ enum Work {
 }
 
 /// Answers a request, without waiting where that is possible.
-pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
+pub(super) fn answer(door: &Arc<Shared>, mut request: ServiceRequest) -> Answering {
+    let_buffer_go(&mut request);
     let (request, payload) = request.into_parts();
     let target = path::target(request.uri().path());
     let visit = Visit::begin(&door.telemetry, request.head(), &target);
@@ -98,6 +103,22 @@ pub(super) fn answer(door: &Arc<Shared>, request: ServiceRequest) -> Answering {
             }))
         }
     }
+}
+
+/// Takes the headers out of the buffer they were read into, if a long body follows. As long as they lie there, the
+/// web server reads the body into another buffer, which begins small in each request and grows by doubling.
+fn let_buffer_go(request: &mut ServiceRequest) {
+    let has_body = !matches!(request.parts().1, Payload::None);
+    if !has_body || matches!(headers::size(request.headers()), Ok(Some(..LONG_BODY_BYTES))) {
+        return;
+    }
+    request.headers_mut().retain(|_, value| {
+        // What came as a value is one.
+        if let Ok(own) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = own;
+        }
+        true
+    });
 }
 
 /// The answer to who waited for its turn when others found no place at the door.
@@ -278,4 +299,30 @@ fn working<'a>(
 
 fn reads(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{CONTENT_LENGTH, HOST};
+    use actix_web::test::TestRequest;
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn the_head_of_a_long_body_lets_the_buffer_go_that_it_was_read_into() {
+        for (length, goes) in [("0", false), ("131071", false), ("131072", true), ("many", true)] {
+            let buffer = Bytes::from(b"there".to_vec());
+            let mut request = TestRequest::put().set_payload("body").to_srv_request();
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_str(length).unwrap());
+            request.headers_mut().insert(HOST, HeaderValue::from_maybe_shared(buffer.slice(..)).unwrap());
+            let_buffer_go(&mut request);
+            assert_eq!((buffer.is_unique(), request.headers().get(HOST).unwrap().as_bytes()), (goes, &b"there"[..]));
+        }
+        let buffer = Bytes::from(b"there".to_vec());
+        let host = HeaderValue::from_maybe_shared(buffer.slice(..)).unwrap();
+        let mut request = TestRequest::get().insert_header((HOST, host)).to_srv_request();
+        let_buffer_go(&mut request);
+        assert!(!buffer.is_unique(), "nothing is copied where no body follows");
+    }
 }

@@ -30,6 +30,7 @@ impl<T> Window<T> {
         work.await.map_err(|_| Error::internal("a worker gave up"))?.map(Some)
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -298,8 +298,8 @@ pub const BATCH_PART_BYTES_MAX: u64 = 1 << 20;
 pub const BATCH_HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// Operations of a batch that are at work at the same time: enough to read and seal the next ones while a group
-/// is being committed.
-pub const BATCH_WINDOW_PARTS: usize = 512;
+/// is being committed. Each takes memory until it is done, and more of them than the caches hold makes all slower.
+pub const BATCH_WINDOW_PARTS: usize = 128;
 
 /// Bytes of bodies that a batch holds before it reads on.
 pub const BATCH_WINDOW_BYTES: u64 = 1 << 20;

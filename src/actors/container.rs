@@ -119,7 +119,7 @@ impl Plan {
 /// Store an object. The permits are held until it is done.
 pub struct StoreObject {
     /// What is asked.
-    pub push: Push,
+    pub push: Box<Push>,
     /// Its bytes.
     pub body: Body,
     /// Its share of the container's limits.

@@ -148,7 +148,10 @@ impl Handle {
         let outcome = match self.0.crew.may_change(&push.address, push.size) {
             Ok(()) => {
                 let address = push.address.clone();
-                self.store_somewhere(push, body).await.map_err(|error| self.0.crew.name_quota(&address, error))
+                // In a box: each step it goes through keeps room for it.
+                self.store_somewhere(Box::new(push), body)
+                    .await
+                    .map_err(|error| self.0.crew.name_quota(&address, error))
             }
             Err(error) => Err(error),
         };
@@ -160,7 +163,7 @@ impl Handle {
         outcome
     }
 
-    pub(super) async fn store(&self, push: Push, body: Body) -> Result<Pushed> {
+    pub(super) async fn store(&self, push: Box<Push>, body: Body) -> Result<Pushed> {
         let in_flight = push.size.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
         let permits = self.permits_to_change(in_flight, push.deadline).await?;
         let pushed = match quick::plan(&self.0.crew, &push) {

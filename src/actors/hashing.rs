@@ -44,21 +44,20 @@ pub(super) struct Hashing {
     hashers: Hashers,
     /// Workers that help hold it as well.
     pile: Arc<Pile>,
-    parts: u32,
 }
 
 /// The parts of one body that nobody has hashed yet, and the hashes of the others.
 #[derive(Default)]
 struct Pile {
     state: Mutex<State>,
-    /// Parts that workers have begun.
+    /// Parts that workers have begun and not ended.
     begun: AtomicUsize,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Part>,
-    /// By index; none while the part waits, or is at work.
+    /// By index; none while the part waits or is at work, and where a worker gave up.
     hashes: Vec<Option<ChunkHash>>,
     /// Wants to know when no worker is at a part any more.
     waiter: Option<oneshot::Sender<()>>,
@@ -83,19 +82,17 @@ impl Hashers {
         Hashers { cpu, bodies: Arc::default() }
     }
 
-    /// The digest of a body that has not begun yet.
+    /// The digest of a body whose first bytes are there.
     pub(super) fn digest(&self) -> Hashing {
-        Hashing { hashers: self.clone(), pile: Arc::default(), parts: 0 }
+        self.bodies.fetch_add(1, Ordering::Relaxed);
+        Hashing { hashers: self.clone(), pile: Arc::default() }
     }
 }
 
 impl Hashing {
-    /// Adds the bytes that come next: whole parts, unless they are the last. Hashes some, if there is no help.
+    /// Adds the bytes that come next: whole parts, unless they are the last. Hashes what is too much to wait for help.
     pub(super) fn add(&mut self, plain: Bytes, last: bool) {
-        if self.parts == 0 {
-            self.hashers.bodies.fetch_add(1, Ordering::Relaxed);
-        }
-        let waiting = self.pile.add(&mut self.parts, plain, last);
+        let waiting = self.pile.add(plain, last);
         let is_helped = self.is_helped();
         if is_helped && waiting >= HELPED_PARTS && self.helpers() + 1 < self.hashers.cpu.workers() {
             let pile = Arc::clone(&self.pile);
@@ -122,7 +119,7 @@ impl Hashing {
     }
 
     /// The digest of all parts.
-    pub(super) async fn finish(&mut self) -> Result<Digest> {
+    pub(super) async fn finish(self) -> Result<Digest> {
         while self.pile.hash_newest() {}
         self.pile.rest().await;
         let hashes: Option<Vec<ChunkHash>> = self.pile.state().hashes.drain(..).collect();
@@ -132,10 +129,8 @@ impl Hashing {
 
 impl Drop for Hashing {
     fn drop(&mut self) {
-        if self.parts > 0 {
-            self.hashers.bodies.fetch_sub(1, Ordering::Relaxed);
-            self.pile.state().waiting.clear();
-        }
+        self.hashers.bodies.fetch_sub(1, Ordering::Relaxed);
+        self.pile.state().waiting.clear();
     }
 }
 
@@ -144,14 +139,14 @@ impl Pile {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Cuts the bytes into parts, counting them, and says how many parts wait now.
-    fn add(&self, parts: &mut u32, mut plain: Bytes, last: bool) -> usize {
+    /// Cuts the bytes into parts, and says how many wait now.
+    fn add(&self, mut plain: Bytes, last: bool) -> usize {
         let mut state = self.state();
         while !plain.is_empty() {
             let part = plain.split_to(plain.len().min(HASHED_BYTES));
-            state.waiting.push_back(Part { index: *parts, last: last && plain.is_empty(), plain: part });
+            let index = state.hashes.len() as u32;
+            state.waiting.push_back(Part { index, last: last && plain.is_empty(), plain: part });
             state.hashes.push(None);
-            *parts += 1;
         }
         state.waiting.len()
     }
@@ -216,10 +211,12 @@ impl Drop for Begun<'_> {
     fn drop(&mut self) {
         let mut state = self.pile.state();
         state.set(self.index, self.hash);
-        if self.pile.begun.fetch_sub(1, Ordering::Relaxed) == 1 {
-            // Who wanted to know may have gone.
-            state.waiter.take().map(|waiter| waiter.send(()));
-        }
+        let is_last = self.pile.begun.fetch_sub(1, Ordering::Relaxed) == 1;
+        let waiter = if is_last { state.waiter.take() } else { None };
+        // Who is told wants the lock.
+        drop(state);
+        // Who wanted to know may have gone.
+        waiter.map(|waiter| waiter.send(()));
     }
 }
 
@@ -293,7 +290,7 @@ mod tests {
     async fn a_body_waits_for_what_a_worker_has_begun_and_fails_when_that_is_not_done() {
         let plain = bytes(2 * HASHED_BYTES);
         for is_done in [true, false] {
-            let mut hashing = begun(&hashers(2));
+            let hashing = begun(&hashers(2));
             let part = hashing.pile.state().waiting.pop_front().unwrap();
             let pile = Arc::clone(&hashing.pile);
             pile.begun.fetch_add(1, Ordering::Relaxed);
@@ -306,6 +303,23 @@ mod tests {
             assert_eq!(digest, is_done.then(|| *blake3::hash(&plain).as_bytes()));
             worker.join().unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_given_up_leaves_nothing_to_its_helpers() {
+        let hashers = hashers(2);
+        let held = [hold(&hashers.cpu), hold(&hashers.cpu)];
+        let mut hashing = hashers.digest();
+        hashing.add(bytes(HELPED_PARTS * HASHED_BYTES), false);
+        let pile = Arc::clone(&hashing.pile);
+        assert_eq!(Arc::strong_count(&pile), 3, "a helper waits for its turn");
+        drop(hashing);
+        assert_eq!((pile.state().waiting.len(), hashers.bodies.load(Ordering::Relaxed)), (0, 0));
+        drop(held);
+        while Arc::strong_count(&pile) > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(pile.state().hashes.iter().all(Option::is_none));
     }
 
     fn begun(hashers: &Hashers) -> Hashing {

@@ -26,7 +26,7 @@ const REPLAYED_BYTES_MAX: u64 = 64 << 10;
 
 impl Handle {
     /// Stores an object where it belongs, which may be another container.
-    pub(super) async fn store_somewhere(&self, push: Push, body: Body) -> Result<Pushed> {
+    pub(super) async fn store_somewhere(&self, push: Box<Push>, body: Body) -> Result<Pushed> {
         self.must_be_joined()?;
         self.follow(push.after);
         if push.condition == Condition::Always || push.passed_on {
@@ -36,7 +36,7 @@ impl Handle {
         Box::pin(self.store_on_condition(push, body)).await
     }
 
-    async fn store_on_condition(&self, mut push: Push, mut body: Body) -> Result<Pushed> {
+    async fn store_on_condition(&self, mut push: Box<Push>, mut body: Body) -> Result<Pushed> {
         if push.size.is_none_or(|size| size > REPLAYED_BYTES_MAX) {
             // It can be sent once: who decides had better be known.
             if let Some(peers) = self.0.crew.neighbours.get() {
@@ -76,11 +76,11 @@ impl Handle {
         }
     }
 
-    async fn store_once(&self, push: Push, body: Body) -> Result<Pushed> {
+    async fn store_once(&self, push: Box<Push>, body: Body) -> Result<Pushed> {
         if let Some(home) = self.0.crew.other_home(&push.address, &push.condition, push.passed_on).await? {
             let there = async {
                 let _permits = self.permits_to_pass_on(push.size, push.deadline).await?;
-                self.0.crew.push_at_home(home, push, body).await
+                self.0.crew.push_at_home(home, *push, body).await
             };
             return Box::pin(there).await;
         }
@@ -89,7 +89,7 @@ impl Handle {
             Some(to) => {
                 let there = async {
                     let _permits = self.permits_to_pass_on(push.size, push.deadline).await?;
-                    self.0.crew.hand_over(to, push, body).await
+                    self.0.crew.hand_over(to, *push, body).await
                 };
                 Box::pin(there).await
             }

@@ -31,7 +31,7 @@ const SMALL_BYTES_MAX: usize = INLINE_FRAME_BYTES_MAX - 512;
 const HELD_PIECE_BYTES: usize = CHUNK_BYTES / 4;
 
 /// Stores an object as planned.
-pub async fn store(crew: &Crew, plan: Plan, push: Push, body: Body, permits: Permits) -> Result<Pushed> {
+pub async fn store(crew: &Crew, plan: Plan, push: Box<Push>, body: Body, permits: Permits) -> Result<Pushed> {
     if crew.keeper.foresees(&push.address, &push.condition) {
         // What the others know counts here already, and once more when it is committed.
         drop(crew.decide(&push.address, &push.condition).await?);
@@ -61,8 +61,8 @@ struct Intake<'a> {
     held: Option<(Vec<Bytes>, Option<Reservation>)>,
     /// The way to the disk, if the object goes there.
     stream: Option<SealingStream>,
-    /// The digest of an object that stays in memory.
-    hashing: Hashing,
+    /// The digest of an object that stays in memory, once its first bytes are there.
+    hashing: Option<Hashing>,
     /// SHA-256, when the collection shows it or the pusher sent it to be checked.
     sha256: Option<PlainDigest>,
 }
@@ -81,7 +81,7 @@ impl<'a> Intake<'a> {
             granted: 0,
             held: plan.in_ram.then(|| (Vec::new(), None)),
             stream: None,
-            hashing: crew.stages.hashers.digest(),
+            hashing: None,
             sha256,
         }
     }
@@ -159,7 +159,7 @@ impl<'a> Intake<'a> {
         match &mut self.stream {
             Some(stream) => stream.feed(chunk, last).await,
             None => {
-                self.hashing.add(chunk, last);
+                self.hashing.get_or_insert_with(|| self.stages.hashers.digest()).add(chunk, last);
                 Ok(())
             }
         }
@@ -205,7 +205,7 @@ impl<'a> Intake<'a> {
     /// Whether level 1 has room for all that is known to come, after asking for what is missing.
     async fn has_room(&mut self) -> Result<bool> {
         let Some((_, room)) = &mut self.held else { return Ok(false) };
-        let budget = self.crew.keeper.memory().usage().budget;
+        let budget = self.crew.keeper.memory().budget();
         // One object may take a quarter of level 1, or half if memory is all it asks for.
         let share = if self.plan.durability == Durability::Ram { budget / 2 } else { budget / 4 };
         let expected = self.push.size.unwrap_or(self.size).max(self.size);
@@ -261,7 +261,8 @@ impl<'a> Intake<'a> {
     /// The object is complete in memory, and that is what was asked for.
     async fn hold(&mut self) -> Result<Pushed> {
         self.check_size()?;
-        let digest = self.hashing.finish().await?;
+        let hashing = self.hashing.take().unwrap_or_else(|| self.stages.hashers.digest());
+        let digest = hashing.finish().await?;
         let draft = self.draft(digest)?;
         let (pieces, room) = self.held.take().unwrap_or_default();
         let room = match room {

@@ -1,8 +1,9 @@
 //! A push as the door's own thread can carry it: to a collection that is there already.
 //!
 //! As for a read from memory, what mailboxes and other threads cost would be more than what a small push costs
-//! itself. What takes a processor for long, or a disk, runs apart also here: in the workers, in the commit thread. The
-//! container actor stores what first needs its collection made.
+//! itself. What takes a processor for long, or a disk, runs apart also here: in the workers, in the commit thread; but
+//! this thread hashes what memory alone will hold, as far as no worker does. The container actor stores what first
+//! needs its collection made.
 
 use std::panic::AssertUnwindSafe;
 
@@ -22,7 +23,7 @@ pub(super) fn plan(crew: &Crew, push: &Push) -> Option<Result<Plan>> {
 }
 
 /// Stores it. A panic is this push's alone, as in an actor.
-pub(super) async fn push(crew: &Crew, plan: Plan, push: Push, body: Body, permits: Permits) -> Result<Pushed> {
+pub(super) async fn push(crew: &Crew, plan: Plan, push: Box<Push>, body: Body, permits: Permits) -> Result<Pushed> {
     let stored = AssertUnwindSafe(store(crew, plan, push, body, permits)).catch_unwind().await;
     stored.unwrap_or_else(|_| Err(Error::internal("the push failed; try again")))
 }

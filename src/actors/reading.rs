@@ -131,7 +131,7 @@ impl Reading {
     pub async fn promotion(&self, range: &Range<u64>) -> Result<Option<Reservation>> {
         let cost = MemoryTier::cost(&self.address, self.manifest.size);
         let whole = *range == (0..self.manifest.size);
-        if !self.promotes || !whole || cost > self.crew.keeper.memory().usage().budget / 4 {
+        if !self.promotes || !whole || cost > self.crew.keeper.memory().budget() / 4 {
             return Ok(None);
         }
         // Who cannot be asked wants nothing: a read does not fail over its copy in memory.

@@ -376,7 +376,17 @@ impl MemoryTier {
         }
     }
 
-    /// How full it is and how it served.
+    /// Bytes it may hold.
+    pub fn budget(&self) -> u64 {
+        self.budget
+    }
+
+    /// Bytes that are left of its budget.
+    pub fn free(&self) -> u64 {
+        self.budget.saturating_sub(self.used.load(Ordering::Acquire))
+    }
+
+    /// How full it is and how it served. Counts what is held shard by shard: not for each request.
     pub fn usage(&self) -> MemoryUsage {
         let dirty = locked(&self.dirty).total();
         MemoryUsage {

@@ -9,7 +9,7 @@ use meshstore::bus::{Message, Pattern, Subject};
 use meshstore::model::{
     Address, Chunks, ContainerId, Dot, Incarnation, NfrSpec, Session, Version,
 };
-use meshstore::nfr::{DataKey, Grant, Keyring, SystemRng, hash_part, open_whole, seal_whole};
+use meshstore::nfr::{DataKey, Grant, HASHED_BYTES, Keyring, SystemRng, hash_part, open_whole, seal_whole};
 
 const LINE: &[u8] = b"2026-11-21T06:00:00Z,harbour,gauge-7,4.72,m\n";
 const VERSION: Version = Version { time: 7 << 16, container: ContainerId(1) };
@@ -53,7 +53,7 @@ fn open((seal, size, frame, key): (meshstore::model::Seal, u64, Bytes, DataKey))
 }
 
 #[library_benchmark]
-#[bench::a_quarter_of_a_chunk(text(256 << 10))]
+#[bench::a_part(text(HASHED_BYTES))]
 fn hash(plain: Bytes) -> meshstore::nfr::ChunkHash {
     hash_part(1, false, black_box(&plain))
 }

@@ -57,10 +57,14 @@ pub(in crate::gateway) async fn put(
     }
     let pushed = match push.size {
         Some(size) if size <= WHOLE_BYTES_MAX => within(push.deadline, whole(door, push, payload, size)).await?,
-        _ => match asked {
-            Some(deadline) => within(deadline, streamed(door, push, payload)).await?,
-            None => streamed(door, push, payload).await?,
-        },
+        _ => {
+            // Most bodies are short; what they wait in is to be small as well.
+            let pushing = Box::pin(streamed(door, push, payload));
+            match asked {
+                Some(deadline) => within(deadline, pushing).await?,
+                None => pushing.await?,
+            }
+        }
     };
     Ok(acknowledged(&address, &pushed, session))
 }

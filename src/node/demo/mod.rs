@@ -87,7 +87,7 @@ async fn push_and_pull(stage: &Stage) -> Result<()> {
 }
 
 async fn fill_memory(stage: &Stage) -> Result<()> {
-    let budget = stage.handle.keeper().memory().usage().budget;
+    let budget = stage.handle.keeper().memory().budget();
     let count = (2 * budget) >> 20;
     say(&format!("2  level 1 holds {} MB; {count} MB of class ram are pushed into it", budget >> 20))?;
     let body = |index: u64| {

@@ -40,12 +40,11 @@ impl Evictable for MemoryTier {
     }
 
     fn free(&self) -> u64 {
-        let usage = self.usage();
-        usage.budget.saturating_sub(usage.bytes)
+        MemoryTier::free(self)
     }
 
     fn budget(&self) -> u64 {
-        self.usage().budget
+        MemoryTier::budget(self)
     }
 
     fn note_pins(&self, pins: Pins) {

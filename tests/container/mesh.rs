@@ -130,6 +130,12 @@ fn admin_sites(process: &Process) -> Vec<Value> {
     told["sites"].as_array().unwrap().clone()
 }
 
+/// How many collections of another site are known.
+pub fn collections_seen(process: &Process, site: &str) -> u64 {
+    let told = admin_sites(process).into_iter().find(|told| told["name"] == site);
+    told.and_then(|told| told["collections"].as_u64()).unwrap_or_default()
+}
+
 pub fn locate(process: &Process, address: &str) -> Vec<String> {
     let located = process.request("GET", &format!("/v1/locate/{address}"), &[], b"").expect(200).json();
     let word = |copy: &Value, name: &str| copy[name].as_str().unwrap().to_owned();

@@ -1,7 +1,8 @@
 //! The digest of a body that is not sealed, made while it arrives.
 //!
-//! Parts wait on a pile. The thread that brings them goes on receiving, and hashes when the pile is high or the body
-//! is whole; a worker takes from the other end meanwhile. So neither waits long for the other, whoever is slower.
+//! Parts wait on a pile. The thread that brings them goes on receiving, and hashes when nothing more has arrived, the
+//! pile is high or the body is whole; a worker takes from the other end meanwhile. So neither waits long for the
+//! other, whoever is slower.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 
 use super::cpu::CpuPool;
 use crate::error::{Error, Result};
@@ -105,6 +107,14 @@ impl Hashing {
         let most = if is_helped { WAITING_PARTS_MAX } else { 0 };
         for _ in most..waiting {
             self.pile.hash_newest();
+        }
+    }
+
+    /// Hashes what waits. Before each part everybody else on this thread has a turn, whoever brings more among them.
+    pub(super) async fn go_on(&self) {
+        yield_now().await;
+        while self.pile.hash_newest() {
+            yield_now().await;
         }
     }
 
@@ -275,6 +285,32 @@ mod tests {
             assert_eq!(waiting, if helpers > 0 { HELPED_PARTS } else { 0 }, "what nobody helps with is hashed at once");
             drop((held, others));
         }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_hashed_while_nothing_more_arrives_and_no_longer() {
+        let hashers = hashers(2);
+        let held = [hold(&hashers.cpu), hold(&hashers.cpu)];
+        let mut hashing = hashers.digest();
+        let waiting = |hashing: &Hashing| hashing.pile.state().waiting.len();
+        hashing.add(bytes(4 * HASHED_BYTES), false);
+        let mut turns = 0;
+        let others = async {
+            while waiting(&hashing) > 1 {
+                turns += 1;
+                yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = others => {}
+            () = hashing.go_on() => panic!("others had no turn"),
+        }
+        assert_eq!((turns, waiting(&hashing)), (4, 1), "one part a turn");
+        hashing.go_on().await;
+        assert_eq!(waiting(&hashing), 0);
+        assert_eq!(hashing.finish().await.unwrap().bytes, *blake3::hash(&bytes(4 * HASHED_BYTES)).as_bytes());
+        drop(held);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! Chunks are held for level 1 while there is room, and sealed towards the disk while more arrive. An
 //! object of class `ram` that turns out not to fit in memory goes on as one of class `disk`.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,9 +123,23 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// The next chunk, within the time that the caller is willing to wait for progress.
+    /// The next chunk, within the time that the caller is willing to wait for progress. What came before is hashed
+    /// meanwhile.
     async fn receive(&self, body: &mut Body) -> Result<Option<Bytes>> {
-        within(self.push.deadline, "the body stalled", body.next_chunk()).await
+        let hashing = async {
+            if let Some(hashing) = &self.hashing {
+                hashing.go_on().await;
+            }
+            pending().await
+        };
+        let next = async {
+            tokio::select! {
+                biased;
+                chunk = body.next_chunk() => chunk,
+                never = hashing => never,
+            }
+        };
+        within(self.push.deadline, "the body stalled", next).await
     }
 
     fn count(&mut self, chunk: &Bytes) -> Result<()> {

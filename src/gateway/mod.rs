@@ -23,6 +23,7 @@ pub mod fuzzing;
 mod guard;
 mod headers;
 mod health;
+mod linger;
 mod locate;
 mod metrics;
 mod objects;

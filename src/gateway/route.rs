@@ -14,6 +14,7 @@ use actix_web::http::Method;
 use actix_web::http::header::HeaderValue;
 use futures_util::future::{Either, LocalBoxFuture};
 
+use super::linger::linger;
 use super::objects::{delete, get, list, put};
 use super::path::{self, Target};
 use super::places::{self, OpenConnection};
@@ -31,8 +32,8 @@ use crate::telemetry::trace::within;
 /// When to come back to a door that was crowded.
 const CROWDED_OUT: Duration = Duration::from_secs(1);
 
-/// From this length on a body comes in more than one read.
-const LONG_BODY_BYTES: u64 = 128 << 10;
+/// From this length on a body comes in more than one read, and is much work beside what it costs to look for another one.
+const LONG_BODY_BYTES: u64 = 256 << 10;
 
 type Answer = Result<ServiceResponse, actix_web::Error>;
 
@@ -60,7 +61,10 @@ enum Work {
 
 /// Answers a request, without waiting where that is possible.
 pub(super) fn answer(door: &Arc<Shared>, mut request: ServiceRequest) -> Answering {
-    let_buffer_go(&mut request);
+    let has_long_body = has_long_body(&request);
+    if has_long_body {
+        let_buffer_go(&mut request);
+    }
     let (request, payload) = request.into_parts();
     let target = path::target(request.uri().path());
     let visit = Visit::begin(&door.telemetry, request.head(), &target);
@@ -99,19 +103,24 @@ pub(super) fn answer(door: &Arc<Shared>, mut request: ServiceRequest) -> Answeri
                 };
                 door.audit.end(begun, &response);
                 visit.answered(&mut response);
+                if has_long_body {
+                    linger();
+                }
                 Ok(ServiceResponse::new(request, response))
             }))
         }
     }
 }
 
-/// Takes the headers out of the buffer they were read into, if a long body follows. As long as they lie there, the
-/// web server reads the body into another buffer, which begins small in each request and grows by doubling.
-fn let_buffer_go(request: &mut ServiceRequest) {
+/// Whether much follows the headers, or may.
+fn has_long_body(request: &ServiceRequest) -> bool {
     let has_body = !matches!(request.parts().1, Payload::None);
-    if !has_body || matches!(headers::size(request.headers()), Ok(Some(..LONG_BODY_BYTES))) {
-        return;
-    }
+    has_body && !matches!(headers::size(request.headers()), Ok(Some(..LONG_BODY_BYTES)))
+}
+
+/// Takes the headers out of the buffer they were read into. As long as they lie there, the web server reads the body
+/// into another buffer, which begins small in each request and grows by doubling.
+fn let_buffer_go(request: &mut ServiceRequest) {
     request.headers_mut().retain(|_, value| {
         // What came as a value is one.
         if let Ok(own) = HeaderValue::from_bytes(value.as_bytes()) {
@@ -310,19 +319,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_head_of_a_long_body_lets_the_buffer_go_that_it_was_read_into() {
-        for (length, goes) in [("0", false), ("131071", false), ("131072", true), ("many", true)] {
-            let buffer = Bytes::from(b"there".to_vec());
-            let mut request = TestRequest::put().set_payload("body").to_srv_request();
-            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_str(length).unwrap());
-            request.headers_mut().insert(HOST, HeaderValue::from_maybe_shared(buffer.slice(..)).unwrap());
-            let_buffer_go(&mut request);
-            assert_eq!((buffer.is_unique(), request.headers().get(HOST).unwrap().as_bytes()), (goes, &b"there"[..]));
+    fn a_body_is_long_when_it_says_so_or_says_nothing() {
+        for (length, is_long) in [("0", false), ("262143", false), ("262144", true), ("many", true)] {
+            let request = TestRequest::put().set_payload("body").insert_header((CONTENT_LENGTH, length));
+            assert_eq!(has_long_body(&request.to_srv_request()), is_long, "{length}");
         }
+        let mut request = TestRequest::get().to_srv_request();
+        request.set_payload(Payload::None);
+        assert!(!has_long_body(&request), "nothing follows");
+    }
+
+    #[test]
+    fn headers_let_the_buffer_go_that_they_were_read_into() {
         let buffer = Bytes::from(b"there".to_vec());
         let host = HeaderValue::from_maybe_shared(buffer.slice(..)).unwrap();
-        let mut request = TestRequest::get().insert_header((HOST, host)).to_srv_request();
+        let mut request = TestRequest::put().insert_header((HOST, host)).to_srv_request();
+        assert!(!buffer.is_unique());
         let_buffer_go(&mut request);
-        assert!(!buffer.is_unique(), "nothing is copied where no body follows");
+        assert_eq!((buffer.is_unique(), request.headers().get(HOST).unwrap().as_bytes()), (true, &b"there"[..]));
     }
 }

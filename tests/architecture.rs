@@ -95,6 +95,7 @@ const FENCES: [(&str, &[&str]); 37] = [
         &[
             "src/model/time.rs",
             "src/actors/runtime.rs",
+            "src/gateway/linger.rs",
             "src/gateway/rate.rs",
             "src/node/demo/",
             "src/node/ground.rs",

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::between::unbelieved;
 use super::harness::*;
 use super::mesh::{Mesh, keys, locate};
-use super::misuse::nothing_is_held;
+use super::misuse::{held, nothing_is_held};
 use super::nats_client::NatsClient;
 use super::site::until;
 
@@ -122,6 +122,32 @@ fn another_site_replaces_and_deletes_what_it_has_read_and_nothing_else() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     cloud.get("locks/half").expect_problem(404, "not_found");
     put(&edge, "locks/half", ABSENT, b"whole").expect(201);
+}
+
+#[test]
+fn a_push_that_is_given_up_while_the_site_that_decides_is_at_a_part_of_it_ends_there() {
+    let mesh = Mesh::of(&["cloud", "edge"]);
+    let cloud = mesh.container_with("cloud", "c1", &["--set", "limits.requests_max=1"]);
+    let edge = mesh.container("edge", "c1");
+    decided_at("cloud", &[&cloud, &edge]);
+    // Whose body stands still has the only place.
+    let body = body_of("own", 1, 1_000_000);
+    let mut own = cloud.connect();
+    own.begin("PUT", &object("own/first"), &[], body.len() as u64).unwrap();
+    own.send(&body[..500_000]).unwrap();
+    until("a request at work", || !held(&cloud).is_empty());
+    let mut half = edge.connect();
+    half.begin("PUT", &object("locks/half"), ABSENT, 3_000_000).unwrap();
+    half.send(&vec![7; 2_000_000]).unwrap();
+    // Its second part waits until the first one is taken.
+    thread::sleep(Duration::from_secs(1));
+    drop(half);
+    thread::sleep(Duration::from_millis(500));
+    own.send(&body[500_000..]).unwrap();
+    own.answer().unwrap().expect(201);
+    let began = Instant::now();
+    nothing_is_held(&cloud);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -128,14 +128,38 @@ struct Decider {
 struct Begun<'a> {
     site: &'a Site,
     decider: &'a Arc<Decider>,
-    number: Option<u64>,
+    number: u64,
+    /// Whether that site has a part of it, or soon will, and waits for another one.
+    is_open: bool,
+    /// A part that is not answered yet.
+    part: Option<BoxFuture<'static, Result<Changed>>>,
+}
+
+impl Begun<'_> {
+    async fn send(&mut self, change: Change, (is_last, deadline): (bool, Duration)) -> Result<Changed> {
+        let (site, decider, number) = (self.site.clone(), Arc::clone(self.decider), self.number);
+        let asking = async move { site.change(&decider, number, change, (is_last, deadline)).await };
+        self.is_open |= !is_last;
+        let changed = self.part.insert(Box::pin(asking)).await;
+        self.part = None;
+        changed
+    }
 }
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        let Some(number) = self.number else { return };
-        let (site, decider) = (self.site.clone(), Arc::clone(self.decider));
+        if !self.is_open {
+            return;
+        }
+        let (site, decider, number) = (self.site.clone(), Arc::clone(self.decider), self.number);
+        let part = self.part.take();
         self.site.spawn(async move {
+            // While that site is at a part of it, it finds nothing to give up.
+            if let Some(part) = part
+                && let Ok(Changed::Pushed(_)) = part.await
+            {
+                return;
+            }
             let given_up = site.change(&decider, number, Change::GiveUp, (false, PART_MAX)).await;
             tracing::debug!(?given_up, site = %decider.home, "a push to another site is given up");
         });
@@ -163,11 +187,11 @@ impl Site {
     ) -> Result<Accepted> {
         let address = push.address.clone();
         let room = (self.message_room() / 2).min(PART_BYTES_MAX);
-        let (number, mut rest) = (number(), BytesMut::new());
+        let mut rest = BytesMut::new();
         // The voice that is named is as fresh as can be: what is pushed may come slowly.
         let mut part = next_part(&mut body, &mut rest, room, deadline).await?;
         let decider = Arc::new(self.decider(home, &address)?);
-        let mut begun = Begun { site: self, decider: &decider, number: None };
+        let mut begun = Begun { site: self, decider: &decider, number: number(), is_open: false, part: None };
         let (mut push, mut parts) = (Some(Box::new(push)), 0);
         loop {
             let is_last = part.is_last;
@@ -175,15 +199,12 @@ impl Site {
                 Some(push) => Change::Push(decider.heard, push, deadline * 8 / 10, part),
                 None => Change::More(parts, part),
             };
-            if !is_last {
-                begun.number = Some(number);
-            }
             // It ends there before it is given up here: then it is said how.
             let most = if is_last { deadline * 9 / 10 } else { 2 * PART_MAX };
-            let changed = self.change(&decider, number, change, (is_last, most)).await;
+            let changed = begun.send(change, (is_last, most)).await;
             match changed.map_err(|error| decider.name_in(error, &address))? {
                 Changed::Pushed(accepted) if is_last => {
-                    begun.number = None;
+                    begun.is_open = false;
                     return Ok(accepted);
                 }
                 Changed::Continue if !is_last => {

@@ -43,6 +43,9 @@ const PERMIT_BYTES: u64 = 4096;
 /// What other containers read here may hold this part of the bytes of bodies, beside them.
 const LENT_SHARE: usize = 4;
 
+/// Of a caller's deadline, the most that is kept to say why nothing came in time.
+const LAST_WORD_MAX: Duration = Duration::from_millis(20);
+
 /// Attempts to write out memory at a stop.
 const WRITE_OUT_ATTEMPTS_MAX: usize = 8;
 
@@ -225,7 +228,7 @@ impl Handle {
         self.must_be_joined()?;
         let most = (self.0.bounds.body_bytes_max / PERMIT_BYTES) as usize / LENT_SHARE;
         let units = (BODY_BYTES_MAX / 4).div_ceil(PERMIT_BYTES).min(most.max(1) as u64) as u32;
-        let lent = timeout(deadline, Arc::clone(&self.0.lent).acquire_many_owned(units)).await;
+        let lent = timeout(before(deadline), Arc::clone(&self.0.lent).acquire_many_owned(units)).await;
         lent.ok().and_then(Result::ok).ok_or_else(|| self.at_limit())
     }
 
@@ -339,7 +342,7 @@ impl Handle {
                 asked = true;
             }
         };
-        timeout(deadline, waiting).await.unwrap_or_else(|_| {
+        timeout(before(deadline), waiting).await.unwrap_or_else(|_| {
             let why = "what the session has seen is not here yet; try again, or ask where it was written";
             let error = Error::new(Kind::NotYet, why).with("deadline_ms", deadline.as_millis());
             Err(match address {
@@ -482,7 +485,7 @@ impl Handle {
     }
 
     pub(super) async fn permits_to_change(&self, bytes: u64, deadline: Duration) -> Result<Permits> {
-        let change = timeout(deadline, Arc::clone(&self.0.changes).acquire_owned()).await;
+        let change = timeout(before(deadline), Arc::clone(&self.0.changes).acquire_owned()).await;
         let Ok(Ok(change)) = change else { return Err(self.at_limit()) };
         // Looked at with the permit in hand: a drain that does not see this change is seen by it.
         if self.0.retired.load(Ordering::Acquire) {
@@ -505,7 +508,7 @@ impl Handle {
         }
         self.must_be_joined()?;
         let units = bytes.div_ceil(PERMIT_BYTES).min(self.0.bounds.body_bytes_max / PERMIT_BYTES) as u32;
-        let acquired = timeout(deadline, async {
+        let acquired = timeout(before(deadline), async {
             let request = Arc::clone(&self.0.requests).acquire_owned().await;
             let bytes = match units {
                 0 => None,
@@ -526,6 +529,11 @@ impl Handle {
         self.metrics().permits_refused.one(());
         Error::busy("the container is at its limit of requests").retry_after(Duration::from_secs(1))
     }
+}
+
+/// How long to wait for what has an answer of its own when it does not come: at the deadline itself the door gives up.
+fn before(deadline: Duration) -> Duration {
+    deadline - LAST_WORD_MAX.min(deadline / 10)
 }
 
 fn shutting_down() -> Error {

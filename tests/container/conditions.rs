@@ -158,6 +158,17 @@ fn a_session_reads_what_it_wrote() {
         let early = other.request("GET", &path, &headers, b"").expect_problem(425, "not_yet");
         assert!(early["detail"].as_str().unwrap().contains("150"), "{early}");
     }
+    // Whenever it stops waiting, it says what it waited for.
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let headers = [("Mesh-Session", session.as_str()), ("Mesh-Deadline-Ms", "30")];
+                    other.request("GET", &object("mine/first"), &headers, b"").expect_problem(425, "not_yet");
+                }
+            });
+        }
+    });
     other.request("GET", &object("mine/first"), &[], b"").expect_problem(404, "not_found");
     // A read adds to what was seen.
     let newer = process.put("mine/first", b"2").expect(200);
